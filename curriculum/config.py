@@ -1,0 +1,212 @@
+"""What can be chosen: closed vocabularies, the home folder and the configuration of a run.
+
+The command line's flags, the pages' forms and a run's `config.json` all come from the dataclasses
+here, so that an option has one name, one default, one range and one explanation. Nothing in this
+module reads data or starts work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from curriculum.errors import ConfigError
+
+Level = Literal["easy", "medium", "hard"]
+Split = Literal["train", "val", "test"]
+Mode = Literal["staged", "self-paced", "transfer", "fine-tune", "scratch"]
+Protocol = Literal["honest", "report"]
+LevelSource = Literal["people", "simulated", "all"]
+ScoreMethod = Literal["oof_loss", "loss"]
+RateRule = Literal["accuracy", "constant"]
+Device = Literal["auto", "cuda", "mps", "cpu"]
+RunState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+SPLITS: tuple[Split, ...] = get_args(Split)
+MODES: tuple[Mode, ...] = get_args(Mode)
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+LEVEL_SOURCES: tuple[LevelSource, ...] = get_args(LevelSource)
+SCORE_METHODS: tuple[ScoreMethod, ...] = get_args(ScoreMethod)
+RATE_RULES: tuple[RateRule, ...] = get_args(RateRule)
+DEVICES: tuple[Device, ...] = get_args(Device)
+
+SIMULATED_PREFIX = "simulated-"
+MODE_MEANING: dict[str, str] = {
+    "staged": "easy images first, then medium too, then all, from the labels",
+    "self-paced": "the model's own easiest images first, more whenever it has learnt them",
+    "fine-tune": "all layers, all images from the start: the control that a curriculum must beat",
+    "transfer": "only the last layer learns, on frozen features: seconds",
+    "scratch": "no pretrained weights, all images, flips and rotations",
+}
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a project's data and labels lie; by default the checkout itself."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, given: str | Path | None = None) -> Home:
+        """The home that was asked for: `given`, else $CURRICULUM_HOME, else the checkout."""
+        chosen = given or os.environ.get("CURRICULUM_HOME") or Path(__file__).resolve().parent.parent
+        return cls(Path(chosen).expanduser().absolute())
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def cache(self) -> Path:
+        return self.data / "cache"
+
+    @property
+    def runs(self) -> Path:
+        return self.data / "runs"
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "labels"
+
+    @property
+    def database(self) -> Path:
+        return self.labels / "curriculum.duckdb"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.labels / "snapshot"
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - the word that argparse and Streamlit use
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A dataclass field that knows its explanation, its choices and its range."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run has. Subclasses check themselves: an object that exists is valid."""
+
+    dataset: str
+    weights: str = option(
+        "imagenet", "pretrained weights: imagenet, none, the path of a state dict, or run:ID of an earlier run"
+    )
+    image_size: int = option(256, "pixels: the shorter side is scaled to it, the centre square is kept", low=32, high=1024)
+    batch_size: int = option(32, "images a step", low=1, high=4096)
+    seed: int = option(0, "seed of the split, the head, the folds and the batches", low=0, high=2**31 - 1)
+    device: str = option("auto", "where to compute", choices=DEVICES)
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            check_option(f, getattr(self, f.name))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": KINDS[type(self)], **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """One training run of ResNet18."""
+
+    mode: str = option("staged", "how to train", choices=MODES)
+    protocol: str = option(
+        "honest",
+        "honest: 64/16/20, epoch chosen on val, test read once; report: the reports' 80/20 with the test peak (biased)",
+        choices=PROTOCOLS,
+    )
+    epochs: int | None = option(
+        None, "epochs in all (staged: shared out 50:80:20; default 150, self-paced 100, others 20 to 100)", low=1, high=10000
+    )
+    stage_epochs: tuple[int, int, int] | None = option(
+        None, "staged: epochs on easy, easy + medium, all (default 50 80 20)", low=0, high=10000
+    )
+    levels: str = option("people", "staged: whose labels order the images", choices=LEVEL_SOURCES)
+    learning_rate: float | None = option(
+        None, "learning rate at the start (default: 1e-3 for transfer, 1e-4 for the others, 5e-2 for scratch)", low=0.0, high=10.0
+    )
+    rate_rule: str | None = option(
+        None,
+        "accuracy: x1, x0.5, x0.05, x0.001 at 0.85, 0.89, 0.92 train accuracy; constant (default: see README)",
+        choices=RATE_RULES,
+    )
+    start_share: float = option(0.10, "self-paced: share of the images that it starts with", low=0.001, high=1.0)
+    step_share: float = option(0.05, "self-paced: share that a step adds", low=0.001, high=1.0)
+    gate: float = option(0.85, "self-paced: train accuracy above which an epoch earns a step", low=0.0, high=1.0)
+    slow_from: float = option(0.60, "self-paced: share from which a step needs two such epochs", low=0.0, high=1.0)
+    knn_k: int = option(5, "neighbours of the KNN metric", low=1, high=100)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and self.stage_epochs is not None:
+            raise ConfigError("--epochs and --stage-epochs say the same thing twice", todo="Give one of them.")
+        if self.stage_epochs is not None and self.mode != "staged":
+            raise ConfigError("--stage-epochs only fits --mode staged", got=self.mode, todo="Use --epochs.")
+        if self.stage_epochs is not None and sum(self.stage_epochs) == 0:
+            raise ConfigError("--stage-epochs leaves nothing to train", got=self.stage_epochs)
+        if self.mode == "scratch" and self.weights not in ("none", "imagenet"):
+            raise ConfigError("--mode scratch starts from random weights", got=self.weights, allowed=["none"])
+
+
+@dataclass(frozen=True)
+class ScoreConfig(RunConfig):
+    """One scoring run: a raw score and a difficulty for every image of a data set."""
+
+    method: str = option("oof_loss", "what to measure", choices=SCORE_METHODS)
+    run: str | None = option(None, "for method loss: the run whose model judges")
+    folds: int = option(5, "folds of the out-of-fold heads", low=2, high=50)
+    repeats: int = option(3, "how often the folds are drawn anew; the mean loss counts, their agreement is stored", low=1, high=50)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method == "loss" and not self.run:
+            raise ConfigError("method loss needs the run whose model judges", todo="Add --run ID; `runs list` shows them.")
+
+
+KINDS: dict[type[RunConfig], str] = {TrainConfig: "train", ScoreConfig: "score"}
+
+
+def check_option(f: dataclasses.Field[Any], value: Any) -> None:
+    """Raise ConfigError, by the flag's own name, when a value is outside its choices or its range."""
+    flag, meta = "--" + f.name.replace("_", "-"), f.metadata
+    if value is None or not meta:
+        return
+    if meta["choices"] and value not in meta["choices"]:
+        raise ConfigError(f"{flag} has an unknown value", got=value, allowed=meta["choices"])
+    for number in value if isinstance(value, tuple) else (value,):
+        low, high = meta["low"], meta["high"]
+        if low is not None and not (isinstance(number, int | float) and low <= number <= high):
+            raise ConfigError(f"{flag} is out of range", got=number, allowed=f"{low} to {high}")
+
+
+def config_from_json(record: dict[str, Any]) -> TrainConfig | ScoreConfig:
+    """The configuration that `to_json` wrote; an unknown key or kind raises ConfigError."""
+    values = dict(record)
+    kind = values.pop("kind", None)
+    by_kind: dict[Any, type[TrainConfig] | type[ScoreConfig]] = {"train": TrainConfig, "score": ScoreConfig}
+    if kind not in by_kind:
+        raise ConfigError("a run's configuration has an unknown kind", got=kind, allowed=list(by_kind))
+    known = {f.name for f in dataclasses.fields(by_kind[kind])}
+    if unknown := set(values) - known:
+        raise ConfigError("a run's configuration has unknown options", got=sorted(unknown), allowed=sorted(known))
+    if values.get("stage_epochs") is not None:
+        values["stage_epochs"] = tuple(values["stage_epochs"])
+    return by_kind[kind](**values)
+
+
+def load_config(path: Path) -> TrainConfig | ScoreConfig:
+    """Read a run's `config.json`."""
+    try:
+        return config_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} can't be read as a run's configuration ({error})") from error

@@ -1,0 +1,120 @@
+"""The data sets that the database knows: register, check again, list, read back.
+
+`images` looks at files, this module keeps what it found. A file that goes away leaves its row, marked
+absent, so that no label is ever lost with it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from curriculum.config import Home
+from curriculum.errors import ConfigError, UnknownError
+from curriculum.images import Example, Index, Progress, Rejected, index_folder
+from curriculum.store import Store
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registered data set; `classes` are sorted by name, as every probability vector is."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    examples: int
+
+
+def add_dataset(store: Store, name: str, folder: Path, progress: Progress | None = None) -> Index:
+    """Index a folder of class folders and register it, or bring a registered one up to date.
+
+    Raises:
+        ConfigError: the name isn't usable, or stands for another folder already.
+        DatasetError: the folder can't serve as a data set.
+    """
+    if not re.fullmatch(r"[\w.-]{1,64}", name) or name.startswith("."):
+        raise ConfigError("a data set's name has letters, digits, '_', '-' and '.' only, up to 64", got=name)
+    folder = folder.expanduser().resolve()
+    registered = store.rows("SELECT root FROM dataset WHERE dataset = ?", [name])
+    if registered and _absolute(store.home, registered[0][0]) != folder:
+        raise ConfigError(
+            f"the name {name} stands for another folder", got=str(_absolute(store.home, registered[0][0])), todo="Choose another --name."
+        )
+    index = index_folder(folder, known=_known(store, name), progress=progress)
+    _save(store, name, index)
+    return index
+
+
+def check_dataset(store: Store, name: str, progress: Progress | None = None) -> Index:
+    """Look at a registered data set's folder again: new, changed and missing files are noted."""
+    return add_dataset(store, name, get_dataset(store, name).root, progress)
+
+
+def _known(store: Store, name: str) -> dict[str, Example]:
+    rows = store.rows(
+        "SELECT example, class, width, height, bytes, mtime_ns, sha256, format FROM example WHERE dataset = ? AND present", [name]
+    )
+    return {row[0]: Example(*row) for row in rows}
+
+
+def _save(store: Store, name: str, index: Index) -> None:
+    frame = pd.DataFrame([asdict(example) for example in index.examples]).rename(columns={"class_name": "class"})
+    frame["dataset"], frame["present"] = name, True
+    rejected = pd.DataFrame([asdict(r) for r in index.rejected], columns=["path", "reason"])
+    rejected["dataset"] = name
+    with store.write() as cursor:
+        cursor.execute("INSERT OR REPLACE INTO dataset (dataset, root) VALUES (?, ?)", [name, _portable(store.home, index.root)])
+        cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND present", [name])
+        update = ", ".join(f"{c} = excluded.{c}" for c in frame.columns if c not in ("dataset", "example"))
+        store.insert(cursor, "example", frame, f"ON CONFLICT (dataset, example) DO UPDATE SET {update}")
+        cursor.execute("DELETE FROM rejected_file WHERE dataset = ?", [name])
+        store.insert(cursor, "rejected_file", rejected)
+
+
+def _portable(home: Home, root: Path) -> str:
+    """Relative to the home where it lies inside, so that a home can be moved."""
+    inside = root.is_relative_to(home.root.resolve())
+    return root.relative_to(home.root.resolve()).as_posix() if inside else str(root)
+
+
+def _absolute(home: Home, root: str) -> Path:
+    return (home.root / root).resolve()
+
+
+def list_datasets(store: Store) -> list[Dataset]:
+    """Every registered data set, by name."""
+    rows = store.rows(
+        """SELECT dataset, any_value(root), list_sort(list(DISTINCT class) FILTER (present)), count(*) FILTER (present)
+           FROM dataset JOIN example USING (dataset) GROUP BY dataset ORDER BY dataset"""
+    )
+    return [Dataset(name, _absolute(store.home, root), tuple(classes or ()), count) for name, root, classes, count in rows]
+
+
+def get_dataset(store: Store, name: str) -> Dataset:
+    """One registered data set; an unknown name raises UnknownError with the known ones."""
+    known = list_datasets(store)
+    for dataset in known:
+        if dataset.name == name:
+            return dataset
+    raise UnknownError(
+        "no such data set", got=name, allowed=[d.name for d in known] or "none is registered yet",
+        todo="Add one: `data demo`, `data fetch rsscn7` or `data add PATH --name NAME`.",
+    )  # fmt: skip
+
+
+def examples(store: Store, name: str) -> pd.DataFrame:
+    """The present examples, by example: example, class, width, height, sha256, overlap_group."""
+    get_dataset(store, name)
+    return store.query(
+        """SELECT example, class, width, height, sha256, overlap_group FROM example
+           WHERE dataset = ? AND present ORDER BY example""",
+        [name],
+    )
+
+
+def rejected_files(store: Store, name: str) -> list[Rejected]:
+    """What the last look at the folder left out, and why."""
+    return [Rejected(*row) for row in store.rows("SELECT path, reason FROM rejected_file WHERE dataset = ? ORDER BY path", [name])]

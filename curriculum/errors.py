@@ -1,0 +1,79 @@
+"""Every error that this package raises on purpose, on one screen.
+
+An error says what was wrong, what came, what is allowed and what to do next. `exit_code` is what
+the command line ends with: 2 when the call was wrong, 1 when the work failed.
+"""
+
+from __future__ import annotations
+
+
+class CurriculumError(Exception):
+    """Base of the tree: `what` went wrong, and, where they help, what came, what is allowed, what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, got: object = None, allowed: object = None, todo: str = "") -> None:
+        self.what, self.got, self.allowed, self.todo = what, got, allowed, todo
+        parts = [what.rstrip(".") + "."]
+        if got is not None:
+            parts.append(f"Got: {got!r}." if isinstance(got, str) else f"Got: {got}.")
+        if allowed is not None:
+            listed = allowed if isinstance(allowed, str) else ", ".join(map(str, allowed))  # type: ignore[call-overload]
+            parts.append(f"Allowed: {listed}.")
+        if todo:
+            parts.append(todo.rstrip(".") + ".")
+        super().__init__(" ".join(parts))
+
+
+class CallError(CurriculumError):
+    """The call itself was wrong: nothing was started, nothing was written."""
+
+    exit_code = 2
+
+
+class ConfigError(CallError):
+    """An option has a value, or two options a combination, that isn't allowed."""
+
+
+class UnknownError(CallError):
+    """A data set, run, annotator, score or example of that name doesn't exist."""
+
+
+class LabelFileError(CallError):
+    """A label file has rows that can't be taken; nothing of it was imported."""
+
+
+class DatasetError(CurriculumError):
+    """A folder can't serve as a data set, or an image of it can't be read."""
+
+
+class DownloadError(CurriculumError):
+    """A download failed or arrived damaged; nothing half-made was left behind."""
+
+
+class WeightsError(CurriculumError):
+    """Pretrained weights can't be had or don't fit the network."""
+
+
+class StoreError(CurriculumError):
+    """The database can't be opened, read or written."""
+
+
+class StoreLockedError(StoreError):
+    """Another process owns the database."""
+
+    def __init__(self, what: str, *, pid: int | None = None, todo: str = "") -> None:
+        self.pid = pid
+        super().__init__(what, got=f"owner process {pid}" if pid else None, todo=todo)
+
+
+class LabelsMissingError(CurriculumError):
+    """The work needs difficulty labels that nobody has given yet."""
+
+
+class RunError(CurriculumError):
+    """A run can't be started, read, resumed or finished."""
+
+
+class Cancelled(CurriculumError):
+    """Somebody asked the work to stop; what was finished is kept."""

@@ -1,0 +1,258 @@
+"""The team's database: one DuckDB file, one owning process, one writer at a time.
+
+The only module that imports duckdb. It opens, migrates, queries, writes and snapshots; what the
+rows mean is the business of the modules that call it (`datasets`, `labels`, `runs`, `analysis`).
+Training processes never come here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+
+from curriculum.config import Home
+from curriculum.errors import StoreError, StoreLockedError
+
+SCHEMA_VERSION = 1
+MIGRATIONS: dict[int, str] = {}
+"""SQL that lifts a database from the version before to the key's version; schema.sql is always the newest."""
+
+TABLES = ("schema_version", "dataset", "example", "rejected_file", "annotator", "annotation",
+          "run", "epoch", "prediction", "score")  # fmt: skip
+
+
+class Store:
+    """An open database. Safe to share between threads: each gets its own cursor, writers take turns."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, home: Home, *, writable: bool) -> None:
+        self.home, self.writable = home, writable
+        self._connection = connection
+        self._local = threading.local()
+        self._write_lock = threading.RLock()
+        self.changes = 0
+        """Committed writes since opening: what the snapshot is compared with."""
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, home: Home, *, owner: str = "a command") -> Store:
+        """Open the database for writing, made or migrated as needed, and own it until `close`.
+
+        Raises:
+            StoreLockedError: another process owns it; its PID is in the error.
+            StoreError: the file is damaged, from a newer version, or can't be written.
+        """
+        try:
+            home.labels.mkdir(parents=True, exist_ok=True)
+            connection = duckdb.connect(str(home.database))
+        except duckdb.IOException as error:
+            raise _open_error(home, error) from error
+        except (duckdb.Error, OSError) as error:
+            raise StoreError(
+                f"the database {home.database} can't be opened ({error})",
+                todo="Check the folder's permissions and free space; if the file is damaged, restore a backup of labels/.",
+            ) from error
+        store = cls(connection, home, writable=True)
+        try:
+            _secure(connection)
+            _migrate(store)
+        except BaseException:
+            store.close()
+            raise
+        owner_file = home.labels / "owner.json"
+        owner_file.write_text(json.dumps({"pid": os.getpid(), "what": owner, "since": time.time()}), encoding="utf-8")
+        return store
+
+    @classmethod
+    def open_or_snapshot(cls, home: Home, *, owner: str = "a command") -> Store:
+        """Open the database, or, while another process owns it, that owner's latest snapshot, read-only."""
+        try:
+            return cls.open(home, owner=owner)
+        except StoreLockedError:
+            if not (home.snapshot / "schema_version.parquet").exists():
+                raise
+            return cls.from_snapshot(home)
+
+    @classmethod
+    def from_snapshot(cls, home: Home) -> Store:
+        """Load the Parquet snapshot into memory. Writing to it raises StoreLockedError."""
+        connection = duckdb.connect(":memory:")
+        store = cls(connection, home, writable=False)
+        connection.execute(_schema())
+        for table in TABLES:
+            connection.execute(f"DELETE FROM {table}")
+            path = home.snapshot / f"{table}.parquet"
+            try:
+                rows = pq.read_table(path)
+            except (OSError, ValueError) as error:
+                raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
+            connection.register("incoming", rows)
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+            connection.unregister("incoming")
+        _secure(connection)
+        return store
+
+    def close(self) -> None:
+        """Write everything out and let other processes in."""
+        self._connection.close()
+        if self.writable:
+            (self.home.labels / "owner.json").unlink(missing_ok=True)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- reading and writing ---------------------------------------------------------------------
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        if not hasattr(self._local, "cursor"):
+            self._local.cursor = self._connection.cursor()
+        cursor: duckdb.DuckDBPyConnection = self._local.cursor
+        return cursor
+
+    def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> pd.DataFrame:
+        """Run one SELECT on this thread's cursor and return its rows."""
+        try:
+            return self._cursor().execute(sql, parameters).df()
+        except duckdb.Error as error:
+            raise StoreError(f"the database could not answer ({error})") from error
+
+    def rows(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[tuple[Any, ...]]:
+        """Run one SELECT and return plain tuples: for a few rows, where a data frame costs more than it gives."""
+        try:
+            return self._cursor().execute(sql, parameters).fetchall()
+        except duckdb.Error as error:
+            raise StoreError(f"the database could not answer ({error})") from error
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction: committed when the block ends, undone when it raises. Writers take turns."""
+        if not self.writable:
+            raise self._locked()
+        with self._write_lock:
+            cursor = self._cursor()
+            try:
+                cursor.execute("BEGIN")
+                yield cursor
+                cursor.execute("COMMIT")
+                self.changes += 1
+            except BaseException as error:
+                _rollback(cursor)
+                if isinstance(error, duckdb.Error):
+                    raise StoreError(
+                        f"the database refused to write ({error})", todo="Nothing of this change was stored; free space and try again."
+                    ) from error
+                raise
+
+    def insert(self, cursor: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, conflict: str = "") -> None:
+        """Append a data frame's rows to a table by column name, inside `write`."""
+        if table not in TABLES:
+            raise StoreError("unknown table", got=table, allowed=TABLES)
+        if frame.empty:
+            return
+        cursor.register("incoming", frame)
+        try:
+            cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming {conflict}")
+        finally:
+            cursor.unregister("incoming")
+
+    def _locked(self) -> StoreLockedError:
+        pid = _owner_pid(self.home)
+        return StoreLockedError(
+            "the database is open in another process, and this command must write to it",
+            pid=pid,
+            todo="Do it on the app's page, or stop that process first.",
+        )
+
+    # -- snapshot --------------------------------------------------------------------------------
+
+    def write_snapshot(self) -> int:
+        """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
+        with self._write_lock:
+            changes = self.changes
+            tables = {table: self._cursor().sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
+        fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
+        old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for table, rows in tables.items():
+            pq.write_table(rows, fresh / f"{table}.parquet")
+        if self.home.snapshot.exists():
+            self.home.snapshot.rename(old)
+        fresh.rename(self.home.snapshot)
+        shutil.rmtree(old, ignore_errors=True)
+        return changes
+
+
+def _schema() -> str:
+    return (files("curriculum") / "schema.sql").read_text(encoding="utf-8")
+
+
+def _secure(connection: duckdb.DuckDBPyConnection) -> None:
+    """No SQL of ours reads files or the network, so none may."""
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _migrate(store: Store) -> None:
+    """Bring the schema to SCHEMA_VERSION inside one transaction, or leave the database as it was."""
+    exists = store.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'schema_version'")
+    version = store.rows("SELECT max(version) FROM schema_version")[0][0] if exists else None
+    if version == SCHEMA_VERSION:
+        return
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreError("the database was made by a newer version of this program", got=f"schema version {version}",
+                         allowed=f"up to {SCHEMA_VERSION}", todo="Update the program.")  # fmt: skip
+    with store.write() as cursor:
+        if version is None:
+            cursor.execute(_schema())
+        else:
+            for step in range(version + 1, SCHEMA_VERSION + 1):
+                cursor.execute(MIGRATIONS[step])
+        cursor.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
+
+
+def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.Error:
+        pass  # the failed statement has already ended the transaction
+
+
+def _owner_pid(home: Home) -> int | None:
+    try:
+        return int(json.loads((home.labels / "owner.json").read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _open_error(home: Home, error: duckdb.IOException) -> StoreError:
+    """Tell a lock from any other failure to open."""
+    if "lock" not in str(error).lower():
+        return StoreError(
+            f"the database {home.database} can't be opened ({error})",
+            todo="Check the folder's permissions and free space; if the file is damaged, restore a backup of labels/.",
+        )
+    found = re.search(r"PID (\d+)", str(error))
+    pid = int(found.group(1)) if found else _owner_pid(home)
+    return StoreLockedError(
+        f"the database {home.database} is open in another process",
+        pid=pid,
+        todo="Use that process (the app's pages, if it is the app), or stop it first; nothing needs repair.",
+    )
+
+
