@@ -8,7 +8,6 @@ module reads data or starts work.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,11 +201,3 @@ def config_from_json(record: dict[str, Any]) -> TrainConfig | ScoreConfig:
     if values.get("stage_epochs") is not None:
         values["stage_epochs"] = tuple(values["stage_epochs"])
     return by_kind[kind](**values)
-
-
-def load_config(path: Path) -> TrainConfig | ScoreConfig:
-    """Read a run's `config.json`."""
-    try:
-        return config_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} can't be read as a run's configuration ({error})") from error

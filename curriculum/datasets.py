@@ -68,8 +68,7 @@ def _save(store: Store, name: str, index: Index) -> None:
     with store.write() as cursor:
         cursor.execute("INSERT OR REPLACE INTO dataset (dataset, root) VALUES (?, ?)", [name, _portable(store.home, index.root)])
         cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND present", [name])
-        update = ", ".join(f"{c} = excluded.{c}" for c in frame.columns if c not in ("dataset", "example"))
-        store.insert(cursor, "example", frame, f"ON CONFLICT (dataset, example) DO UPDATE SET {update}")
+        store.upsert(cursor, "example", frame, ("dataset", "example"))
         cursor.execute("DELETE FROM rejected_file WHERE dataset = ?", [name])
         store.insert(cursor, "rejected_file", rejected)
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from curriculum.apportion import apportion
 from curriculum.cache import ArrayCache, CachedRows
 from curriculum.errors import DatasetError
 
@@ -329,7 +330,7 @@ def assign_parts(
         members[name].append(i)
         if group is not None:
             together[group].append(i)
-    room = {name: _largest_remainder(len(rows), shares) for name, rows in sorted(members.items())}
+    room = {name: apportion(len(rows), shares) for name, rows in sorted(members.items())}
     sets = [rows for _, rows in sorted(together.items()) if len(rows) > 1]
     for rows in (sets[i] for i in random.permutation(len(sets))):
         open_room = np.maximum(sum(room[classes[i]] for i in rows), 0).astype(float)
@@ -342,15 +343,6 @@ def assign_parts(
         single = [i for i in all_rows if parts[i] < 0]
         # Whole groups may have taken more than a part's room: what is left is shared out anew.
         free = np.maximum(room[name], 0)
-        counts = _largest_remainder(len(single), free / free.sum()) if free.sum() else np.zeros(len(shares), np.int64)
+        counts = apportion(len(single), free) if free.sum() else np.zeros(len(shares), np.int64)
         parts[random.permutation(single).astype(np.int64)] = np.repeat(np.arange(len(shares)), counts)
     return parts
-
-
-def _largest_remainder(total: int, shares: Sequence[float] | NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers in the proportion of `shares` that add up to `total`; ties go to the earlier part."""
-    exact = np.asarray(shares, dtype=float) * total
-    counts = np.floor(exact + 1e-9).astype(np.int64)
-    by_remainder = np.argsort(-(exact - counts), kind="stable")
-    counts[by_remainder[: total - int(counts.sum())]] += 1
-    return counts

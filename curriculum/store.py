@@ -170,6 +170,11 @@ class Store:
         finally:
             cursor.unregister("incoming")
 
+    def upsert(self, cursor: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, key: tuple[str, ...]) -> None:
+        """Insert rows, or overwrite those of the same primary key, inside `write`."""
+        update = ", ".join(f'"{column}" = excluded."{column}"' for column in frame.columns if column not in key)
+        self.insert(cursor, table, frame, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {update}")
+
     def _locked(self) -> StoreLockedError:
         pid = _owner_pid(self.home)
         return StoreLockedError(

@@ -1,0 +1,109 @@
+"""Measures of a model and of agreement between two orders: pure functions on arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.integer]
+
+
+def accuracy(probabilities: FloatArray, labels: IntArray) -> float:
+    """Share of examples, 0 to 1, whose most probable class is the true one. NaN for no examples.
+
+    Args:
+        probabilities: (n, classes); any monotone measure, such as logits, does as well.
+        labels: (n,) class indices.
+    """
+    return float(np.mean(probabilities.argmax(1) == labels)) if len(labels) else float("nan")
+
+
+def cross_entropy(probabilities: FloatArray, labels: IntArray) -> NDArray[np.float64]:
+    """-log of the probability of the true class, in nats, (n,); higher = harder. Zero probability counts as 1e-12."""
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return np.asarray(-np.log(np.clip(true, 1e-12, 1.0)))
+
+
+def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> NDArray[np.int64]:
+    """Counts (classes, classes): row = true class, column = predicted class."""
+    cells = np.bincount(np.asarray(labels) * classes + np.asarray(predicted), minlength=classes * classes)
+    return cells.reshape(classes, classes).astype(np.int64)
+
+
+def knn_purity(features: FloatArray, labels: IntArray, k: int = 5, block: int = 1024) -> float:
+    """The reports' KNN metric: how much a feature space keeps the classes apart, 0 to 1, higher = better.
+
+    The mean, over all examples, of the share of the k nearest other examples (Euclidean) that have the
+    same class.
+
+    Args:
+        features: (n, d).
+        labels: (n,).
+        k: neighbours; with fewer than k others, all of them. NaN for fewer than two examples.
+        block: rows of the distance matrix that are computed at a time.
+    """
+    count = len(labels)
+    k = min(k, count - 1)
+    if k < 1:
+        return float("nan")
+    points = np.asarray(features, dtype=np.float64)
+    points = points - points.mean(0)  # distances don't change, rounding errors shrink
+    squares = np.einsum("ij,ij->i", points, points)
+    same = 0
+    for start in range(0, count, block):
+        rows = slice(start, min(start + block, count))
+        distance = squares[rows, None] + squares[None, :] - 2.0 * points[rows] @ points.T
+        distance[np.arange(rows.stop - start), np.arange(start, rows.stop)] = np.inf
+        nearest = np.argpartition(distance, k - 1, axis=1)[:, :k]
+        same += int((labels[nearest] == labels[rows, None]).sum())
+    return same / (count * k)
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation in [-1, 1] with its 95 % interval; `n` examples. NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def defined(self) -> bool:
+        return bool(np.isfinite(self.value))
+
+
+def spearman(x: FloatArray, y: FloatArray, resamples: int = 1000, seed: int = 0) -> Correlation:
+    """Spearman's rank correlation, ties sharing their mean rank, with a percentile bootstrap over the examples.
+
+    Undefined (NaN) for fewer than three examples or where one side is all equal.
+
+    Source: Spearman 1904; Efron & Tibshirani 1993, chapter 13, for the interval.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    nan = float("nan")
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Correlation(nan, nan, nan, len(x))
+    random = np.random.default_rng(seed)
+    draws = [_rank_correlation(x[rows], y[rows]) for rows in random.integers(0, len(x), (resamples, len(x)))]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return Correlation(_rank_correlation(x, y), float(low), float(high), len(x))
+
+
+def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    a, b = stats.rankdata(x), stats.rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale else float("nan")
+
+
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share, 0 to 1. (NaN, NaN) for none at all. Source: Wilson 1927."""
+    if not total:
+        return float("nan"), float("nan")
+    interval = stats.binomtest(successes, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,255 @@
+"""Runs from outside: prepare, start, watch, cancel, resume, and take their results into the database.
+
+The computing itself is a process of its own (`worker`), which only shares a directory with this module
+(`rundir`). Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from curriculum import datasets, labels
+from curriculum.config import SPLITS, Home, ScoreConfig, TrainConfig
+from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, WeightsError
+from curriculum.images import assign_parts
+from curriculum.rundir import RunDir, Status, all_runs, open_run
+from curriculum.store import Store
+
+SHARES = {"honest": (0.64, 0.16, 0.20), "report": (0.80, 0.0, 0.20)}
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+# -- starting ------------------------------------------------------------------------------------
+
+
+def prepare(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
+    """Write a new run directory from what the database knows now; nothing is computed yet.
+
+    Raises:
+        UnknownError: no such data set or run. LabelsMissingError: staged, and nobody's labels fit.
+        WeightsError: weights that aren't there. DatasetError: no images.
+    """
+    dataset = datasets.get_dataset(store, config.dataset)
+    order = datasets.examples(store, config.dataset)
+    if order.empty:
+        raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {dataset.root}, then `data check`")
+    config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights))
+    if isinstance(config, ScoreConfig):
+        if config.run:
+            _judge_size(store.home, config)
+        mode = config.method.replace("_", "-")
+    else:
+        mode = config.mode
+        order = _with_levels(store, config, order)
+        order["split"] = split(order, config.protocol, config.seed)
+    run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{mode}-{secrets.token_hex(2)}"
+    run = RunDir(store.home.runs / run_id)
+    run.write_request(config, root=dataset.root, home=store.home, classes=dataset.classes, order=order)
+    return run
+
+
+def split(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
+    """train, val or test for each example; overlap groups stay together."""
+    groups = [None if pd.isna(group) else int(group) for group in order["overlap_group"]]
+    return [SPLITS[part] for part in assign_parts(order["class"].tolist(), groups, SHARES[protocol], seed)]
+
+
+def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
+    agreed = labels.consensus(store, config.dataset, config.levels)
+    if config.mode == "staged" and agreed.empty:
+        other = labels.summary(store, config.dataset)["simulated"]
+        hint = "take the simulated ones (--levels simulated)" if isinstance(other, dict) and other["labelled"] else "simulate some (`labels simulate`)"
+        raise LabelsMissingError(f"staged training needs levels, and {config.levels} has given none for {config.dataset}",
+                                 todo=f"Sort images on the app's page, import labels, or {hint}")  # fmt: skip
+    return order.merge(agreed[["example", "level"]], how="left", on="example")
+
+
+def _checked_weights(home: Home, weights: str) -> str:
+    """Refuse weights that can't be found before anything starts; a path is made absolute."""
+    if weights in ("imagenet", "none"):
+        return weights
+    if weights.startswith("run:"):
+        run = open_run(home, weights.removeprefix("run:"))
+        if not (run / "model.pt").is_file():
+            raise WeightsError("that run left no model", got=weights, todo="Choose a finished training run: `runs list`")
+        return weights
+    path = Path(weights).expanduser().absolute()
+    if not path.is_file():
+        raise WeightsError("no such weights", got=weights, allowed="imagenet, none, the path of a ResNet18 state dict, run:ID")
+    return str(path)
+
+
+def _judge_size(home: Home, config: ScoreConfig) -> None:
+    """A model judges images of the size that it learnt from, and of the same classes."""
+    run = open_run(home, config.run or "")
+    _checked_weights(home, f"run:{config.run}")
+    trained = run.config()
+    if trained.image_size != config.image_size or trained.dataset != config.dataset:
+        raise RunError("a model judges the data set and the image size that it was trained on",
+                       got=f"{config.dataset} at {config.image_size} px", allowed=f"{trained.dataset} at {trained.image_size} px")  # fmt: skip
+
+
+def launch(run: RunDir) -> subprocess.Popen[bytes]:
+    """Start the run's worker in a session of its own, so that it outlives this process."""
+    _reap()
+    package = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    with (run / "log.txt").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "curriculum.worker", str(run.path)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=package,
+        )  # fmt: skip
+    _children.append(child)
+    return child
+
+
+def start(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
+    """Prepare a run and launch it; it appears in the database at once."""
+    run = prepare(store, config)
+    launch(run)
+    if store.writable:
+        ingest(store, run)
+    return run
+
+
+def _reap() -> None:
+    """Collect the exit codes of finished children, so that none stays a zombie."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def cancel(run: RunDir, wait_seconds: float = 0.0) -> Status:
+    """Ask a run to stop; it does within about two seconds, keeping what is finished."""
+    if not run.status().active:
+        raise RunError("only a run that is going on can be cancelled", got=f"{run.run_id} is {run.status().state}")
+    run.ask_to_cancel()
+    deadline = time.monotonic() + wait_seconds
+    while run.status().active and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return run.status()
+
+
+def resume(run: RunDir) -> None:
+    """Go on with a cancelled, interrupted or failed run from its last checkpoint."""
+    state = run.status().state
+    if state in ("queued", "running", "done"):
+        raise RunError("only a cancelled, interrupted or failed run can be resumed", got=f"{run.run_id} is {state}")
+    (run / "cancel").unlink(missing_ok=True)
+    run.write_status(dataclasses.replace(run.status(), state="queued", pid=None, pid_started=None, message=""))
+    launch(run)
+
+
+def delete(store: Store, run: RunDir) -> None:
+    """Remove a run that isn't going on: its rows, then its directory."""
+    if run.status().active:
+        raise RunError("a run that is going on can't be deleted", got=run.run_id, todo="Cancel it first")
+    with store.write() as cursor:
+        for table in ("epoch", "prediction", "score", "run"):
+            cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.run_id])
+    shutil.rmtree(run.path)
+
+
+# -- taking results in ---------------------------------------------------------------------------
+
+
+def ingest(store: Store, run: RunDir) -> Status:
+    """Bring the database's rows about a run up to its directory; doing it twice changes nothing.
+
+    Rows of predictions and scores come only from a run whose result.json is there, written last.
+    """
+    request, status, result = run.request(), run.status(), run.result()
+    config = run.config()
+    row = pd.DataFrame([{
+        "run_id": run.run_id, "kind": "train" if isinstance(config, TrainConfig) else "score", "dataset": config.dataset,
+        "mode": config.mode if isinstance(config, TrainConfig) else config.method,
+        "protocol": config.protocol if isinstance(config, TrainConfig) else None, "seed": config.seed,
+        "config": json.dumps(request["config"]), "state": status.state, "message": status.message or None,
+        "created_at": datetime.fromtimestamp(request["created_at"], UTC), "seconds": status.seconds,
+        "result": json.dumps(result) if result else None,
+    }])  # fmt: skip
+    epochs = pd.DataFrame(run.epochs())
+    predictions = _results(run, config, "predictions.parquet") if result else pd.DataFrame()
+    scores = _results(run, config, "scores.parquet") if result else pd.DataFrame()
+    with store.write() as cursor:
+        store.upsert(cursor, "run", row, ("run_id",))
+        for table, frame in (("epoch", epochs), ("prediction", predictions), ("score", scores)):
+            cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.run_id])
+            if not frame.empty:
+                store.insert(cursor, table, frame.assign(run_id=run.run_id))
+    return status
+
+
+def _results(run: RunDir, config: TrainConfig | ScoreConfig, name: str) -> pd.DataFrame:
+    if not (run / name).exists():
+        return pd.DataFrame()
+    try:
+        frame = pd.read_parquet(run / name)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run / name} can't be read ({error})", todo="Start the run anew, or restore the file") from error
+    frame["dataset"] = config.dataset
+    if isinstance(config, ScoreConfig):
+        frame = frame.drop(columns="repeats").assign(method=config.method, seed=config.seed)
+    return frame
+
+
+class Ingester:
+    """Ingests every run directory that has changed since it was last looked at; one bad run doesn't stop the others."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._seen: dict[str, tuple[object, ...]] = {}
+
+    def once(self) -> dict[str, str]:
+        """Look at all runs; returns what couldn't be taken, by run."""
+        failed = {}
+        for run in all_runs(self.store.home):
+            signature = self._signature(run)
+            if self._seen.get(run.run_id) == signature:
+                continue
+            try:
+                ingest(self.store, run)
+            except CurriculumError as error:
+                failed[run.run_id] = str(error)
+            self._seen[run.run_id] = signature
+        _reap()
+        return failed
+
+    def _signature(self, run: RunDir) -> tuple[object, ...]:
+        """Changes when there is something to take: the state, an epoch, a result. Progress within an epoch isn't."""
+
+        def stamp(name: str) -> Any:
+            try:
+                return (run / name).stat().st_mtime_ns
+            except OSError:
+                return None
+
+        return run.status().state, stamp("epochs.jsonl"), stamp("result.json")
+
+
+def list_runs(store: Store, dataset: str | None = None, kind: str | None = None) -> pd.DataFrame:
+    """Runs in the database, the newest first; `result` and `config` are dictionaries (or None)."""
+    frame = store.query(
+        """SELECT * FROM run WHERE ($dataset IS NULL OR dataset = $dataset) AND ($kind IS NULL OR kind = $kind)
+           ORDER BY created_at DESC, run_id DESC""",
+        {"dataset": dataset, "kind": kind},
+    )
+    for column in ("result", "config"):
+        frame[column] = [json.loads(text) if isinstance(text, str) else None for text in frame[column]]
+    return frame
+
+
+def find(home: Home, run_id: str) -> RunDir:
+    """A run by its id; UnknownError where there is none."""
+    return open_run(home, run_id)

@@ -1,0 +1,159 @@
+"""One pass over a data set: penultimate features, a model's losses, and losses out of fold.
+
+Eval mode, no augmentation, plain cross-entropy throughout.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torchvision.models import ResNet
+
+from curriculum.cache import ArrayCache, CachedRows
+from curriculum.difficulty import stability
+from curriculum.errors import Cancelled, DatasetError
+from curriculum.images import assign_parts
+from curriculum.metrics import cross_entropy
+from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, to_numpy
+
+BATCH = 128
+HEAD_C = 0.03
+"""Inverse strength of the L2 penalty on standardised features: of 0.001 to 0.1 the lowest out-of-fold loss on RSSCN7."""
+
+Progress = Callable[[str, int, int], None]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw scores of n examples. `values` (n,), higher = harder; `probabilities` (n, classes) behind them."""
+
+    values: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+    repeats: NDArray[np.float64]  # (repeats, n): the values of each repeat
+    stability: float | None  # mean Spearman correlation between repeats; None for one
+
+
+def extract_features(
+    weights: Weights,
+    images: CachedRows,
+    sha256: Sequence[str],
+    device: torch.device,
+    cache_folder: Path,
+    *,
+    seed: int,
+    progress: Progress,
+    should_stop: Stop,
+) -> NDArray[np.float32]:
+    """Penultimate features (n, 512) of a frozen backbone, computed once for weights, size and image.
+
+    Args:
+        weights: the backbone's; a random start is drawn from `seed` and cached under it.
+        images: uint8 (n, size, size, 3).
+        sha256: of the images' files, n of them: keys of the cache.
+        progress: called with ("features", done, to do).
+    """
+    start = f"{weights.fingerprint}-{seed}" if weights.state is None else weights.fingerprint
+    cache = ArrayCache(cache_folder, f"features-{start}-{images.shape[1]}", (FEATURES,), np.float32)
+    todo = cache.missing(sha256)
+    if todo:
+        net = build(2, weights, seed).to(device).eval()
+        for at in range(0, len(todo), BATCH):
+            if should_stop():
+                raise Cancelled("the scoring was cancelled", todo="What was extracted is kept; start it again to go on")
+            block = np.array(todo[at : at + BATCH])
+            cache.append([sha256[i] for i in block], _features(net, images, block, device))
+            progress("features", at + len(block), len(todo))
+    return np.asarray(cache.rows(sha256)[:], dtype=np.float32)
+
+
+def _features(net: ResNet, images: CachedRows, rows: NDArray[np.int64], device: torch.device) -> NDArray[np.float32]:
+    with torch.inference_mode(), autocast(device):
+        return to_numpy(embed(net, normalise(torch.from_numpy(images[rows]).to(device))))
+
+
+def out_of_fold_losses(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: Sequence[int | None],
+    *,
+    folds: int,
+    repeats: int,
+    seed: int,
+    progress: Progress,
+    should_stop: Stop,
+) -> Scores:
+    """Cross-entropy of each example under heads that were trained without it.
+
+    A multinomial logistic regression on standardised frozen features, `folds`-fold, the folds drawn anew
+    `repeats` times; stratified by class, overlap groups kept together, so that no near-copy of an image
+    helps to judge it.
+
+    Args:
+        features: (n, 512).
+        labels: (n,) class indices 0 to classes - 1.
+        groups: overlap group of each, or None.
+
+    Returns:
+        Scores: `values` are the means over the repeats, in nats, 0 or more, higher = harder.
+
+    Raises:
+        DatasetError: a class has fewer examples than there are folds.
+    """
+    least = int(np.bincount(labels).min())
+    if least < folds:
+        raise DatasetError(f"each class needs at least {folds} images for {folds} folds", got=f"a class with {least}",
+                           todo="Add images or lower --folds")  # fmt: skip
+    names = [str(label) for label in labels]
+    probabilities = np.zeros((repeats, len(labels), int(labels.max()) + 1), dtype=np.float64)
+    for repeat in range(repeats):
+        parts = assign_parts(names, groups, [1 / folds] * folds, seed=seed * 1000 + repeat)
+        for fold in range(folds):
+            if should_stop():
+                raise Cancelled("the scoring was cancelled")
+            held = parts == fold
+            probabilities[repeat, held] = _head(features[~held], labels[~held], features[held])
+            progress("out-of-fold heads", repeat * folds + fold + 1, repeats * folds)
+    losses = np.stack([cross_entropy(each, labels) for each in probabilities])
+    return Scores(losses.mean(0), probabilities.mean(0).astype(np.float32), losses, stability(losses))
+
+
+def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32]) -> NDArray[np.float64]:
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=HEAD_C, max_iter=200, tol=1e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged head ranks as well
+        return np.asarray(head.fit(train, labels).predict_proba(held))
+
+
+def model_losses(
+    net: ResNet, images: CachedRows, labels: NDArray[np.int64], device: torch.device, *, progress: Progress, should_stop: Stop
+) -> Scores:
+    """Cross-entropy, in nats, of each example under a trained network; higher = harder.
+
+    Examples that the network was trained on score lower than they would unseen: `out_of_fold_losses`
+    has no such bias.
+    """
+    net = net.to(device).eval()
+    blocks = []
+    for at in range(0, len(labels), BATCH):
+        if should_stop():
+            raise Cancelled("the scoring was cancelled")
+        rows = np.arange(at, min(at + BATCH, len(labels)))
+        with torch.inference_mode(), autocast(device):
+            features = embed(net, normalise(torch.from_numpy(images[rows]).to(device)))
+        with torch.inference_mode():
+            blocks.append(to_numpy(net.fc(features.float()).softmax(1)))
+        progress("losses", len(rows) + at, len(labels))
+    probabilities = np.concatenate(blocks)
+    losses = cross_entropy(probabilities, labels)
+    return Scores(losses, probabilities, losses[None], None)

@@ -1,0 +1,457 @@
+"""Training: `Training.epochs()` yields one EpochResult at a time, `finish()` judges the chosen model.
+
+No printing, no files, no database: `worker` does that. Whatever an epoch draws at random follows from
+the seed and the epoch's number alone, so a run that is resumed from `state()` goes on exactly as it
+would have.
+
+Losses that pace or select are taken in eval mode on unaugmented images (the reports' scripts took
+them in train mode, where batch norm moves).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from curriculum import metrics, pacing
+from curriculum.cache import CachedRows
+from curriculum.config import TrainConfig
+from curriculum.errors import Cancelled, DatasetError, LabelsMissingError, RunError
+from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy
+
+DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
+DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
+DEFAULT_RULE = {"staged": "constant", "self-paced": "constant", "fine-tune": "constant", "transfer": "accuracy", "scratch": "constant"}
+EVAL_BATCH = 128
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from: n examples in one order throughout."""
+
+    images: CachedRows  # uint8 (n, size, size, 3)
+    labels: NDArray[np.int64]  # (n,) class indices
+    levels: NDArray[np.int64]  # (n,) 0 easy, 1 medium, 2 hard, -1 nobody said
+    splits: NDArray[np.str_]  # (n,) train, val, test
+    classes: tuple[str, ...]
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        return np.flatnonzero(self.splits == split).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch; schema.sql's table `epoch` explains each field. None: this protocol doesn't measure it."""
+
+    epoch: int
+    stage: str
+    subset_size: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    val_knn: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    test_knn: float | None
+    seconds: float
+    images_per_second: float
+    samples_seen: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A model's judgement of m examples: probabilities (m, classes), losses (m,) in nats, features (m, 512)."""
+
+    indices: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    losses: NDArray[np.float64]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The model that a stage ended with, on test: the images of its own levels, and all."""
+
+    stage: str
+    epoch: int
+    own_accuracy: float | None
+    own_loss: float | None
+    own_examples: int
+    accuracy: float
+    loss: float
+    knn: float
+
+
+@dataclass(frozen=True)
+class Final:
+    """The chosen model's figures and its judgement of every example."""
+
+    epoch: int
+    val_accuracy: float | None
+    test_accuracy: float
+    test_loss: float
+    test_knn: float
+    peak_test_accuracy: float | None  # protocol report only: the best of all epochs on test, biased upwards
+    stages: tuple[StageResult, ...]
+    outcome: Outcome
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far on val and its parameters."""
+
+    epoch: int
+    accuracy: float
+    loss: float
+    state: dict[str, Tensor]
+
+    def beaten_by(self, accuracy: float, loss: float) -> bool:
+        return (accuracy, -loss) > (self.accuracy, -self.loss)
+
+
+def _nothing(_phase: str, _done: int, _total: int) -> None:
+    pass
+
+
+class Training:
+    """One run in progress.
+
+    Args:
+        config: what to do.
+        data: what to learn from.
+        weights: to start from; ignored by mode scratch.
+        features: for mode transfer: (n, 512) penultimate features of all examples under `weights`.
+        should_stop: asked before every batch; True raises Cancelled there.
+        progress: called with (phase, done, total) after every batch.
+
+    Raises:
+        DatasetError: a split is empty. LabelsMissingError: staged, and no training image is labelled.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: TrainingData,
+        weights: Weights,
+        *,
+        features: NDArray[np.float32] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[str, int, int], None] = _nothing,
+    ) -> None:
+        self.config, self.data = config, data
+        self.should_stop, self.progress = should_stop, progress
+        self.device = pick_device(config.device)
+        self.honest = config.protocol == "honest"
+        self.train, self.val, self.test = (data.indices(split) for split in ("train", "val", "test"))
+        self._check()
+        self.stages = self._plan()
+        self.total_epochs = sum(stage.epochs for stage in self.stages)
+        self.base_rate = config.learning_rate or DEFAULT_RATE[config.mode]
+        self.rule = config.rate_rule or DEFAULT_RULE[config.mode]
+        start = replace(weights, state=None) if config.mode == "scratch" else weights
+        self.full = build(len(data.classes), start, config.seed).to(self.device)
+        self.features = None if features is None else torch.from_numpy(features).to(self.device)
+        self.net: nn.Module = self.full.fc if config.mode == "transfer" else self.full
+        self.optimizer, self.scheduler = self._optimizer()
+        self.labels = torch.from_numpy(data.labels).to(self.device)
+        self.pixels = self._pixels()
+        self.epoch, self.samples_seen, self.peak_test = 0, 0, 0.0
+        self.pace = pacing.Pace()
+        self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
+        self.train_accuracy: float | None = None
+        self.best: Best | None = None
+        self.stage_best: Best | None = None
+        self.stage_results: list[StageResult] = []
+
+    def _check(self) -> None:
+        for split, rows in (("train", self.train), ("test", self.test), *((("val", self.val),) if self.honest else ())):
+            if not len(rows):
+                raise DatasetError(f"the {split} part has no image: the data set is too small to split",
+                                   got=f"{len(self.data.labels)} images", todo="Add images, about ten a class at least")  # fmt: skip
+        if self.config.mode == "staged" and not (self.data.levels[self.train] == 0).any():
+            raise LabelsMissingError("staged training starts with the easy images, and no training image is labelled easy",
+                                     todo="Sort some images first, take simulated labels (levels: simulated), or choose self-paced")  # fmt: skip
+
+    def _plan(self) -> tuple[pacing.Stage, ...]:
+        config = self.config
+        epochs = config.epochs or DEFAULT_EPOCHS[config.mode]
+        if config.mode != "staged":
+            return (pacing.Stage("self-paced" if config.mode == "self-paced" else "all", (-1, 0, 1, 2), epochs),)
+        return pacing.plan_stages(config.stage_epochs or pacing.share_epochs(epochs))
+
+    def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
+        if self.config.mode != "scratch":
+            fused = {"fused": True} if self.device.type == "cuda" else {}
+            return torch.optim.Adam(self.net.parameters(), lr=self.base_rate, **fused), None
+        sgd = torch.optim.SGD(self.net.parameters(), lr=self.base_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+        steps = self.total_epochs * math.ceil(len(self.train) / self.config.batch_size)
+        return sgd, torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=self.base_rate, total_steps=steps)
+
+    def _pixels(self) -> Tensor | None:
+        """On a GPU the whole set lies on the device; on a CPU the disk's cache is as good."""
+        if self.device.type == "cpu" or self.features is not None:
+            return None
+        return torch.from_numpy(np.asarray(self.data.images[:])).to(self.device)
+
+    # -- one epoch -------------------------------------------------------------------------------
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Go on from where this training stands, one epoch at a time, to the end."""
+        if self.config.mode == "self-paced" and self.losses is None:
+            self.losses = self._judge(self.train, "ranking").losses
+        while self.epoch < self.total_epochs:
+            yield self._run_epoch()
+
+    def _run_epoch(self) -> EpochResult:
+        started = time.perf_counter()
+        number = self.epoch + 1
+        place = pacing.stage_of(self.stages, number)
+        subset = self._subset(place)
+        rate = self._set_rate()
+        pass_started = time.perf_counter()
+        self._train_pass(subset, number)
+        pass_seconds = time.perf_counter() - pass_started
+        self.samples_seen += len(subset)
+        judged = self._judge(self.train, "train losses")
+        self.losses = judged.losses
+        within = np.searchsorted(self.train, subset)
+        train_loss = float(judged.losses[within].mean())
+        self.train_accuracy = metrics.accuracy(judged.probabilities[within], self.data.labels[subset])
+        val = self._figures(self._judge(self.val, "val")) if self.honest else (None, None, None)
+        test = (None, None, None) if self.honest else self._figures(self._judge(self.test, "test"))
+        if not math.isfinite(train_loss):
+            raise RunError("the loss is no longer a number", got=f"epoch {number}, learning rate {rate:g}",
+                           todo="Resume with a lower --learning-rate from the last checkpoint")  # fmt: skip
+        self.epoch = number
+        self._remember(val, test)
+        if self.config.mode == "self-paced":
+            c = self.config
+            self.pace = pacing.next_pace(
+                self.pace, self.train_accuracy, start=c.start_share, step=c.step_share, gate=c.gate, slow_from=c.slow_from
+            )
+        if number == self.total_epochs or pacing.stage_of(self.stages, number + 1) != place:
+            self._end_stage(self.stages[place])
+        return EpochResult(
+            epoch=number, stage=self.stages[place].name, subset_size=len(subset), learning_rate=rate,
+            train_loss=train_loss, train_accuracy=self.train_accuracy,
+            val_loss=val[1], val_accuracy=val[0], val_knn=val[2], test_loss=test[1], test_accuracy=test[0], test_knn=test[2],
+            seconds=time.perf_counter() - started, images_per_second=len(subset) / pass_seconds, samples_seen=self.samples_seen,
+        )  # fmt: skip
+
+    def _subset(self, place: int) -> NDArray[np.int64]:
+        """The training examples of this epoch, ascending."""
+        if self.config.mode == "self-paced":
+            part = pacing.share(self.pace, self.config.start_share, self.config.step_share)
+            assert self.losses is not None
+            size = pacing.subset_size(part, len(self.train))
+            return self.train[pacing.easiest(self.losses, self.data.labels[self.train], size)]
+        return self.train[np.isin(self.data.levels[self.train], self.stages[place].levels)]
+
+    def _set_rate(self) -> float:
+        if self.scheduler is not None:
+            return float(self.scheduler.get_last_lr()[0])
+        rate = self.base_rate * (pacing.rate_factor(self.train_accuracy) if self.rule == "accuracy" else 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _train_pass(self, subset: NDArray[np.int64], number: int) -> None:
+        size = self.config.batch_size
+        order = subset[np.random.default_rng((self.config.seed, number)).permutation(len(subset))]
+        augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number) if self.config.mode == "scratch" else None
+        self.net.train()
+        for start in range(0, len(order), size):
+            self._stop_if_asked()
+            batch = order[start : start + size]
+            # Batch norm can't train on a single image: the last one of an odd count waits for the next epoch.
+            if len(batch) > 1 or self.features is not None or len(order) == 1:
+                self._step(batch, augment)
+            self.progress("training", min(start + size, len(order)), len(order))
+
+    def _step(self, batch: NDArray[np.int64], augment: torch.Generator | None) -> None:
+        if len(batch) == 1 and self.features is None:
+            batch = np.repeat(batch, 2)
+        inputs = self._inputs(batch)
+        if augment is not None:
+            inputs = turn(inputs, augment)
+        with autocast(self.device):
+            logits = self.net(inputs)
+        loss = cross_entropy(logits.float(), self.labels[torch.from_numpy(batch).to(self.device)])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+
+    def _inputs(self, batch: NDArray[np.int64]) -> Tensor:
+        rows = torch.from_numpy(batch)
+        if self.features is not None:
+            return self.features[rows.to(self.device)]
+        if self.pixels is not None:
+            return normalise(self.pixels[rows.to(self.device)])
+        return normalise(torch.from_numpy(self.data.images[batch]))
+
+    def _stop_if_asked(self) -> None:
+        if self.should_stop():
+            raise Cancelled("the run was cancelled", todo="`runs resume` goes on from its last finished epoch")
+
+    # -- judging ---------------------------------------------------------------------------------
+
+    def _judge(self, indices: NDArray[np.int64], phase: str) -> Outcome:
+        """Eval mode, no augmentation, no gradient."""
+        self.net.eval()
+        logits, features = [], []
+        with torch.inference_mode():
+            for start in range(0, len(indices), EVAL_BATCH):
+                self._stop_if_asked()
+                inputs = self._inputs(indices[start : start + EVAL_BATCH])
+                with autocast(self.device):
+                    embedded = inputs if self.features is not None else embed(self.full, inputs)
+                logits.append(self.full.fc(embedded.float()))
+                features.append(embedded.float())
+                self.progress(phase, min(start + EVAL_BATCH, len(indices)), len(indices))
+        if not logits:
+            return Outcome(indices, np.empty((0, len(self.data.classes)), np.float32), np.empty(0), np.empty((0, FEATURES), np.float32))
+        scores = torch.cat(logits)
+        losses = cross_entropy(scores, self.labels[torch.from_numpy(indices).to(self.device)], reduction="none")
+        return Outcome(indices, to_numpy(scores.softmax(1)), to_numpy(losses).astype(np.float64), to_numpy(torch.cat(features)))
+
+    def _figures(self, outcome: Outcome) -> tuple[float, float, float]:
+        """Accuracy, mean loss, KNN."""
+        labels = self.data.labels[outcome.indices]
+        knn = metrics.knn_purity(outcome.features, labels, self.config.knn_k)
+        return metrics.accuracy(outcome.probabilities, labels), float(outcome.losses.mean()), knn
+
+    def _remember(self, val: tuple[Any, Any, Any], test: tuple[Any, Any, Any]) -> None:
+        """Honest: keep the epoch that is best on val. Report: the last epoch counts, the peak is only noted."""
+        accuracy, loss = (val[0], val[1]) if self.honest else (float(self.epoch), 0.0)
+        self.peak_test = max(self.peak_test, test[0] or 0.0)
+        if self.stage_best is None or self.stage_best.beaten_by(accuracy, loss):
+            self.stage_best = Best(self.epoch, accuracy, loss, copy.deepcopy(self.net.state_dict()))
+        if self.best is None or self.best.beaten_by(accuracy, loss):
+            self.best = self.stage_best
+
+    def _end_stage(self, stage: pacing.Stage) -> None:
+        """Test the stage's model on its own levels and on all; nothing is chosen by it."""
+        if self.config.mode == "staged" and self.stage_best is not None:
+            outcome = self._judge_with(self.stage_best.state, self.test, f"test of stage {stage.name}")
+            labels = self.data.labels[self.test]
+            own = np.isin(self.data.levels[self.test], [level for level in stage.levels if level >= 0])
+            accuracy, loss, knn = self._figures(outcome)
+            self.stage_results.append(StageResult(
+                stage.name, self.stage_best.epoch,
+                metrics.accuracy(outcome.probabilities[own], labels[own]) if own.any() else None,
+                float(outcome.losses[own].mean()) if own.any() else None, int(own.sum()), accuracy, loss, knn,
+            ))  # fmt: skip
+        self.stage_best = None
+
+    def _judge_with(self, state: dict[str, Tensor], indices: NDArray[np.int64], phase: str) -> Outcome:
+        current = copy.deepcopy(self.net.state_dict())
+        self.net.load_state_dict(state)
+        try:
+            return self._judge(indices, phase)
+        finally:
+            self.net.load_state_dict(current)
+
+    def finish(self) -> Final:
+        """Load the chosen epoch's parameters into the network and judge every example with it; test is read here."""
+        assert self.best is not None
+        self.net.load_state_dict(self.best.state)
+        outcome = self._judge(np.arange(len(self.data.labels)), "predictions")
+        at = {split: Outcome(rows, outcome.probabilities[rows], outcome.losses[rows], outcome.features[rows])
+              for split, rows in (("val", self.val), ("test", self.test)) if len(rows)}  # fmt: skip
+        test = self._figures(at["test"])
+        return Final(
+            epoch=self.best.epoch,
+            val_accuracy=self._figures(at["val"])[0] if self.honest else None,
+            test_accuracy=test[0], test_loss=test[1], test_knn=test[2],
+            peak_test_accuracy=None if self.honest else self.peak_test,
+            stages=tuple(self.stage_results), outcome=outcome, notes=self._notes(),
+        )  # fmt: skip
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = []
+        if not self.honest:
+            notes.append("Protocol report: the peak over epochs was picked on the test set and is biased upwards.")
+        if self.config.mode == "self-paced":
+            part = pacing.share(self.pace, self.config.start_share, self.config.step_share)
+            if part < 1:
+                notes.append(f"The gate of {self.config.gate:g} train accuracy let in only {part:.0%} of the images before the epochs ran out.")
+        unlabelled = int((self.data.levels[self.train] < 0).sum())
+        if self.config.mode == "staged" and unlabelled:
+            notes.append(f"{unlabelled} of {len(self.train)} training images have no level; they joined in the last stage.")
+        return tuple(notes)
+
+    def expected_sizes(self) -> list[int]:
+        """Subset sizes of the epochs to come; self-paced as if every epoch passed the gate."""
+        c, sizes, pace = self.config, [], self.pace
+        for number in range(self.epoch + 1, self.total_epochs + 1):
+            if c.mode == "self-paced":
+                sizes.append(pacing.subset_size(pacing.share(pace, c.start_share, c.step_share), len(self.train)))
+                pace = pacing.next_pace(pace, 1.0, start=c.start_share, step=c.step_share, gate=c.gate, slow_from=c.slow_from)
+            else:
+                levels = self.stages[pacing.stage_of(self.stages, number)].levels
+                sizes.append(int(np.isin(self.data.levels[self.train], levels).sum()))
+        return sizes
+
+    # -- stopping and going on -------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on as if nothing had happened; plain types and tensors only."""
+
+        def plain(best: Best | None) -> dict[str, Any] | None:
+            return None if best is None else {"epoch": best.epoch, "accuracy": best.accuracy, "loss": best.loss, "state": best.state}
+
+        return {
+            "net": self.full.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "epoch": self.epoch,
+            "samples_seen": self.samples_seen,
+            "peak_test": self.peak_test,
+            "pace": (self.pace.steps, self.pace.passes),
+            "losses": None if self.losses is None else torch.from_numpy(self.losses),
+            "train_accuracy": self.train_accuracy,
+            "best": plain(self.best),
+            "stage_best": plain(self.stage_best),
+            "stage_results": [asdict(result) for result in self.stage_results],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a `state()` of the same configuration and data."""
+
+        def best(record: dict[str, Any] | None) -> Best | None:
+            return None if record is None else Best(**record)
+
+        self.full.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.epoch, self.samples_seen, self.peak_test = state["epoch"], state["samples_seen"], state["peak_test"]
+        self.pace = pacing.Pace(*state["pace"])
+        self.losses = None if state["losses"] is None else state["losses"].numpy()
+        self.train_accuracy = state["train_accuracy"]
+        self.best, self.stage_best = best(state["best"]), best(state["stage_best"])
+        self.stage_results = [StageResult(**record) for record in state["stage_results"]]
+
+
+def turn(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each square image of a batch flipped and rotated by 90 degrees at random: one of its eight positions."""
+    count = len(images)
+    flip_x, flip_y, swap = (torch.rand((count, 1, 1, 1), generator=generator).lt(0.5).to(images.device) for _ in range(3))
+    images = torch.where(flip_x, images.flip(3), images)
+    images = torch.where(flip_y, images.flip(2), images)
+    return torch.where(swap, images.transpose(2, 3), images).contiguous(memory_format=torch.channels_last)

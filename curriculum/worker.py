@@ -1,0 +1,258 @@
+"""The process that computes: `python -m curriculum.worker RUN_DIRECTORY`.
+
+Reads a run directory, trains or scores, writes the results back into it. It never opens the database
+and needs nobody: it survives the app and can be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from curriculum import score
+from curriculum.cache import CachedRows
+from curriculum.config import LEVELS, ScoreConfig, TrainConfig
+from curriculum.difficulty import rank_difficulty
+from curriculum.errors import Cancelled, CurriculumError, RunError
+from curriculum.images import load_images
+from curriculum.metrics import accuracy
+from curriculum.model import Weights, load_weights, pick_device, restore
+from curriculum.rundir import RunDir, Status, write_json, write_whole
+from curriculum.train import Final, Training, TrainingData
+
+STATUS_EVERY_SECONDS = 0.5
+CHECKPOINT_SHARE = 20
+"""A checkpoint is due when this many times its own cost has been worked since the last one: at most 5 % is spent on them."""
+
+
+class Reporter:
+    """Writes status.json, not too often, and knows whether somebody asked to stop."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.started, self.last_write, self.last_look = run, time.monotonic(), 0.0, 0.0
+        self.stop = False
+        self.before = 0.0  # seconds worked before this process
+        process = psutil.Process()
+        self.status = Status("running", pid=process.pid, pid_started=process.create_time(), phase="starting")
+        self.write()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def write(self, **changes: Any) -> None:
+        self.status = replace(self.status, seconds=self.seconds, **changes)
+        self.run.write_status(self.status)
+        self.last_write = time.monotonic()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self.last_write >= STATUS_EVERY_SECONDS:
+            self.write(phase=phase, done=done, total=total)
+
+    def should_stop(self) -> bool:
+        if time.monotonic() - self.last_look >= STATUS_EVERY_SECONDS / 2:
+            self.last_look, self.stop = time.monotonic(), self.run.cancel_asked()
+        return self.stop
+
+
+def work(run: RunDir) -> int:
+    """Do what the run directory asks for; returns the process's exit code. Whatever fails is said in status.json."""
+    reporter = Reporter(run)
+    try:
+        config = run.config()
+        request = run.request()
+        order = pd.read_parquet(run / "order.parquet")
+        reporter.write(phase="weights")
+        if isinstance(config, TrainConfig):
+            _train(run, config, request, order, reporter)
+        else:
+            _score(run, config, request, order, reporter)
+    except Cancelled as error:
+        reporter.write(state="cancelled", message=str(error), seconds_left=None)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        reporter.write(state="failed", message=_explain(error), seconds_left=None)
+        return 1
+    reporter.write(state="done", phase="done", seconds_left=0.0)
+    return 0
+
+
+def _explain(error: Exception) -> str:
+    """What a person can do about it; the traceback is in log.txt."""
+    if isinstance(error, CurriculumError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full. Free some space, then resume: the last checkpoint is kept."
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "Memory ran out. Start again with a smaller --batch-size or --image-size, or close other programs and resume."
+    return f"{type(error).__name__}: {error}. The run's log.txt has the details."
+
+
+def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: Reporter) -> CachedRows:
+    def progress(done: int, total: int) -> None:
+        if reporter.should_stop():
+            raise Cancelled("the run was cancelled while decoding images", todo="What was decoded is kept")
+        reporter.progress("decoding images", done, total)
+
+    return load_images(Path(request["root"]), order["example"].tolist(), order["sha256"].tolist(), size, Path(request["cache"]), progress)
+
+
+def _class_indices(request: dict[str, Any], order: pd.DataFrame) -> NDArray[np.int64]:
+    place = {name: i for i, name in enumerate(request["classes"])}
+    return np.array([place[name] for name in order["class"]], dtype=np.int64)
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter) -> None:
+    weights = Weights("none", None, "none") if config.mode == "scratch" else load_weights(config.weights, Path(request["runs"]))
+    images = _images(request, order, config.image_size, reporter)
+    features = None
+    if config.mode == "transfer":
+        features = score.extract_features(
+            weights, images, order["sha256"].tolist(), pick_device(config.device), Path(request["cache"]),
+            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
+        )  # fmt: skip
+    levels = order["level"].map({level: i for i, level in enumerate(LEVELS)}).fillna(-1).to_numpy(np.int64)
+    data = TrainingData(images, _class_indices(request, order), levels, order["split"].to_numpy(np.str_), tuple(request["classes"]))
+    training = Training(
+        config, data, weights, features=features, should_stop=reporter.should_stop, progress=reporter.progress,
+    )  # fmt: skip
+    losses: list[NDArray[np.float32]] = _take_up(run, training, reporter)
+    reporter.write(epochs=training.total_epochs, epoch=training.epoch)
+    checkpointed, cost = time.monotonic(), 0.0
+    pace: list[tuple[int, float]] = []
+    for result in training.epochs():
+        assert training.losses is not None
+        losses.append(training.losses.astype(np.float32))
+        run.append_epoch(asdict(result))
+        pace.append((result.subset_size, result.seconds))
+        if time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:
+            before = time.monotonic()
+            _save_checkpoint(run, training, losses, reporter.seconds)
+            checkpointed, cost = time.monotonic(), time.monotonic() - before
+        reporter.write(epoch=result.epoch, seconds_left=_seconds_left(pace, training.expected_sizes()), phase="training", done=0, total=0)
+    final = training.finish()
+    train_examples = order["example"].to_numpy()[training.train]
+    _write_losses(run, train_examples, losses)
+    write_whole(run / "predictions.parquet", lambda path: _predictions(order, request["classes"], final).to_parquet(path, index=False))
+    write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
+    write_json(run / "result.json", _train_result(run, config, training, final, reporter))
+    (run / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArray[np.float32]]:
+    """Go on from the last checkpoint, if there is one."""
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        run.keep_epochs(0)
+        return []
+    try:
+        saved = torch.load(path, map_location=training.device, weights_only=True)
+        training.restore(saved["training"])
+    except Exception as error:
+        raise RunError(f"the checkpoint of run {run.run_id} can't be read ({error})", todo="Start the run anew") from error
+    reporter.before = saved["seconds"]
+    run.keep_epochs(training.epoch)
+    return list(saved["losses"].cpu().numpy())
+
+
+def _save_checkpoint(run: RunDir, training: Training, losses: list[NDArray[np.float32]], seconds: float) -> None:
+    record = {"training": training.state(), "losses": torch.from_numpy(np.stack(losses)), "seconds": seconds}
+    write_whole(run / "checkpoint.pt", lambda path: torch.save(record, path))
+
+
+def _seconds_left(pace: list[tuple[int, float]], coming: list[int]) -> float:
+    """From the last epochs' sizes and times: a fixed part (judging) and a part for each image."""
+    sizes, seconds = np.array(pace[-10:], dtype=float).T
+    if np.ptp(sizes) > 0.2 * sizes.mean():
+        slope = max(float(np.polyfit(sizes, seconds, 1)[0]), 0.0)
+        fixed = max(float(np.median(seconds - slope * sizes)), 0.0)
+    else:
+        slope, fixed = 0.0, float(np.median(seconds))
+    return float(sum(fixed + slope * size for size in coming))
+
+
+def _write_losses(run: RunDir, examples: NDArray[np.object_], losses: list[NDArray[np.float32]]) -> None:
+    """One row a training example, one column an epoch: eval-mode cross-entropy after it, in nats."""
+    columns = {f"epoch_{number}": values for number, values in enumerate(losses, start=1)}
+    write_whole(run / "losses.parquet", lambda path: pd.DataFrame({"example": examples, **columns}).to_parquet(path, index=False))
+
+
+def _predictions(order: pd.DataFrame, classes: list[str], final: Final) -> pd.DataFrame:
+    probabilities, names = final.outcome.probabilities, np.array(classes)
+    true = _class_indices({"classes": classes}, order)
+    return pd.DataFrame({
+        "example": order["example"], "split": order["split"], "class": order["class"], "predicted": names[probabilities.argmax(1)],
+        "probability": probabilities.max(1).astype(float), "probability_true": probabilities[np.arange(len(true)), true].astype(float),
+        "loss": final.outcome.losses, "probabilities": list(probabilities),
+    })  # fmt: skip
+
+
+def _train_result(run: RunDir, config: TrainConfig, training: Training, final: Final, reporter: Reporter) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
+        "val_accuracy": final.val_accuracy, "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
+        "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": reporter.seconds,
+        "samples_seen": training.samples_seen, "stages": [asdict(stage) for stage in final.stages], "notes": list(final.notes),
+        "examples": {split: len(rows) for split, rows in (("train", training.train), ("val", training.val), ("test", training.test))},
+        "device": str(training.device), "torch": torch.__version__,
+    }  # fmt: skip
+
+
+# -- scoring -------------------------------------------------------------------------------------
+
+
+def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter) -> None:
+    device, sha256, labels = pick_device(config.device), order["sha256"].tolist(), _class_indices(request, order)
+    source = load_weights(f"run:{config.run}" if config.method == "loss" else config.weights, Path(request["runs"]))
+    images = _images(request, order, config.image_size, reporter)
+    if config.method == "loss":
+        net = restore(len(request["classes"]), source)
+        scores = score.model_losses(net, images, labels, device, progress=reporter.progress, should_stop=reporter.should_stop)
+    else:
+        features = score.extract_features(
+            source, images, sha256, device, Path(request["cache"]),
+            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
+        )  # fmt: skip
+        groups = [None if pd.isna(group) else int(group) for group in order["overlap_group"]]
+        scores = score.out_of_fold_losses(
+            features, labels, groups, folds=config.folds, repeats=config.repeats, seed=config.seed,
+            progress=reporter.progress, should_stop=reporter.should_stop,
+        )  # fmt: skip
+    names = np.array(request["classes"])
+    frame = pd.DataFrame({
+        "example": order["example"], "value": scores.values, "difficulty": rank_difficulty(scores.values),
+        "predicted": names[scores.probabilities.argmax(1)],
+        "probability_true": scores.probabilities[np.arange(len(labels)), labels].astype(float),
+        "probabilities": list(scores.probabilities), "repeats": list(scores.repeats.T),
+    })  # fmt: skip
+    write_whole(run / "scores.parquet", lambda path: frame.to_parquet(path, index=False))
+    write_json(run / "result.json", {
+        "run_id": run.run_id, "dataset": config.dataset, "method": config.method, "examples": len(labels), "seconds": reporter.seconds,
+        "mean_loss": float(scores.values.mean()), "accuracy": accuracy(scores.probabilities, labels), "stability": scores.stability,
+    })  # fmt: skip
+
+
+def main() -> int:
+    if hasattr(os, "nice"):
+        os.nice(5)  # people who sort images at the same machine come first
+    return work(RunDir(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
