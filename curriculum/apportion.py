@@ -22,7 +22,7 @@ def apportion(total: int, shares: Sequence[float] | NDArray[np.float64]) -> NDAr
     """
     weights = np.asarray(shares, dtype=float)
     exact = weights / weights.sum() * total
-    counts = np.floor(exact + 1e-9).astype(np.int64)
+    counts: NDArray[np.int64] = np.floor(exact + 1e-9).astype(np.int64)
     by_remainder = np.argsort(-np.round(exact - counts, 9), kind="stable")
     counts[by_remainder[: total - int(counts.sum())]] += 1
     return counts

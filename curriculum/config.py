@@ -98,9 +98,7 @@ class RunConfig:
     """What every run has. Subclasses check themselves: an object that exists is valid."""
 
     dataset: str
-    weights: str = option(
-        "imagenet", "pretrained weights: imagenet, none, the path of a state dict, or run:ID of an earlier run"
-    )
+    weights: str = option("imagenet", "pretrained weights: imagenet, none, the path of a state dict, or run:ID of an earlier run")
     image_size: int = option(256, "pixels: the shorter side is scaled to it, the centre square is kept", low=32, high=1024)
     batch_size: int = option(32, "images a step", low=1, high=4096)
     seed: int = option(0, "seed of the split, the head, the folds and the batches", low=0, high=2**31 - 1)

@@ -75,5 +75,5 @@ class RunError(CurriculumError):
     """A run can't be started, read, resumed or finished."""
 
 
-class Cancelled(CurriculumError):
+class CancelledError(CurriculumError):
     """Somebody asked the work to stop; what was finished is kept."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
+import threading
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from curriculum.apportion import apportion
 from curriculum.cache import ArrayCache, CachedRows
@@ -147,7 +150,7 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def _inside(root: Path, path: Path) -> bool:
-    return not path.is_symlink() or path.resolve().is_relative_to(root)
+    return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)  # Path.resolve raises on a loop
 
 
 def _nameable(name: str) -> bool:
@@ -196,12 +199,13 @@ def _verify(root: Path, path: Path, known: Mapping[str, Example]) -> Example | R
     return Example(name, path.parent.name, rgb.width, rgb.height, stat.st_size, stat.st_mtime_ns, digest, image_format)
 
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError, IndexError, KeyError, TypeError)
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError, IndexError, KeyError, TypeError,
+               OverflowError, struct.error, zlib.error)  # fmt: skip
 """What Pillow's decoders raise on damaged files; anything of it means: this file is refused."""
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not a readable JPEG, PNG, TIFF or WebP image"
     if isinstance(error, DatasetError):
         return error.what
@@ -211,10 +215,37 @@ def _reason(error: BaseException) -> str:
 # -- decoding ------------------------------------------------------------------------------------
 
 
+class _Quiet:
+    """Pillow's warnings (large images, odd metadata) off while any thread decodes; our own limits follow.
+
+    `warnings.catch_warnings` by itself, entered by several threads, leaves "ignore" behind for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_pillow_quiet = _Quiet()
+
+
 def _open(path: Path) -> Image.Image:
     """Open a file of an allowed format; its size is checked before any pixel is decoded."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata; our own limits follow
+    with _pillow_quiet:
         image = Image.open(path, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         image.close()
@@ -226,8 +257,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """Decode whole, turn upright, convert to 8-bit RGB (16-bit scaled down, transparency over white)."""
     if image.mode not in CONVERTED_MODES:
         raise OSError(f"pixel format {image.mode} has no sure conversion to RGB")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _pillow_quiet:
         image.load()
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
@@ -307,9 +337,7 @@ def _decode_indexed(root: Path, example: str, sha256: str, size: int) -> NDArray
 # -- splitting -----------------------------------------------------------------------------------
 
 
-def assign_parts(
-    classes: Sequence[str], groups: Sequence[int | None], shares: Sequence[float], seed: int
-) -> NDArray[np.int64]:
+def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: Sequence[float], seed: int) -> NDArray[np.int64]:
     """Divide examples into parts: seeded, stratified by class, an overlap group always whole.
 
     Args:

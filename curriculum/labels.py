@@ -130,8 +130,10 @@ def queue(store: Store, dataset: str, annotator: str, limit: int = 20) -> list[s
     """
     rows = store.rows(
         """WITH mine AS (
-               SELECT example, max(seq) FILTER (action = 'skip') AS skipped FROM annotation
-               WHERE dataset = $dataset AND annotator = $annotator GROUP BY example
+               SELECT example, max(seq) AS skipped FROM annotation AS event
+               WHERE dataset = $dataset AND annotator = $annotator AND action = 'skip'
+                 AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id)
+               GROUP BY example
            ), turn AS (
                SELECT example, row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block
                FROM example WHERE dataset = $dataset AND present
@@ -155,8 +157,9 @@ def progress(store: Store, dataset: str, annotator: str) -> Progress:
         {"d": dataset},
     )[0]
     skipped, median = store.rows(
-        """SELECT count(DISTINCT example) FILTER (action = 'skip' AND example NOT IN (
-                      SELECT example FROM current_label WHERE dataset = $d AND annotator = $a)),
+        """SELECT count(DISTINCT example) FILTER (action = 'skip'
+                      AND id NOT IN (SELECT undoes FROM annotation WHERE undoes IS NOT NULL)
+                      AND example NOT IN (SELECT example FROM current_label WHERE dataset = $d AND annotator = $a)),
                   median(seconds) FILTER (action = 'label')
            FROM annotation WHERE dataset = $d AND annotator = $a""",
         {"d": dataset, "a": annotator},
@@ -199,7 +202,7 @@ def append_many(store: Store, frame: pd.DataFrame, source: Literal["import", "si
     rows = frame.copy()
     if "answered_at" not in rows:
         rows["answered_at"] = pd.NaT
-    rows["answered_at"] = pd.to_datetime(rows["answered_at"], utc=True).fillna(pd.Timestamp.now("UTC"))
+    rows["answered_at"] = pd.to_datetime(rows["answered_at"], utc=True).dt.as_unit("us").fillna(pd.Timestamp.now("UTC").as_unit("us"))
     current = store.query(
         "SELECT dataset, example, annotator, level AS level_before FROM current_label WHERE dataset IN (SELECT unnest(?))",
         [rows["dataset"].unique().tolist()],

@@ -84,14 +84,14 @@ def spearman(x: FloatArray, y: FloatArray, resamples: int = 1000, seed: int = 0)
 
     Source: Spearman 1904; Efron & Tibshirani 1993, chapter 13, for the interval.
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     nan = float("nan")
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Correlation(nan, nan, nan, len(x))
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Correlation(nan, nan, nan, len(a))
     random = np.random.default_rng(seed)
-    draws = [_rank_correlation(x[rows], y[rows]) for rows in random.integers(0, len(x), (resamples, len(x)))]
+    draws = [_rank_correlation(a[rows], b[rows]) for rows in random.integers(0, len(a), (resamples, len(a)))]
     low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return Correlation(_rank_correlation(x, y), float(low), float(high), len(x))
+    return Correlation(_rank_correlation(a, b), float(low), float(high), len(a))
 
 
 def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

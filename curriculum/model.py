@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import ResNet, ResNet18_Weights, resnet18
 
 from curriculum.errors import ConfigError, WeightsError
@@ -72,9 +72,11 @@ def _read_state(name: str, path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} can't be read as weights ({type(error).__name__}: {error})", allowed=CHOICES) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dict", got=type(state).__name__, allowed="tensors by parameter name, as torchvision saves them")
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+        raise WeightsError(
+            f"{path} holds no state dict", got=type(state).__name__, allowed="tensors by parameter name, as torchvision saves them"
+        )
+    return {key: value.detach().float() if value.is_floating_point() else value for key, value in state.items()}
 
 
 def _fingerprinted(name: str, state: dict[str, Tensor]) -> Weights:
@@ -116,8 +118,11 @@ def _load(net: ResNet, state: dict[str, Tensor], name: str, *, head: bool) -> No
         raise WeightsError(f"the weights {name} don't fit ResNet18", got=str(error).splitlines()[-1].strip(), allowed=CHOICES) from error
     missing = [key for key in missing if head or not key.startswith("fc.")]
     if missing or unexpected:
-        raise WeightsError(f"the weights {name} aren't a ResNet18's",
-                           got=f"{len(missing)} parameters missing, {len(unexpected)} unknown, such as {(missing + unexpected)[0]}", allowed=CHOICES)  # fmt: skip
+        raise WeightsError(
+            f"the weights {name} aren't a ResNet18's",
+            got=f"{len(missing)} parameters missing, {len(unexpected)} unknown, such as {(missing + unexpected)[0]}",
+            allowed=CHOICES,
+        )
 
 
 def embed(net: ResNet, images: Tensor) -> Tensor:

@@ -36,8 +36,11 @@ def plan_stages(epochs: Sequence[int] = REPORT_STAGE_EPOCHS) -> tuple[Stage, ...
 
 def share_epochs(total: int) -> tuple[int, int, int]:
     """A number of epochs shared out over the three stages as the reports' 50:80:20, each at least 1 where there are 3."""
-    least = 1 if total >= len(REPORT_STAGE_EPOCHS) else 0
-    easy, medium, hard = apportion(total - 3 * least, REPORT_STAGE_EPOCHS) + least
+    counts = apportion(total, REPORT_STAGE_EPOCHS)
+    while total >= len(REPORT_STAGE_EPOCHS) and counts.min() == 0:
+        counts[counts.argmax()] -= 1
+        counts[counts.argmin()] += 1
+    easy, medium, hard = counts
     return int(easy), int(medium), int(hard)
 
 

@@ -9,12 +9,13 @@ lines. A run directory is a complete record: the database's rows about the run c
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import psutil
@@ -23,6 +24,7 @@ from curriculum.config import Home, RunState, ScoreConfig, TrainConfig, config_f
 from curriculum.errors import ConfigError, RunError, UnknownError
 
 START_GRACE_SECONDS = 60.0
+REQUEST_KEYS = {"run_id", "created_at", "root", "cache", "runs", "classes", "config"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class RunDir:
 
     # -- the request -----------------------------------------------------------------------------
 
-    def write_request(self, config: TrainConfig | ScoreConfig, *, root: Path, home: Home, classes: tuple[str, ...], order: pd.DataFrame) -> None:
+    def write_request(
+        self, config: TrainConfig | ScoreConfig, *, root: Path, home: Home, classes: tuple[str, ...], order: pd.DataFrame
+    ) -> None:
         """Everything that a worker needs; `status.json` comes last and makes the directory a run."""
         self.path.mkdir(parents=True)
         write_whole(self / "order.parquet", lambda path: order.to_parquet(path, index=False))
@@ -72,8 +76,11 @@ class RunDir:
         """config.json as it is; `config()` reads its inner part."""
         try:
             record: dict[str, Any] = json.loads((self / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            missing = sorted(REQUEST_KEYS - record.keys())
+        except (OSError, ValueError, AttributeError) as error:
             raise RunError(f"the run {self.run_id} can't be read ({error})", todo="Delete its directory, or restore it") from error
+        if missing:
+            raise RunError(f"config.json of run {self.run_id} is incomplete", got=f"no {', '.join(missing)}", todo="Delete the run")
         return record
 
     def config(self) -> TrainConfig | ScoreConfig:
@@ -92,9 +99,12 @@ class RunDir:
         try:
             record = json.loads((self / "status.json").read_text(encoding="utf-8"))
             status = Status(**{f.name: record[f.name] for f in fields(Status) if f.name in record})
-        except (OSError, ValueError, TypeError, AttributeError):
+            gone = status.active and not self._alive(status)
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return Status("interrupted", message="The run's status can't be read.")
-        if status.active and not self._alive(status):
+        if status.state not in get_args(RunState):
+            return Status("interrupted", message="The run's status can't be read.")
+        if gone:
             return replace(status, state="interrupted", seconds_left=None,
                            message="The process stopped without a word; resume goes on from the last checkpoint.")  # fmt: skip
         return status
@@ -120,7 +130,7 @@ class RunDir:
 
     def append_epoch(self, record: dict[str, Any]) -> None:
         with (self / "epochs.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(_without_nan(record)) + "\n")
 
     def epochs(self) -> list[dict[str, Any]]:
         """Every whole line; a torn last line is passed over."""
@@ -168,9 +178,28 @@ def all_runs(home: Home) -> list[RunDir]:
     return sorted(found, key=lambda run: run.run_id, reverse=True)
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def write_json(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
     """One JSON document, whole or not at all."""
-    write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1), encoding="utf-8"), sync=sync)
+    text = json.dumps(_without_nan(record), indent=1, allow_nan=False)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), sync=sync)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN and the database takes none in it: what is undefined becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:

@@ -71,7 +71,8 @@ def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.D
     agreed = labels.consensus(store, config.dataset, config.levels)
     if config.mode == "staged" and agreed.empty:
         other = labels.summary(store, config.dataset)["simulated"]
-        hint = "take the simulated ones (--levels simulated)" if isinstance(other, dict) and other["labelled"] else "simulate some (`labels simulate`)"
+        some = isinstance(other, dict) and other["labelled"]
+        hint = "take the simulated ones (--levels simulated)" if some else "simulate some (`labels simulate`)"
         raise LabelsMissingError(f"staged training needs levels, and {config.levels} has given none for {config.dataset}",
                                  todo=f"Sort images on the app's page, import labels, or {hint}")  # fmt: skip
     return order.merge(agreed[["example", "level"]], how="left", on="example")
@@ -98,8 +99,11 @@ def _judge_size(home: Home, config: ScoreConfig) -> None:
     _checked_weights(home, f"run:{config.run}")
     trained = run.config()
     if trained.image_size != config.image_size or trained.dataset != config.dataset:
-        raise RunError("a model judges the data set and the image size that it was trained on",
-                       got=f"{config.dataset} at {config.image_size} px", allowed=f"{trained.dataset} at {trained.image_size} px")  # fmt: skip
+        raise RunError(
+            "a model judges the data set and the image size that it was trained on",
+            got=f"{config.dataset} at {config.image_size} px",
+            allowed=f"{trained.dataset} at {trained.image_size} px",
+        )
 
 
 def launch(run: RunDir) -> subprocess.Popen[bytes]:

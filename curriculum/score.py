@@ -21,7 +21,7 @@ from torchvision.models import ResNet
 
 from curriculum.cache import ArrayCache, CachedRows
 from curriculum.difficulty import stability
-from curriculum.errors import Cancelled, DatasetError
+from curriculum.errors import CancelledError, DatasetError
 from curriculum.images import assign_parts
 from curriculum.metrics import cross_entropy
 from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, to_numpy
@@ -70,7 +70,7 @@ def extract_features(
         net = build(2, weights, seed).to(device).eval()
         for at in range(0, len(todo), BATCH):
             if should_stop():
-                raise Cancelled("the scoring was cancelled", todo="What was extracted is kept; start it again to go on")
+                raise CancelledError("the scoring was cancelled", todo="What was extracted is kept; start it again to go on")
             block = np.array(todo[at : at + BATCH])
             cache.append([sha256[i] for i in block], _features(net, images, block, device))
             progress("features", at + len(block), len(todo))
@@ -108,27 +108,32 @@ def out_of_fold_losses(
         Scores: `values` are the means over the repeats, in nats, 0 or more, higher = harder.
 
     Raises:
-        DatasetError: a class has fewer examples than there are folds.
+        DatasetError: a class has fewer examples than there are folds, or all of it overlaps.
     """
-    least = int(np.bincount(labels).min())
+    counts = np.bincount(labels)
+    classes, least = len(counts), int(counts.min())
     if least < folds:
         raise DatasetError(f"each class needs at least {folds} images for {folds} folds", got=f"a class with {least}",
                            todo="Add images or lower --folds")  # fmt: skip
     names = [str(label) for label in labels]
-    probabilities = np.zeros((repeats, len(labels), int(labels.max()) + 1), dtype=np.float64)
+    probabilities = np.zeros((repeats, len(labels), classes), dtype=np.float64)
     for repeat in range(repeats):
         parts = assign_parts(names, groups, [1 / folds] * folds, seed=seed * 1000 + repeat)
         for fold in range(folds):
             if should_stop():
-                raise Cancelled("the scoring was cancelled")
+                raise CancelledError("the scoring was cancelled")
             held = parts == fold
-            probabilities[repeat, held] = _head(features[~held], labels[~held], features[held])
+            if held.any():
+                probabilities[repeat, held] = _head(features[~held], labels[~held], features[held], classes)
             progress("out-of-fold heads", repeat * folds + fold + 1, repeats * folds)
     losses = np.stack([cross_entropy(each, labels) for each in probabilities])
     return Scores(losses.mean(0), probabilities.mean(0).astype(np.float32), losses, stability(losses))
 
 
-def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32]) -> NDArray[np.float64]:
+def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32], classes: int) -> NDArray[np.float64]:
+    if len(np.unique(labels)) < classes:
+        raise DatasetError("all images of a class overlap one another, so none can be judged by a head that knows the class",
+                           todo="Add images of other places to that class")  # fmt: skip
     head = make_pipeline(StandardScaler(), LogisticRegression(C=HEAD_C, max_iter=200, tol=1e-3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged head ranks as well
@@ -147,7 +152,7 @@ def model_losses(
     blocks = []
     for at in range(0, len(labels), BATCH):
         if should_stop():
-            raise Cancelled("the scoring was cancelled")
+            raise CancelledError("the scoring was cancelled")
         rows = np.arange(at, min(at + BATCH, len(labels)))
         with torch.inference_mode(), autocast(device):
             features = embed(net, normalise(torch.from_numpy(images[rows]).to(device)))

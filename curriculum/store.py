@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
@@ -68,6 +68,13 @@ class Store:
         try:
             _secure(connection)
             _migrate(store)
+        except duckdb.InvalidInputException as error:  # the configuration is locked: by this very process
+            connection.close()
+            raise StoreLockedError(
+                f"the database {home.database} is open in this process already",
+                pid=os.getpid(),
+                todo="Use the open one, or close it first.",
+            ) from error
         except BaseException:
             store.close()
             raise
@@ -232,10 +239,8 @@ def _migrate(store: Store) -> None:
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
-    try:
+    with suppress(duckdb.Error):  # the failed statement may have ended the transaction already
         cursor.execute("ROLLBACK")
-    except duckdb.Error:
-        pass  # the failed statement has already ended the transaction
 
 
 def _owner_pid(home: Home) -> int | None:
@@ -259,5 +264,3 @@ def _open_error(home: Home, error: duckdb.IOException) -> StoreError:
         pid=pid,
         todo="Use that process (the app's pages, if it is the app), or stop it first; nothing needs repair.",
     )
-
-

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from curriculum import metrics, pacing
 from curriculum.cache import CachedRows
 from curriculum.config import TrainConfig
-from curriculum.errors import Cancelled, DatasetError, LabelsMissingError, RunError
+from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
 from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy
 
 DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
@@ -134,7 +134,7 @@ class Training:
         data: what to learn from.
         weights: to start from; ignored by mode scratch.
         features: for mode transfer: (n, 512) penultimate features of all examples under `weights`.
-        should_stop: asked before every batch; True raises Cancelled there.
+        should_stop: asked before every batch; True raises CancelledError there.
         progress: called with (phase, done, total) after every batch.
 
     Raises:
@@ -159,7 +159,7 @@ class Training:
         self._check()
         self.stages = self._plan()
         self.total_epochs = sum(stage.epochs for stage in self.stages)
-        self.base_rate = config.learning_rate or DEFAULT_RATE[config.mode]
+        self.base_rate = DEFAULT_RATE[config.mode] if config.learning_rate is None else config.learning_rate
         self.rule = config.rate_rule or DEFAULT_RULE[config.mode]
         start = replace(weights, state=None) if config.mode == "scratch" else weights
         self.full = build(len(data.classes), start, config.seed).to(self.device)
@@ -182,8 +182,10 @@ class Training:
                 raise DatasetError(f"the {split} part has no image: the data set is too small to split",
                                    got=f"{len(self.data.labels)} images", todo="Add images, about ten a class at least")  # fmt: skip
         if self.config.mode == "staged" and not (self.data.levels[self.train] == 0).any():
-            raise LabelsMissingError("staged training starts with the easy images, and no training image is labelled easy",
-                                     todo="Sort some images first, take simulated labels (levels: simulated), or choose self-paced")  # fmt: skip
+            raise LabelsMissingError(
+                "staged training starts with the easy images, and no training image is labelled easy",
+                todo="Sort some images first, take simulated labels (levels: simulated), or choose self-paced",
+            )
 
     def _plan(self) -> tuple[pacing.Stage, ...]:
         config = self.config
@@ -194,8 +196,8 @@ class Training:
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
         if self.config.mode != "scratch":
-            fused = {"fused": True} if self.device.type == "cuda" else {}
-            return torch.optim.Adam(self.net.parameters(), lr=self.base_rate, **fused), None
+            fused = True if self.device.type == "cuda" else None
+            return torch.optim.Adam(self.net.parameters(), lr=self.base_rate, fused=fused), None
         sgd = torch.optim.SGD(self.net.parameters(), lr=self.base_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
         steps = self.total_epochs * math.ceil(len(self.train) / self.config.batch_size)
         return sgd, torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=self.base_rate, total_steps=steps)
@@ -222,19 +224,18 @@ class Training:
         subset = self._subset(place)
         rate = self._set_rate()
         pass_started = time.perf_counter()
-        self._train_pass(subset, number)
+        self.samples_seen += self._train_pass(subset, number)
         pass_seconds = time.perf_counter() - pass_started
-        self.samples_seen += len(subset)
         judged = self._judge(self.train, "train losses")
         self.losses = judged.losses
         within = np.searchsorted(self.train, subset)
         train_loss = float(judged.losses[within].mean())
         self.train_accuracy = metrics.accuracy(judged.probabilities[within], self.data.labels[subset])
-        val = self._figures(self._judge(self.val, "val")) if self.honest else (None, None, None)
-        test = (None, None, None) if self.honest else self._figures(self._judge(self.test, "test"))
         if not math.isfinite(train_loss):
             raise RunError("the loss is no longer a number", got=f"epoch {number}, learning rate {rate:g}",
-                           todo="Resume with a lower --learning-rate from the last checkpoint")  # fmt: skip
+                           todo="Check the weights, or start again with a lower --learning-rate")  # fmt: skip
+        val = self._figures(self._judge(self.val, "val")) if self.honest else (None, None, None)
+        test = (None, None, None) if self.honest else self._figures(self._judge(self.test, "test"))
         self.epoch = number
         self._remember(val, test)
         if self.config.mode == "self-paced":
@@ -268,8 +269,9 @@ class Training:
             group["lr"] = rate
         return rate
 
-    def _train_pass(self, subset: NDArray[np.int64], number: int) -> None:
-        size = self.config.batch_size
+    def _train_pass(self, subset: NDArray[np.int64], number: int) -> int:
+        """Train once on the subset, shuffled; returns how many of its images the optimizer saw."""
+        size, seen = self.config.batch_size, 0
         order = subset[np.random.default_rng((self.config.seed, number)).permutation(len(subset))]
         augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number) if self.config.mode == "scratch" else None
         self.net.train()
@@ -277,9 +279,11 @@ class Training:
             self._stop_if_asked()
             batch = order[start : start + size]
             # Batch norm can't train on a single image: the last one of an odd count waits for the next epoch.
-            if len(batch) > 1 or self.features is not None or len(order) == 1:
+            if len(batch) > 1 or self.features is not None or len(order) == 1 or size == 1:
                 self._step(batch, augment)
+                seen += len(batch)
             self.progress("training", min(start + size, len(order)), len(order))
+        return seen
 
     def _step(self, batch: NDArray[np.int64], augment: torch.Generator | None) -> None:
         if len(batch) == 1 and self.features is None:
@@ -306,7 +310,7 @@ class Training:
 
     def _stop_if_asked(self) -> None:
         if self.should_stop():
-            raise Cancelled("the run was cancelled", todo="`runs resume` goes on from its last finished epoch")
+            raise CancelledError("the run was cancelled", todo="`runs resume` goes on from its last finished epoch")
 
     # -- judging ---------------------------------------------------------------------------------
 
@@ -389,7 +393,8 @@ class Training:
         if self.config.mode == "self-paced":
             part = pacing.share(self.pace, self.config.start_share, self.config.step_share)
             if part < 1:
-                notes.append(f"The gate of {self.config.gate:g} train accuracy let in only {part:.0%} of the images before the epochs ran out.")
+                gate = f"The gate of {self.config.gate:g} train accuracy"
+                notes.append(f"{gate} let in only {part:.0%} of the images before the epochs ran out.")
         unlabelled = int((self.data.levels[self.train] < 0).sum())
         if self.config.mode == "staged" and unlabelled:
             notes.append(f"{unlabelled} of {len(self.train)} training images have no level; they joined in the last stage.")

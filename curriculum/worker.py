@@ -25,7 +25,7 @@ from curriculum import score
 from curriculum.cache import CachedRows
 from curriculum.config import LEVELS, ScoreConfig, TrainConfig
 from curriculum.difficulty import rank_difficulty
-from curriculum.errors import Cancelled, CurriculumError, RunError
+from curriculum.errors import CancelledError, CurriculumError, RunError
 from curriculum.images import load_images
 from curriculum.metrics import accuracy
 from curriculum.model import Weights, load_weights, pick_device, restore
@@ -79,7 +79,7 @@ def work(run: RunDir) -> int:
             _train(run, config, request, order, reporter)
         else:
             _score(run, config, request, order, reporter)
-    except Cancelled as error:
+    except CancelledError as error:
         reporter.write(state="cancelled", message=str(error), seconds_left=None)
         return 1
     except Exception as error:
@@ -104,7 +104,7 @@ def _explain(error: Exception) -> str:
 def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: Reporter) -> CachedRows:
     def progress(done: int, total: int) -> None:
         if reporter.should_stop():
-            raise Cancelled("the run was cancelled while decoding images", todo="What was decoded is kept")
+            raise CancelledError("the run was cancelled while decoding images", todo="What was decoded is kept")
         reporter.progress("decoding images", done, total)
 
     return load_images(Path(request["root"]), order["example"].tolist(), order["sha256"].tolist(), size, Path(request["cache"]), progress)
@@ -127,7 +127,7 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
             weights, images, order["sha256"].tolist(), pick_device(config.device), Path(request["cache"]),
             seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
         )  # fmt: skip
-    levels = order["level"].map({level: i for i, level in enumerate(LEVELS)}).fillna(-1).to_numpy(np.int64)
+    levels = np.asarray(order["level"].map({level: i for i, level in enumerate(LEVELS)}).fillna(-1), dtype=np.int64)
     data = TrainingData(images, _class_indices(request, order), levels, order["split"].to_numpy(np.str_), tuple(request["classes"]))
     training = Training(
         config, data, weights, features=features, should_stop=reporter.should_stop, progress=reporter.progress,
@@ -162,13 +162,13 @@ def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArra
         run.keep_epochs(0)
         return []
     try:
-        saved = torch.load(path, map_location=training.device, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)  # restoring moves what belongs on the device
         training.restore(saved["training"])
     except Exception as error:
         raise RunError(f"the checkpoint of run {run.run_id} can't be read ({error})", todo="Start the run anew") from error
     reporter.before = saved["seconds"]
     run.keep_epochs(training.epoch)
-    return list(saved["losses"].cpu().numpy())
+    return list(saved["losses"].numpy())
 
 
 def _save_checkpoint(run: RunDir, training: Training, losses: list[NDArray[np.float32]], seconds: float) -> None:
@@ -208,7 +208,7 @@ def _train_result(run: RunDir, config: TrainConfig, training: Training, final: F
         "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
         "val_accuracy": final.val_accuracy, "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
         "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": reporter.seconds,
-        "samples_seen": training.samples_seen, "stages": [asdict(stage) for stage in final.stages], "notes": list(final.notes),
+        "samples_seen": training.samples_seen, "classes": list(training.data.classes), "stages": [asdict(stage) for stage in final.stages], "notes": list(final.notes),
         "examples": {split: len(rows) for split, rows in (("train", training.train), ("val", training.val), ("test", training.test))},
         "device": str(training.device), "torch": torch.__version__,
     }  # fmt: skip

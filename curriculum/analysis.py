@@ -1,0 +1,170 @@
+"""What people and models say about the same images: the tables behind the pages and the command line's reports.
+
+Reads the database, computes with `metrics` and `difficulty`, draws nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from curriculum import datasets, metrics, sources
+from curriculum.config import LEVELS
+from curriculum.difficulty import cut_levels
+from curriculum.errors import ConfigError, UnknownError
+from curriculum.store import Store
+
+Direction = Literal["model finds it harder", "people find it harder", "agree"]
+
+
+# -- people against a model ----------------------------------------------------------------------
+
+
+def score_runs(store: Store, dataset: str) -> pd.DataFrame:
+    """Scoring runs that are done, the newest first: run_id, method, weights, image_size, seed, created_at, source run."""
+    return store.query(
+        """SELECT run_id, mode AS method, config->>'weights' AS weights, config->>'run' AS source_run,
+                  (config->>'image_size')::INTEGER AS image_size, seed, created_at, (result->>'stability')::DOUBLE AS stability
+           FROM run WHERE dataset = ? AND kind = 'score' AND run_id IN (SELECT run_id FROM score)
+           ORDER BY created_at DESC, run_id DESC""",
+        [dataset],
+    )
+
+
+def latest_score(store: Store, dataset: str) -> str | None:
+    """The newest scoring run, out-of-fold before any other; None where there is none."""
+    found = score_runs(store, dataset)
+    if found.empty:
+        return None
+    return str(found.sort_values("method", key=lambda m: m != "oof_loss", kind="stable")["run_id"].iloc[0])
+
+
+def ranked(store: Store, dataset: str, score_run: str, who: str) -> pd.DataFrame:
+    """Every scored image with the model's view and, where there is one, the people's.
+
+    Args:
+        score_run: id of a scoring run.
+        who: people | simulated | all | one annotator's name.
+
+    Returns:
+        One row an image, hardest for the model first: example, class, sha256, value (raw loss, nats),
+        difficulty (0 to 1, higher = harder), predicted, probability_true, level (or None), votes, annotators.
+    """
+    frame = store.query(
+        """SELECT example, class, sha256, value, difficulty, predicted, probability_true, level, votes, annotators
+           FROM score JOIN example USING (dataset, example) LEFT JOIN consensus(?, ?) USING (example)
+           WHERE dataset = ? AND run_id = ? ORDER BY difficulty DESC, example""",
+        [dataset, who, dataset, score_run],
+    )
+    if frame.empty:
+        raise UnknownError("no such scoring run for this data set", got=score_run, todo="`runs list` shows them")
+    return frame
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """The labelled rows of `ranked`, with both orders on one scale.
+
+    Adds: level_index (0 easy to 2 hard), model_level (the difficulty cut in the proportions of the people's
+    levels), human_rank and model_rank (0 to 1 among these images, ties share the mean), gap (model_rank
+    less human_rank, -1 to 1: above 0 the model finds it harder than people do) and direction.
+    """
+    both = frame[frame["level"].notna()].copy()
+    both["level_index"] = both["level"].map({level: i for i, level in enumerate(LEVELS)}).astype(int)
+    counts = [int((both["level_index"] == i).sum()) for i in range(len(LEVELS))]
+    both["model_level"] = [LEVELS[i] for i in cut_levels(both["difficulty"].to_numpy(float), counts)]
+    for side, values in (("human_rank", both["level_index"]), ("model_rank", both["difficulty"])):
+        both[side] = (stats.rankdata(values) - 0.5) / max(len(both), 1)
+    both["gap"] = both["model_rank"] - both["human_rank"]
+    levels_apart = both["model_level"].map({level: i for i, level in enumerate(LEVELS)}).astype(int) - both["level_index"]
+    both["direction"] = np.select([levels_apart > 0, levels_apart < 0], ["model finds it harder", "people find it harder"], "agree")
+    return both
+
+
+def agreement(both: pd.DataFrame) -> metrics.Correlation:
+    """Spearman's correlation of people's levels with the model's difficulty; above 0: they find the same images hard."""
+    return metrics.spearman(both["level_index"].to_numpy(float), both["difficulty"].to_numpy(float))
+
+
+def level_table(both: pd.DataFrame) -> pd.DataFrame:
+    """Counts 3 x 3: rows people's level, columns the model's level."""
+    table = pd.crosstab(both["level"], both["model_level"])
+    return table.reindex(index=list(LEVELS), columns=list(LEVELS), fill_value=0)
+
+
+def disagreements(both: pd.DataFrame, direction: Direction, limit: int = 12) -> pd.DataFrame:
+    """The images on which people and model differ most, in one direction, the widest gap first."""
+    rows = both[both["direction"] == direction]
+    return rows.reindex(rows["gap"].abs().sort_values(ascending=False, kind="stable").index).head(limit)
+
+
+def known_difficulty(store: Store, dataset: str, basis: str = "auto") -> dict[str, float]:
+    """Difficulty (0 to 1, higher = harder) of each image, for simulated annotators to follow.
+
+    Args:
+        basis: built-in (the demo scenes' own) | model (the newest score) | auto: built-in where there is one.
+    """
+    if basis in ("auto", "built-in"):
+        if datasets.get_dataset(store, dataset).root == (store.home.data / "demo").resolve():
+            return sources.demo_difficulty(store.home.data)
+        if basis == "built-in":
+            raise ConfigError("only the demo scenes have a built-in difficulty", got=dataset, todo="Use --basis model")
+    run = latest_score(store, dataset)
+    if run is None:
+        raise UnknownError("no model has ranked this data set yet", got=dataset, todo="Run `score` on it first")
+    rows = store.rows("SELECT example, difficulty FROM score WHERE run_id = ?", [run])
+    return dict(rows)
+
+
+# -- what a trained model gets wrong -------------------------------------------------------------
+
+
+def predictions(store: Store, run_id: str, split: str = "test", who: str = "people") -> pd.DataFrame:
+    """The chosen model's judgement of one split, with what people and the newest score say of the same images.
+
+    Returns:
+        One row an image, highest loss first: example, class, sha256, predicted, probability (of the predicted
+        class), probability_true, loss, probabilities, correct, level (or None), difficulty (or NaN).
+    """
+    run = store.rows("SELECT dataset FROM run WHERE run_id = ? AND kind = 'train'", [run_id])
+    if not run:
+        raise UnknownError("no such training run", got=run_id, todo="`runs list` shows them")
+    dataset = run[0][0]
+    frame = store.query(
+        """SELECT p.example, p.class, e.sha256, p.predicted, p.probability, p.probability_true, p.loss, p.probabilities,
+                  p.class = p.predicted AS correct, c.level, s.difficulty
+           FROM prediction AS p JOIN example AS e USING (dataset, example)
+           LEFT JOIN consensus(?, ?) AS c USING (example)
+           LEFT JOIN (SELECT example, difficulty FROM score WHERE run_id = ?) AS s USING (example)
+           WHERE p.run_id = ? AND p.split = ? ORDER BY p.loss DESC, p.example""",
+        [dataset, who, latest_score(store, dataset), run_id, split],
+    )
+    frame["correct"] = frame["correct"].astype(bool)
+    return frame
+
+
+def confusion(frame: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Counts: rows true class, columns predicted class, both in the order of `classes`."""
+    place = {name: i for i, name in enumerate(classes)}
+    true, predicted = (frame[column].map(place).to_numpy(np.int64) for column in ("class", "predicted"))
+    return pd.DataFrame(metrics.confusion_matrix(true, predicted, len(classes)), index=list(classes), columns=list(classes))
+
+
+def errors_by(frame: pd.DataFrame, column: Literal["class", "level"]) -> pd.DataFrame:
+    """Misclassification by class or by people's level: images, wrong, share (0 to 1) with its 95 % Wilson interval."""
+    groups = frame.groupby(column, sort=True)["correct"].agg(images="size", right="sum").reset_index()
+    groups["wrong"] = groups["images"] - groups["right"]
+    groups["share"] = groups["wrong"] / groups["images"]
+    intervals = [metrics.wilson_interval(int(w), int(n)) for w, n in zip(groups["wrong"], groups["images"], strict=True)]
+    groups["low"], groups["high"] = [low for low, _ in intervals], [high for _, high in intervals]
+    if column == "level":
+        groups = groups.set_index("level").reindex([level for level in LEVELS if level in set(groups["level"])]).reset_index()
+    return groups.drop(columns="right")
+
+
+def top_classes(probabilities: np.ndarray, classes: tuple[str, ...], count: int = 3) -> list[tuple[str, float]]:
+    """The most probable classes of one image with their probabilities, the most probable first."""
+    best = np.argsort(-np.asarray(probabilities), kind="stable")[:count]
+    return [(classes[i], float(probabilities[i])) for i in best]

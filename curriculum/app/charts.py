@@ -1,0 +1,121 @@
+"""The charts, from tables that `analysis` and run directories give. No chart of nothing: callers check first."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from curriculum.app.layout import LEVEL_COLOUR, LEVEL_MARK, MODEL_COLOUR, PEOPLE_COLOUR
+from curriculum.config import LEVELS
+
+CURVES = {"train": PEOPLE_COLOUR, "val": "#D55E00", "test": "#009E73"}
+
+
+def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
+    """Each labelled image: people's level across, the model's difficulty up; a box for each level."""
+    frame = both[["example", "class", "level", "difficulty"]].copy()
+    frame["label"] = frame["level"].map(lambda level: f"{LEVEL_MARK[level]} {level}")
+    order = [f"{LEVEL_MARK[level]} {level}" for level in LEVELS]
+    x = alt.X("label:N", sort=order, title="People's level", axis=alt.Axis(labelAngle=0))
+    colour = alt.Color("level:N", scale=alt.Scale(domain=list(LEVELS), range=[LEVEL_COLOUR[level] for level in LEVELS]), legend=None)
+    y = alt.Y("difficulty:Q", title="Model's difficulty (rank, 0 easiest to 1 hardest)", scale=alt.Scale(domain=[0, 1]))
+    base = alt.Chart(frame)
+    points = (
+        base.transform_calculate(jitter="random()")
+        .mark_circle(size=14, opacity=0.45)
+        .encode(
+            x=x,
+            xOffset=alt.XOffset("jitter:Q"),
+            y=y,
+            color=colour,
+            tooltip=["example", "class", "level", alt.Tooltip("difficulty", format=".2f")],
+        )
+    )
+    boxes = base.mark_boxplot(size=40, outliers=False, opacity=0.35, color="gray").encode(x=x, y=y)
+    return (points + boxes).properties(height=320)
+
+
+def count_table(table: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
+    """Counts as a heat map with the numbers in it; darker = a larger share of its row."""
+    long = table.rename_axis(rows).reset_index().melt(rows, var_name=columns, value_name="images")
+    long["share"] = long["images"] / long.groupby(rows)["images"].transform("sum").clip(lower=1)
+    x = alt.X(
+        f"{columns}:N", sort=list(table.columns), title=columns, axis=alt.Axis(labelAngle=0 if len(table) <= 4 else -40, orient="top")
+    )
+    y = alt.Y(f"{rows}:N", sort=list(table.index), title=rows)
+    base = alt.Chart(long)
+    cells = base.mark_rect().encode(
+        x=x, y=y, color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), title="share of row", legend=None),
+        tooltip=[rows, columns, "images", alt.Tooltip("share", format=".1%")],
+    )  # fmt: skip
+    text = base.mark_text(fontSize=13).encode(
+        x=x, y=y, text="images:Q", color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#222"))
+    )
+    return (cells + text).properties(height=max(150, 46 * len(table)))
+
+
+def curves(epochs: pd.DataFrame, measure: str, title: str, percent: bool = False) -> alt.LayerChart:
+    """One measure of a run by epoch: train, val and test where they were measured; stages as dashed lines."""
+    columns = {f"{split}_{measure}": split for split in CURVES if f"{split}_{measure}" in epochs}
+    long = epochs.rename(columns=columns).melt(["epoch", "stage"], list(columns.values()), "part", measure).dropna(subset=[measure])
+    colour = alt.Color(
+        "part:N", scale=alt.Scale(domain=list(CURVES), range=list(CURVES.values())), title=None, legend=alt.Legend(orient="top")
+    )
+    dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=list(CURVES), range=[[1, 0], [6, 3], [2, 2]]), legend=None)
+    axis = alt.Axis(format="%") if percent else alt.Axis()
+    tooltip = ["epoch", "stage", "part", alt.Tooltip(measure, format=".2%" if percent else ".3f")]
+    line = (
+        alt.Chart(long)
+        .mark_line(point=alt.OverlayMarkDef(size=18))
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{measure}:Q", title=title, axis=axis, scale=alt.Scale(zero=False)),
+            color=colour, strokeDash=dash, tooltip=tooltip,
+        )
+    )  # fmt: skip
+    return _with_stages(line, epochs)
+
+
+def steps(epochs: pd.DataFrame, column: str, title: str) -> alt.LayerChart:
+    """Subset size or learning rate by epoch."""
+    line = (
+        alt.Chart(epochs)
+        .mark_line(interpolate="step-after", color=PEOPLE_COLOUR, point=alt.OverlayMarkDef(size=18, color=PEOPLE_COLOUR))
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{column}:Q", title=title),
+            tooltip=["epoch", "stage", column],
+        )
+    )
+    return _with_stages(line, epochs)
+
+
+def _with_stages(chart: alt.Chart, epochs: pd.DataFrame) -> alt.LayerChart:
+    starts = epochs.groupby("stage", sort=False)["epoch"].min().reset_index().iloc[1:]
+    rules = alt.Chart(starts).mark_rule(strokeDash=[4, 4], color="gray").encode(x="epoch:Q", tooltip=["stage", "epoch"])
+    return (chart + rules).properties(height=230)
+
+
+def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart:
+    """Misclassified share by class or level with its 95 % interval."""
+    sort = list(LEVELS) if column == "level" else "-x"
+    y = alt.Y(f"{column}:N", title=None, sort=sort)
+    base = alt.Chart(frame)
+    tooltip = [
+        column,
+        "wrong",
+        "images",
+        alt.Tooltip("share", format=".1%"),
+        alt.Tooltip("low", format=".1%"),
+        alt.Tooltip("high", format=".1%"),
+    ]
+    bars = base.mark_bar(color=MODEL_COLOUR, height=14).encode(
+        x=alt.X("share:Q", title=title, axis=alt.Axis(format="%")), y=y, tooltip=tooltip
+    )
+    intervals = base.mark_rule(color="gray", strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, tooltip=tooltip)
+    text = (
+        base.transform_calculate(label="datum.wrong + ' of ' + datum.images")
+        .mark_text(align="left", dx=6, color="gray")
+        .encode(x="high:Q", y=y, text="label:N")
+    )
+    return (bars + intervals + text).properties(height=max(120, 36 * len(frame)))

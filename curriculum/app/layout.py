@@ -1,0 +1,196 @@
+"""What every page shares: the choices that stay (annotator, data set, whose labels), errors, galleries, chart colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import datasets, labels
+from curriculum.app import service
+from curriculum.config import LEVELS
+from curriculum.datasets import Dataset
+from curriculum.errors import CurriculumError, StoreLockedError
+from curriculum.rundir import Status, duration
+from curriculum.store import Store
+
+KEPT = ("annotator", "dataset")
+"""Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
+
+LEVEL_MARK = {"easy": "○", "medium": "◐", "hard": "●"}
+LEVEL_COLOUR = {"easy": "#009E73", "medium": "#E69F00", "hard": "#D55E00"}
+"""Okabe and Ito's colour-blind-safe colours; a mark stands beside each, so that nothing is told by colour alone."""
+PEOPLE_COLOUR, MODEL_COLOUR = "#0072B2", "#CC79A7"
+WHO = {"people": "people", "simulated": "simulated annotators", "all": "people and simulated together"}
+
+STYLE = """<style>
+.gallery {display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(var(--tile), 1fr));}
+.gallery figure {margin: 0; min-width: 0;}
+.gallery img {width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 4px; display: block; background: rgba(128,128,128,.15);}
+.gallery figcaption {font-size: .78rem; line-height: 1.25; margin-top: .2rem; overflow-wrap: anywhere;}
+.gallery figcaption b {font-weight: 600;}
+</style>"""
+
+
+# -- choices that stay ---------------------------------------------------------------------------
+
+
+def remember_in_address() -> None:
+    """Take the kept choices from the address on the first run, write them there on every run."""
+    for key in KEPT:
+        if key not in st.session_state and key in st.query_params:
+            st.session_state[key] = st.query_params[key]
+        if st.session_state.get(key):
+            st.query_params[key] = st.session_state[key]
+
+
+def guarded(page: Callable[[], None]) -> None:
+    """Run a page; what goes wrong becomes a sentence with a way on, never a traceback."""
+    try:
+        page()
+    except StoreLockedError as error:
+        st.error(str(error), icon=":material/lock:")
+        st.write("As soon as that process ends, this page works. Nothing is lost meanwhile.")
+        st.button("Try again", icon=":material/refresh:")
+    except CurriculumError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def store() -> Store:
+    """This process's database."""
+    return service.current().store
+
+
+def register_pages(pages: Sequence[object]) -> None:
+    """Let pages link to one another by their address."""
+    st.session_state["_pages"] = {getattr(page, "url_path", ""): page for page in pages}
+
+
+def link(path: str, label: str, icon: str | None = None) -> None:
+    """A link to another page of the app; nothing where a page is shown on its own."""
+    page = st.session_state.get("_pages", {}).get(path)
+    if page is not None:
+        st.page_link(page, label=label, icon=icon)
+
+
+def chosen_dataset() -> Dataset | None:
+    """The data set that the sidebar has, with a picker there; None, with a hint, while there is none."""
+    known = {dataset.name: dataset for dataset in datasets.list_datasets(store())}
+    if not known:
+        st.info("There is no data set yet. The start page has demo scenes, RSSCN7 and your own folders.", icon=":material/image_search:")
+        link("start", "Go to the start page", ":material/home:")
+        return None
+    if st.session_state.get("dataset") not in known:
+        st.session_state["dataset"] = next(iter(known))
+    names = list(known)
+    picked = st.sidebar.selectbox("Data set", names, index=names.index(st.session_state["dataset"]), key="_dataset_picker")
+    if picked != st.session_state["dataset"]:
+        st.session_state["dataset"] = picked
+        st.rerun()
+    dataset = known[picked]
+    st.sidebar.caption(f"{dataset.examples:,} images, {len(dataset.classes)} classes")
+    return dataset
+
+
+def chosen_who(dataset: str, where: object = None) -> str:
+    """Whose labels a page looks at: people where they have labelled, else simulated; one annotator, too."""
+    summary = labels.summary(store(), dataset)
+    simulated = summary["simulated"]
+    assert isinstance(simulated, dict)
+    people_count = summary["labelled"]
+    names = [r[0] for r in store().rows("SELECT DISTINCT annotator FROM current_label WHERE dataset = ? ORDER BY annotator", [dataset])]
+    options = [*WHO, *names]
+    default = "simulated" if not people_count and simulated["labelled"] else "people"
+    counts = {"people": people_count, "simulated": simulated["labelled"]}
+    picked: str = (where or st.sidebar).selectbox(  # type: ignore[attr-defined]
+        "Whose levels", options, index=options.index(default), key=f"_who_{dataset}",
+        format_func=lambda who: WHO.get(who, who) + (f" ({counts[who]:,} images)" if who in counts else ""),
+    )  # fmt: skip
+    if picked in ("simulated", "all") or picked.startswith("simulated-"):
+        st.warning("Simulated levels are shown. They were made by the program, for trying things out: no finding rests on them.", icon="🤖")
+    return picked
+
+
+# -- pictures ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a gallery; every line of the caption is plain text, the first stands out."""
+
+    sha256: str
+    title: str
+    caption: tuple[str, ...] = ()
+
+
+def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:
+    """A grid of thumbnails, each a link to the whole image."""
+    figures = []
+    for tile in tiles:
+        lines = [f"<b>{escape(line)}</b>" if i == 0 else escape(line) for i, line in enumerate(tile.caption)]
+        figures.append(
+            f'<figure><a href="/img/{escape(tile.sha256)}" target="_blank"><img src="/thumb/{escape(tile.sha256)}" loading="lazy" '
+            f'alt="{escape(tile.title)}" title="{escape(tile.title)}"></a><figcaption>{"<br>".join(lines)}</figcaption></figure>'
+        )
+    st.html(f'{STYLE}<div class="gallery" style="--tile: {tile_pixels}px">{"".join(figures)}</div>')
+
+
+def page_of(frame: pd.DataFrame, size: int, key: str) -> pd.DataFrame:
+    """One page of a long table, with a pager where it has more than one."""
+    pages = max(1, -(-len(frame) // size))
+    if pages == 1:
+        return frame
+    number = st.number_input(f"Page (of {pages:,}; {len(frame):,} images)", 1, pages, key=key, width=220)
+    return frame.iloc[(number - 1) * size : number * size]
+
+
+def plain(text: str) -> str:
+    """Text in which Markdown finds nothing to format."""
+    return "".join("\\" + letter if letter in r"\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
+
+
+def short(example: str) -> str:
+    """An example's file name: its class is said elsewhere."""
+    return Path(example).name
+
+
+def level_text(level: object) -> str:
+    """A level with its mark; images that nobody sorted have none."""
+    return f"{LEVEL_MARK[level]} {level}" if isinstance(level, str) and level in LEVELS else "no level"
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+def show_status(status: Status) -> None:
+    """A progress bar with words, for a run that is going on."""
+    if status.epochs:
+        within = status.done / status.total if status.total and status.phase == "training" else 0.0
+        share = min((status.epoch + within) / status.epochs, 1.0)
+        text = f"epoch {min(status.epoch + 1, status.epochs)} of {status.epochs}, {status.phase}"
+    else:
+        share = status.done / status.total if status.total else 0.0
+        text = status.phase + (f": {status.done:,} of {status.total:,}" if status.total else " ...")
+    left = f"; about {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+    st.progress(share, text=f"{text or 'starting ...'}. {duration(status.seconds)} so far{left}.")
+
+
+def weights_picker(dataset: str, key: str) -> str:
+    """Which pretrained weights: the four choices of --weights."""
+    trained = store().query(
+        "SELECT run_id, mode, dataset FROM run WHERE kind = 'train' AND state = 'done' AND result IS NOT NULL ORDER BY created_at DESC"
+    )
+    names = {"imagenet": "ImageNet (downloaded once, 45 MB)", "none": "none: a random start, works offline", "file": "a file of mine"}
+    if len(trained):
+        names["run"] = "the model of an earlier run"
+    kind = st.selectbox("Pretrained weights", list(names), format_func=names.__getitem__, key=f"{key}_weights")
+    if kind == "file":
+        path = st.text_input("Path of a ResNet18 state dict, on the machine that runs the app", key=f"{key}_path")
+        return path.strip() or "(no path given)"
+    if kind == "run":
+        return f"run:{st.selectbox('Run', trained['run_id'].tolist(), key=f'{key}_run')}"
+    return kind

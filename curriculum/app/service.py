@@ -1,0 +1,114 @@
+"""What all pages of this process share: the open database, a thread that takes runs in, and background jobs.
+
+A page is run anew on every interaction, so it holds no work itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from curriculum.config import Home
+from curriculum.errors import CurriculumError
+from curriculum.runs import Ingester
+from curriculum.store import Store
+
+INGEST_EVERY_SECONDS = 1.0
+SNAPSHOT_EVERY_SECONDS = 20.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """Something long that a page started, such as a download. `total` is None while unknown."""
+
+    what: str
+    done: int = 0
+    total: int | None = None
+    finished: bool = False
+    error: str = ""
+
+    def advance(self, done: int, total: int | None, what: str = "") -> None:
+        self.done, self.total, self.what = done, total, what or self.what
+
+
+class Service:
+    """One home's database, owned by this process from the first page on until it ends."""
+
+    def __init__(self, home: Home) -> None:
+        self.home, self.store = home, Store.open(home, owner="the app")
+        self.jobs: dict[str, Job] = {}
+        self.failed_runs: dict[str, str] = {}
+        self._ingester = Ingester(self.store)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_up, name="ingest and snapshot", daemon=True)
+        self._thread.start()
+
+    def _keep_up(self) -> None:
+        saved, saved_at = -1, 0.0
+        while not self._stop.is_set():
+            try:
+                self.failed_runs = self._ingester.once()
+                if self.store.changes != saved and time.monotonic() - saved_at >= SNAPSHOT_EVERY_SECONDS:
+                    saved, saved_at = self.store.write_snapshot(), time.monotonic()
+            except (CurriculumError, OSError):
+                log.exception("taking runs in or writing the snapshot failed; trying again")
+            self._stop.wait(INGEST_EVERY_SECONDS)
+
+    def start_job(self, name: str, what: str, work: Callable[[Job], object]) -> Job:
+        """Run `work` in a thread; a job of that name that is going on is returned instead of a second one."""
+        running = self.jobs.get(name)
+        if running and not running.finished:
+            return running
+        job = self.jobs[name] = Job(what)
+
+        def run() -> None:
+            try:
+                work(job)
+            except CurriculumError as error:
+                job.error = str(error)
+            except Exception as error:
+                log.exception("%s failed", what)
+                job.error = f"{what} failed: {type(error).__name__}: {error}"
+            job.finished = True
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+        return job
+
+    def close(self) -> None:
+        """Stop the thread, write a last snapshot and let other processes in."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+        self.store.close()
+
+
+_services: dict[Home, Service] = {}
+_lock = threading.Lock()
+
+
+def current() -> Service:
+    """The service of this process's home, started on first use.
+
+    Raises:
+        StoreLockedError: a command owns the database just now.
+    """
+    home = Home.find()
+    with _lock:
+        if home not in _services:
+            _services[home] = Service(home)
+            atexit.register(_services[home].close)
+        return _services[home]
+
+
+def close_all() -> None:
+    """End every service of this process, as the server does when it stops."""
+    with _lock:
+        for service in _services.values():
+            atexit.unregister(service.close)
+            service.close()
+        _services.clear()

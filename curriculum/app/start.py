@@ -1,0 +1,182 @@
+"""Start: who I am, which images, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import analysis, datasets, labels, runs, simulate, sources
+from curriculum.app import layout, service
+from curriculum.app.service import Job
+
+
+def page() -> None:
+    st.title("Which images are hard, and does it help to know?")
+    st.write(
+        "Sort images into easy, medium and hard. Compare your judgement with a model's. "
+        "Train in that order, or let the model pace itself, and see what is still misclassified."
+    )
+    _first_demo()
+    dataset = layout.chosen_dataset()
+    left, right = st.columns(2, gap="large")
+    with left:
+        _who()
+        if dataset:
+            _next_steps(dataset.name)
+    with right:
+        _data(dataset)
+
+
+# -- who -----------------------------------------------------------------------------------------
+
+
+def _who() -> None:
+    st.subheader("Your name")
+    known = [r[0] for r in layout.store().rows("SELECT annotator FROM annotator WHERE NOT simulated ORDER BY annotator")]
+    current = st.session_state.get("annotator")
+    name = st.selectbox(
+        "Pick your name, or type a new one and press Enter", known, index=known.index(current) if current in known else None,
+        accept_new_options=True, placeholder="Your name", key="_name",
+    )  # fmt: skip
+    if name and name != current:
+        st.session_state["annotator"] = labels.add_annotator(layout.store(), name)
+        st.rerun()
+    if current:
+        st.caption(f"Labels that you give are stored as **{layout.plain(current)}**. Come back any day with the same name and go on.")
+
+
+# -- what next -----------------------------------------------------------------------------------
+
+
+def _next_steps(dataset: str) -> None:
+    store = layout.store()
+    summary = labels.summary(store, dataset)
+    simulated = summary["simulated"]
+    assert isinstance(simulated, dict)
+    total = store.rows("SELECT count(*) FROM example WHERE dataset = ? AND present", [dataset])[0][0]
+    trained = runs.list_runs(store, dataset, "train")
+    done = int((trained["state"] == "done").sum())
+    st.subheader("What next")
+    layout.link("sort", f"1. Sort images: {summary['labelled']:,} of {total:,} have a level from people", ":material/sort:")
+    ranked = analysis.latest_score(store, dataset)
+    layout.link("human-model", "2. Compare with the model's ranking" + ("" if ranked else ": not ranked yet"), ":material/compare:")
+    layout.link("train", "3. Train in that order, or self-paced", ":material/model_training:")
+    layout.link("results", f"4. See the results: {done:,} finished training runs", ":material/query_stats:")
+    layout.link("errors", "5. See what is still misclassified", ":material/error_outline:")
+    with st.expander(f"Try everything without labelling first ({simulated['labelled']:,} images have simulated levels)"):
+        st.write(
+            "Three simulated annotators follow the demo scenes' built-in difficulty, or the model's ranking, with noise. "
+            "Their names begin with `simulated-`, and they never mix with people unless you ask."
+        )
+        if st.button("Simulate three annotators", icon="🤖"):
+            count = simulate.simulate_annotators(store, dataset, analysis.known_difficulty(store, dataset))
+            st.toast(f"{count:,} simulated labels were added.")
+            st.rerun()
+
+
+# -- images --------------------------------------------------------------------------------------
+
+
+def _first_demo() -> None:
+    """A new home gets the demo scenes at once, so that there is something to sort."""
+    if not datasets.list_datasets(layout.store()) and "demo" not in service.current().jobs:
+        _start_demo()
+    _show_jobs()
+
+
+def _start_demo() -> None:
+    running = service.current()
+
+    def work(job: Job) -> None:
+        folder = sources.make_demo(running.home.data, progress=job.advance)
+        datasets.add_dataset(running.store, "demo", folder)
+
+    running.start_job("demo", "Drawing the demo scenes", work)
+
+
+def _add(name: str, find: Callable[[Job], Path]) -> None:
+    running = service.current()
+
+    def work(job: Job) -> None:
+        folder = find(job)
+        datasets.add_dataset(running.store, name, folder, lambda done, total: job.advance(done, total, "Verifying every image"))
+
+    running.start_job(f"add {name}", f"Adding {name}", work)
+    st.rerun()
+
+
+def _show_jobs() -> None:
+    jobs = service.current().jobs
+    if any(not job.finished for job in jobs.values()):
+        _poll_jobs()
+    for name, job in list(jobs.items()):
+        if job.error:
+            st.error(job.error, icon=":material/error:")
+            if st.button("Dismiss", key=f"_dismiss_{name}"):
+                jobs.pop(name, None)
+                st.rerun()
+
+
+@st.fragment(run_every=0.5)
+def _poll_jobs() -> None:
+    jobs = [job for job in service.current().jobs.values() if not job.finished]
+    for job in jobs:
+        share = min(job.done / job.total, 1.0) if job.total else 0.0
+        amount = f"{job.done:,} of {job.total:,}" if job.total else f"{job.done:,}" if job.done else "starting"
+        st.progress(share, text=f"{job.what}: {amount}")
+    if not jobs:
+        st.rerun()
+
+
+def _data(dataset: datasets.Dataset | None) -> None:
+    store = layout.store()
+    st.subheader("Images")
+    if dataset:
+        shown = store.rows(
+            """SELECT sha256, class FROM example WHERE dataset = ? AND present
+               QUALIFY row_number() OVER (PARTITION BY class ORDER BY hash(example)) = 1 ORDER BY class LIMIT 14""",
+            [dataset.name],
+        )
+        layout.gallery([layout.Tile(sha256, name, (name,)) for sha256, name in shown], 72)
+        rejected = datasets.rejected_files(store, dataset.name)
+        if rejected:
+            with st.expander(f"{len(rejected):,} files were left out"):
+                st.dataframe(pd.DataFrame([vars(file) for file in rejected]), hide_index=True)
+    st.write("Add images:")
+    demo, rsscn7, own = st.tabs(["Demo scenes", "RSSCN7", "A folder of mine"])
+    known = {d.name for d in datasets.list_datasets(store)}
+    with demo:
+        st.caption("Seven classes of aerial scenes, drawn by the program, each with a known difficulty.")
+        if "demo" in known:
+            st.write("They are there: pick **demo** in the sidebar.")
+        elif st.button("Draw the demo scenes"):
+            _start_demo()
+            st.rerun()
+    with rsscn7:
+        st.caption("2,800 satellite images of 7 classes (Zou et al. 2015), 400 x 400 pixels, about 350 MB.")
+        if "rsscn7" in known:
+            st.write("It is there: pick **rsscn7** in the sidebar.")
+        else:
+            _rsscn7()
+    with own:
+        st.caption("One folder a class, JPEG, PNG, TIFF or WebP, on the machine that runs the app. The files stay where they are.")
+        with st.form("own", border=False):
+            path = st.text_input("Folder that holds the class folders", placeholder="/home/me/pictures")
+            name = st.text_input("Name for this data set", placeholder="pictures")
+            if st.form_submit_button("Add", icon=":material/add:"):
+                if path.strip() and name.strip():
+                    _add(name.strip(), lambda _job: Path(path.strip()))
+                st.error("Both the folder and a name are needed.")
+
+
+def _rsscn7() -> None:
+    data = service.current().home.data
+    if st.button("Download RSSCN7", icon=":material/download:"):
+        _add("rsscn7", lambda job: sources.fetch_rsscn7(data, progress=job.advance).path)
+    with st.form("rsscn7", border=False):
+        path = st.text_input("Or: folder or zip of RSSCN7 that you have")
+        if st.form_submit_button("Use it") and path.strip():
+            _add("rsscn7", lambda job: sources.take_rsscn7(data, Path(path.strip()), progress=job.advance).path)

@@ -1,0 +1,169 @@
+"""Train: choose how, press one button, watch or go away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import labels, runs
+from curriculum.app import charts, layout, service
+from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, TrainConfig
+from curriculum.datasets import Dataset
+from curriculum.errors import CurriculumError
+from curriculum.rundir import RunDir, duration, open_run
+
+SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "fine-tune": 20, "transfer": 100, "scratch": 40}
+
+
+def page() -> None:
+    st.title("Train in that order, or self-paced")
+    dataset = layout.chosen_dataset()
+    if dataset is None:
+        return
+    going = _active(dataset.name)
+    for run_id in going:
+        _watch(run_id)
+    with st.expander("Start another run", expanded=False) if going else st.container():
+        _form(dataset)
+    _past(dataset.name)
+
+
+def _active(dataset: str) -> list[str]:
+    frame = runs.list_runs(layout.store(), dataset, "train")
+    return frame[frame["state"].isin(["queued", "running"])]["run_id"].tolist()
+
+
+# -- starting ------------------------------------------------------------------------------------
+
+
+def _form(dataset: Dataset) -> None:
+    modes = list(MODE_MEANING)
+    mode = st.segmented_control("How", modes, default="staged", key="_mode", format_func=str.capitalize) or "staged"
+    st.caption(MODE_MEANING[mode].capitalize() + ".")
+    columns = st.columns(4)
+    with columns[0]:
+        weights = "none" if mode == "scratch" else layout.weights_picker(dataset.name, "train")
+    size = columns[1].select_slider(
+        "Image size in pixels", [32, 64, 96, 128, 192, 256, 384], 128, help="The reports used 256. On a CPU, 128 is 4 times faster."
+    )
+    epochs = columns[2].number_input("Epochs in all", 1, 10_000, SUGGESTED_EPOCHS[mode], key=f"_epochs_{mode}", help=_epochs_help(mode))
+    seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="Split, head and batches follow from it.")
+    who = _levels(dataset.name) if mode == "staged" else "people"
+    with st.expander("More"):
+        more = st.columns(3)
+        protocol = more[0].radio(
+            "Protocol",
+            ["honest", "report"],
+            captions=["64/16/20; epoch chosen on val, test read once", "80/20 as in the reports: the test peak is biased"],
+        )
+        batch_size = more[1].number_input("Batch size", 1, 4096, 32)
+        rate = more[2].number_input("Learning rate (0: the mode's own)", 0.0, 10.0, 0.0, format="%.6f")
+    if st.button(f"Train {dataset.examples:,} images, {mode}", type="primary", icon=":material/play_arrow:"):
+        config: dict[str, Any] = {
+            "mode": mode, "weights": weights, "image_size": size, "epochs": int(epochs), "seed": int(seed), "levels": who, "protocol": protocol,
+            "batch_size": int(batch_size), "learning_rate": rate or None,
+        }  # fmt: skip
+        try:
+            runs.start(layout.store(), TrainConfig(dataset.name, **config))
+        except CurriculumError as error:
+            st.error(str(error), icon=":material/error:")
+        else:
+            st.rerun()
+
+
+def _epochs_help(mode: str) -> str:
+    if mode == "staged":
+        return "Shared out over easy, easy + medium and all as 50:80:20. The reports took 150."
+    return (
+        "An epoch is one pass over the images that are in use. The reports took 100."
+        if mode == "self-paced"
+        else "Passes over all training images."
+    )
+
+
+def _levels(dataset: str) -> str:
+    """Whose labels order the images, and how many there are: said before anything starts."""
+    counts: dict[str, Any] = labels.summary(layout.store(), dataset)
+    simulated = counts["simulated"]
+    options: list[str] = list(LEVEL_SOURCES)
+    default = "simulated" if not counts["labelled"] and simulated["labelled"] else "people"
+    who = st.radio("Levels from", options, index=options.index(default), horizontal=True, format_func=layout.WHO.__getitem__)
+    agreed = labels.consensus(layout.store(), dataset, who)["level"].value_counts()
+    total = layout.store().rows("SELECT count(*) FROM example WHERE dataset = ? AND present", [dataset])[0][0]
+    listed = ", ".join(f"{layout.LEVEL_MARK[level]} {level} {int(agreed.get(level, 0)):,}" for level in LEVELS)
+    rest = total - int(agreed.sum())
+    st.caption(f"{listed}. " + (f"{rest:,} images have no level: they join in the last stage." if rest else "Every image has a level."))
+    if not agreed.get("easy", 0):
+        st.warning("No image is labelled easy, so staged training can't begin. Sort some, take simulated levels, or choose self-paced.")
+    return who
+
+
+# -- watching ------------------------------------------------------------------------------------
+
+
+@st.fragment(run_every=1.0)
+def _watch(run_id: str) -> None:
+    run = open_run(service.current().home, run_id)
+    status = run.status()
+    if not status.active:
+        runs.ingest(layout.store(), run)
+        st.rerun()
+    with st.container(border=True):
+        st.markdown(f"**{_title(run)}** is training. You may close this page: it goes on.")
+        layout.show_status(status)
+        if run.cancel_asked():
+            st.caption("Cancelling ...")
+        elif st.button("Cancel", key=f"cancel_{run_id}", icon=":material/cancel:"):
+            runs.cancel(run, wait_seconds=3)
+            st.rerun()
+        epochs = pd.DataFrame(run.epochs())
+        if not epochs.empty:
+            show_curves(epochs)
+
+
+def _title(run: RunDir) -> str:
+    config = run.config()
+    return f"{config.mode if isinstance(config, TrainConfig) else config.method} · {config.dataset} · {config.image_size} px · seed {config.seed}"
+
+
+def show_curves(epochs: pd.DataFrame) -> None:
+    """Accuracy, loss, images in use and, where it was measured, KNN."""
+    places = st.columns(3)
+    places[0].altair_chart(charts.curves(epochs, "accuracy", "accuracy", percent=True), width="stretch")
+    places[1].altair_chart(charts.curves(epochs, "loss", "loss (cross-entropy, nats)"), width="stretch")
+    places[2].altair_chart(charts.steps(epochs, "subset_size", "training images in use"), width="stretch")
+
+
+def _past(dataset: str) -> None:
+    frame = runs.list_runs(layout.store(), dataset, "train")
+    frame = frame[~frame["state"].isin(["queued", "running"])]
+    if frame.empty:
+        return
+    st.subheader("Earlier runs")
+    home = service.current().home
+    for row in frame.head(20).to_dict("records"):
+        result = row["result"] or {}
+        columns = st.columns([5, 4, 2, 2], vertical_alignment="center")
+        run = RunDir(home.runs / row["run_id"])
+        columns[0].write(f"**{row['mode']}** · seed {row['seed']} · {row['protocol']} · {row['created_at']:%d %b %H:%M}")
+        if result:
+            columns[1].write(f"test accuracy {result['test_accuracy']:.1%} after {duration(row['seconds'])}")
+        else:
+            columns[1].write(f"{row['state']}: {row['message'] or ''}")
+            if run.path.exists() and columns[2].button("Resume", key=f"resume_{row['run_id']}", icon=":material/play_arrow:"):
+                runs.resume(run)
+                runs.ingest(layout.store(), run)
+                st.rerun()
+        if columns[3].button("Delete", key=f"delete_{row['run_id']}", icon=":material/delete:"):
+            _confirm_delete(row["run_id"])
+    layout.link("results", "See the results", ":material/query_stats:")
+
+
+@st.dialog("Delete this run?")
+def _confirm_delete(run_id: str) -> None:
+    st.write(f"The run `{run_id}`, its model and its figures are removed for good. Labels stay.")
+    if st.button("Delete it", type="primary"):
+        runs.delete(layout.store(), RunDir(service.current().home.runs / run_id))
+        st.rerun()

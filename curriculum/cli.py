@@ -1,0 +1,169 @@
+"""`python -m curriculum`: the flags, the output and the exit codes; `commands` does the work.
+
+With --json one document goes to standard output and everything else to standard error. Exit code 0:
+done, 1: the work failed, 2: the call was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from curriculum import commands
+from curriculum.config import Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum.errors import CurriculumError
+
+Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        document, text = command(options, Home.find(options.home))
+    except CurriculumError as error:
+        return _fail(options, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(options, "Interrupted. Nothing half-made was left behind.", 1)
+    except OSError as error:
+        return _fail(options, f"The system refused: {error}. Nothing half-made was left behind.", 1)
+    print(json.dumps(clean(document), ensure_ascii=False) if options.json else text)
+    return 0
+
+
+def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"error": message}, ensure_ascii=False))
+    return code
+
+
+def clean(value: Any) -> Any:
+    """The same document in what JSON knows: no NaN, no infinity, no dates, no numpy."""
+    if isinstance(value, dict):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return clean(value.item()) if hasattr(value, "item") else str(value)
+
+
+# -- flags ---------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its flags."""
+    top = argparse.ArgumentParser(
+        prog="python -m curriculum", description="Sort images by difficulty, compare with a model, train in that order, see what is wrong."
+    )
+    top.add_argument("--home", help="folder that holds data/ and labels/ (default: $CURRICULUM_HOME, else the checkout)")
+    groups = top.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _command(groups, "app", commands.app, "start the app in the browser", "app")
+    command.add_argument("streamlit", nargs=argparse.REMAINDER, help="options for `streamlit run`, after --")
+
+    data = _group(groups, "data", "data sets")
+    _command(data, "demo", commands.data_demo, "draw the demo scenes and add them", "data demo")
+    command = _command(
+        data, "fetch", commands.data_fetch, "download a known data set and add it", "data fetch rsscn7 --from ~/RSSCN7-master.zip"
+    )
+    command.add_argument("source_name", metavar="NAME", choices=["rsscn7"], help="rsscn7: 2,800 satellite images of 7 classes")
+    command.add_argument("--from", dest="source", metavar="PATH", help="a folder or zip that you have, instead of the network")
+    command = _command(data, "add", commands.data_add, "add a folder of class folders", "data add ~/pictures --name mine")
+    command.add_argument("path", metavar="PATH")
+    command.add_argument("--name", required=True, help="what to call it")
+    command = _command(data, "check", commands.data_check, "look at a data set's folder again", "data check mine")
+    command.add_argument("name", metavar="NAME")
+    _command(data, "list", commands.data_list, "list the data sets", "data list")
+
+    label = _group(groups, "labels", "people's levels")
+    command = _on_dataset(
+        label, "import", commands.labels_import, "take in a label file, all or nothing", "labels import --dataset demo levels.csv"
+    )
+    command.add_argument("path", metavar="FILE", help="CSV (example,annotator,level), or a folder with easy/ medium/ hard/")
+    command.add_argument("--annotator", help="whose labels they are, where the file doesn't say")
+    command = _on_dataset(label, "export", commands.labels_export, "write labels to a file", "labels export --dataset demo levels.csv")
+    command.add_argument("path", metavar="PATH")
+    command.add_argument("--who", default="all", help="people, simulated, all or an annotator's name (default: all)")
+    command.add_argument("--format", choices=["csv", "folders"], default="csv", help="folders: easy/ medium/ hard/ by consensus")
+    _on_dataset(label, "summary", commands.labels_summary, "count labels", "labels summary --dataset demo")
+    command = _on_dataset(
+        label, "simulate", commands.labels_simulate, "add simulated annotators", "labels simulate --dataset demo --annotators 3"
+    )
+    command.add_argument("--annotators", type=int, default=3, help="how many (default: 3)")
+    command.add_argument("--noise", type=float, default=0.15, help="standard deviation added to a difficulty of 0 to 1 (default: 0.15)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--basis", choices=["auto", "built-in", "model"], default="auto",
+                         help="the demo scenes' built-in difficulty or the model's ranking (auto: built-in where there is one)")  # fmt: skip
+
+    command = _on_dataset(
+        groups, "score", commands.score, "rank every image by a model's loss", "score --dataset demo --weights none --image-size 64"
+    )
+    _add_options(command, ScoreConfig)
+    command = _on_dataset(
+        groups, "train", commands.train, "train ResNet18", "train --dataset demo --mode self-paced --weights none --image-size 64"
+    )
+    _add_options(command, TrainConfig)
+
+    run = _group(groups, "runs", "past and present runs")
+    command = _command(run, "list", commands.runs_list, "list runs", "runs list")
+    command.add_argument("--dataset", metavar="NAME")
+    for name, function, what in (
+        ("show", commands.runs_show, "a run's figures and what it misclassifies"),
+        ("cancel", commands.runs_cancel, "stop a run; it can be resumed"),
+        ("resume", commands.runs_resume, "go on with a stopped run from its last checkpoint"),
+        ("delete", commands.runs_delete, "remove a run and its files"),
+    ):
+        command = _command(run, name, function, what, f"runs {name} 20260131-120000-staged-1a2b")
+        command.add_argument("run_id", metavar="ID")
+    _command(run, "ingest", commands.runs_ingest, "take every run directory into the database", "runs ingest")
+    return top
+
+
+def _group(groups: Any, name: str, what: str) -> Any:
+    return groups.add_parser(name, help=what, description=what).add_subparsers(required=True, metavar="COMMAND")
+
+
+def _command(groups: Any, name: str, function: Command, what: str, example: str) -> argparse.ArgumentParser:
+    found: argparse.ArgumentParser = groups.add_parser(name, help=what, description=what, epilog=f"example: python -m curriculum {example}")
+    found.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    found.set_defaults(command=function)
+    return found
+
+
+def _on_dataset(groups: Any, name: str, function: Command, what: str, example: str) -> argparse.ArgumentParser:
+    command = _command(groups, name, function, what, example)
+    command.add_argument("--dataset", required=True, metavar="NAME", help="`data list` shows them")
+    return command
+
+
+def _add_options(command: argparse.ArgumentParser, kind: type[RunConfig]) -> None:
+    """A flag for each field of a configuration: its name, type, default and explanation come from there."""
+    types = typing.get_type_hints(kind)
+    for f in dataclasses.fields(kind):
+        if f.name == "dataset":
+            continue
+        kinds = [t for t in (typing.get_args(types[f.name]) or (types[f.name],)) if t is not type(None)]
+        default = "" if f.default is None else f" (default: {str(f.default).replace('_', '-')})"
+        extra: dict[str, Any] = {"type": kinds[0]}
+        if typing.get_origin(kinds[0]) is tuple:
+            extra = {"type": int, "nargs": 3}
+        if f.metadata["choices"]:
+            choices = f.metadata["choices"]
+            extra = {"type": _canonical(choices), "choices": choices, "metavar": "{" + ",".join(c.replace("_", "-") for c in choices) + "}"}
+        command.add_argument("--" + f.name.replace("_", "-"), dest=f.name, help=f.metadata["help"].replace("%", "%%") + default, **extra)
+
+
+def _canonical(choices: Sequence[str]) -> Callable[[str], str]:
+    """oof-loss and oof_loss are the same choice."""
+    return lambda text: next((choice for choice in choices if choice.replace("_", "-") == text.replace("_", "-")), text)

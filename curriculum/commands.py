@@ -1,0 +1,313 @@
+"""What each command of `python -m curriculum` does: call the package, return a JSON document and the same for people.
+
+Nothing here prints results; progress goes to standard error. `cli` knows the flags and the exit codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from curriculum import analysis, datasets, label_files, labels, runs, simulate, sources
+from curriculum.config import LEVELS, Home, ScoreConfig, TrainConfig
+from curriculum.errors import RunError
+from curriculum.images import Index
+from curriculum.rundir import RunDir, Status, duration, open_run
+from curriculum.store import Store
+
+Result = dict[str, Any]
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def _bar(what: str) -> Callable[..., None]:
+    """A progress bar on standard error, drawn from calls (done, total) or (done, total, phase)."""
+    bar = tqdm(desc=what, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.3)
+
+    def advance(done: int, total: int | None, phase: str = "") -> None:
+        if phase:
+            bar.set_description(phase, refresh=False)
+        bar.total = total
+        bar.update(done - bar.n)
+        if total is not None and done >= total:
+            bar.close()
+
+    return advance
+
+
+def _added(name: str, index: Index) -> tuple[Result, str]:
+    rejected = [dataclasses.asdict(file) for file in index.rejected]
+    text = [f"{name}: {len(index.examples)} images, {len(index.classes)} classes ({', '.join(index.classes)}) in {index.root}"]
+    text += [f"  left out: {file['path']}: {file['reason']}" for file in rejected]
+    return {"dataset": name, "examples": len(index.examples), "classes": list(index.classes), "rejected": rejected}, "\n".join(text)
+
+
+def data_demo(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="data demo") as store:
+        folder = sources.make_demo(home.data, progress=_bar("drawing"))
+        return _added("demo", datasets.add_dataset(store, "demo", folder))
+
+
+def data_fetch(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    Store.open(home, owner="data fetch").close()  # a locked database is said before the download, not after
+    if options.source:
+        taken = sources.take_rsscn7(home.data, Path(options.source), progress=_bar("reading"))
+    else:
+        taken = sources.fetch_rsscn7(home.data, progress=_bar("downloading"))
+    with Store.open(home, owner="data fetch") as store:
+        document, text = _added("rsscn7", datasets.add_dataset(store, "rsscn7", taken.path, _bar("verifying")))
+    note = f"{taken.matching} of {taken.examples} files are the published originals"
+    return {**document, "originals": taken.matching}, f"{text}\n  {note}"
+
+
+def data_add(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="data add") as store:
+        return _added(options.name, datasets.add_dataset(store, options.name, Path(options.path), _bar("verifying")))
+
+
+def data_check(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="data check") as store:
+        return _added(options.name, datasets.check_dataset(store, options.name, _bar("verifying")))
+
+
+def data_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open_or_snapshot(home) as store:
+        found = datasets.list_datasets(store)
+    rows = [{"dataset": d.name, "root": str(d.root), "examples": d.examples, "classes": list(d.classes)} for d in found]
+    text = "\n".join(f"{d.name}: {d.examples} images, {len(d.classes)} classes, {d.root}" for d in found)
+    return {"datasets": rows}, text or "No data set yet: `data demo`, `data fetch rsscn7` or `data add PATH --name NAME`."
+
+
+# -- labels --------------------------------------------------------------------------------------
+
+
+def labels_import(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="labels import") as store:
+        done = label_files.import_labels(store, options.dataset, Path(options.path), options.annotator)
+    document = {"dataset": options.dataset, **dataclasses.asdict(done)}
+    return document, f"{done.read} labels read, {done.appended} were new; annotators: {', '.join(done.annotators)}"
+
+
+def labels_export(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open_or_snapshot(home) as store:
+        count = label_files.export_labels(store, options.dataset, Path(options.path), options.who, options.format)
+    document = {"dataset": options.dataset, "path": str(Path(options.path).absolute()), "labels": count}
+    return document, f"{count} labels written to {options.path}"
+
+
+def labels_summary(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open_or_snapshot(home) as store:
+        datasets.get_dataset(store, options.dataset)
+        counted = labels.summary(store, options.dataset)
+
+    def line(who: str, part: Any) -> str:
+        levels = ", ".join(f"{level} {part['levels'][level]}" for level in LEVELS)
+        return f"{who}: {part['labelled']} images by {part['annotators']} annotators ({part['annotations']} labels); consensus: {levels}"
+
+    return counted, "\n".join([options.dataset, line("people", counted), line("simulated", counted["simulated"])])
+
+
+def labels_simulate(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="labels simulate") as store:
+        difficulty = analysis.known_difficulty(store, options.dataset, options.basis)
+        count = simulate.simulate_annotators(
+            store, options.dataset, difficulty, annotators=options.annotators, noise=options.noise, seed=options.seed
+        )
+        counted = labels.summary(store, options.dataset)["simulated"]
+    document = {"dataset": options.dataset, "annotators": options.annotators, "appended": count, "simulated": counted}
+    return document, f"{count} simulated labels by simulated-1 to simulated-{options.annotators}; people's labels are untouched"
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+def score(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    return _run(home, _config(ScoreConfig, options), _score_text)
+
+
+def train(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    return _run(home, _config(TrainConfig, options), _train_text)
+
+
+def _config(kind: type[Any], options: argparse.Namespace) -> Any:
+    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in given.items() if value is not None})
+
+
+def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
+    """Prepare, launch, follow, take in. The database is free for others while the worker computes."""
+    with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
+        run = runs.prepare(store, config)
+    print(f"run {run.run_id}", file=sys.stderr)
+    runs.launch(run)
+    status = _follow(run)
+    with Store.open_or_snapshot(home, owner="a command that ends a run") as store:
+        if store.writable:
+            runs.ingest(store, run)
+        else:
+            print("The app owns the database; it takes this run in within seconds.", file=sys.stderr)
+        result = _result(run, status)
+        return result, describe(store, result) if store.writable else f"run {run.run_id} is done"
+
+
+def _follow(run: RunDir) -> Status:
+    """Wait for a run with a progress bar; Ctrl-C cancels it and leaves it resumable."""
+    with tqdm(desc=run.run_id, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.3) as bar:
+        try:
+            while (status := run.status()).active:
+                _draw(bar, status)
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            print("\ncancelling ...", file=sys.stderr)
+            status = runs.cancel(run, wait_seconds=30)
+    return status
+
+
+def _draw(bar: Any, status: Status) -> None:
+    within = f"{status.phase} {status.done}/{status.total}" if status.total else status.phase
+    if status.epochs:
+        bar.total, bar.n = status.epochs, status.epoch
+        left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+        bar.set_postfix_str(within + left, refresh=False)
+    else:
+        bar.total, bar.n = status.total or None, status.done
+        bar.set_description(status.phase, refresh=False)
+    bar.refresh()
+
+
+def _result(run: RunDir, status: Status) -> Result:
+    result = run.result()
+    if status.state == "done" and result is not None:
+        return result
+    todo = "" if status.state == "failed" else f"`python -m curriculum runs resume {run.run_id}` goes on"
+    raise RunError(status.message or f"the run ended {status.state}", todo=todo)
+
+
+def _score_text(store: Store, result: Result) -> str:
+    """Step 3 without a browser: the ranking's figures, and how it compares with people's levels."""
+    lines = [f"run {result['run_id']}: {result['examples']} images scored by {result['method']} in {result['seconds']:.1f} s",
+             f"  mean loss {result['mean_loss']:.3f}, accuracy {result['accuracy']:.3f}"]  # fmt: skip
+    if result.get("stability") is not None:
+        lines.append(f"  order repeats over re-drawn folds: Spearman {result['stability']:.3f}")
+    for who in ("people", "simulated"):
+        both = analysis.compared(analysis.ranked(store, result["dataset"], result["run_id"], who))
+        agreed = analysis.agreement(both)
+        if agreed.defined:
+            lines.append(f"  with {who}'s levels: Spearman {agreed.value:.3f} [{agreed.low:.3f}, {agreed.high:.3f}], n = {agreed.n}")
+            lines.append("  rows: their level, columns: the model's in the same proportions\n" + analysis.level_table(both).to_string())
+            for direction in ("model finds it harder", "people find it harder"):
+                shown = analysis.disagreements(both, direction, 5)
+                lines += [
+                    f"  {direction}: {row.example} (level {row.level}, difficulty {row.difficulty:.2f})" for row in shown.itertuples()
+                ]
+    return "\n".join(lines)
+
+
+def _train_text(store: Store, result: Result) -> str:
+    """Step 5 without a browser: the figures, the confusion matrix, what is misclassified."""
+    lines = [f"run {result['run_id']}: {result['mode']}, protocol {result['protocol']}, epoch {result['epoch']} of {result['epochs']}, "
+             f"{duration(result['seconds'])}, {result['samples_seen']} samples seen on {result['device']}",
+             f"  test accuracy {result['test_accuracy']:.4f}, loss {result['test_loss']:.4f}, KNN {result['test_knn']:.4f}"]  # fmt: skip
+    if result["peak_test_accuracy"] is not None:
+        lines.append(f"  peak test accuracy {result['peak_test_accuracy']:.4f} (picked on test: biased upwards)")
+    lines += [f"  after stage {s['stage']} (epoch {s['epoch']}): test accuracy {s['accuracy']:.4f}, on its own levels "
+              + (f"{s['own_accuracy']:.4f} of {s['own_examples']}" if s["own_accuracy"] is not None else "unknown") for s in result["stages"]]  # fmt: skip
+    lines += [f"  {note}" for note in result["notes"]]
+    frame = analysis.predictions(store, result["run_id"])
+    wrong = frame[~frame["correct"]]
+    lines += ["rows: true class, columns: predicted", analysis.confusion(frame, tuple(result["classes"])).to_string()]
+    lines += [
+        f"{row['class']}: {row['share']:.1%} wrong ({row['wrong']} of {row['images']})"
+        for row in analysis.errors_by(frame, "class").to_dict("records")
+    ]
+    lines += [
+        f"  {r['example']}: {r['predicted']} ({r['probability']:.2f}), people: {r['level'] or 'no level'}"
+        for r in wrong.head(10).to_dict("records")
+    ]
+    return "\n".join(lines)
+
+
+def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open_or_snapshot(home, owner="runs list") as store:
+        if store.writable:
+            runs.Ingester(store).once()
+        frame = runs.list_runs(store, options.dataset)
+    rows = frame[["run_id", "kind", "dataset", "mode", "protocol", "seed", "state", "seconds", "created_at", "result"]].to_dict("records")
+    lines = [f"{row['run_id']}  {row['state']:<11} {row['dataset']}  {_headline(row['result'])}" for row in rows]
+    return {"runs": rows}, "\n".join(lines) or "No run yet: `score --dataset NAME` or `train --dataset NAME`."
+
+
+def _headline(result: Result | None) -> str:
+    if not result:
+        return ""
+    return f"test accuracy {result['test_accuracy']:.4f}" if "test_accuracy" in result else f"mean loss {result['mean_loss']:.3f}"
+
+
+def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    run = open_run(home, options.run_id)
+    status, result = run.status(), run.result()
+    document = {
+        "run_id": run.run_id,
+        "status": dataclasses.asdict(status),
+        "config": run.request()["config"],
+        "epochs": run.epochs(),
+        "result": result,
+    }
+    text = f"run {run.run_id}: {status.state}, epoch {status.epoch} of {status.epochs}, {duration(status.seconds)}. {status.message}"
+    if result is None:
+        return document, text
+    with Store.open_or_snapshot(home, owner="runs show") as store:
+        if store.writable:
+            runs.ingest(store, run)
+        return document, (_train_text if isinstance(run.config(), TrainConfig) else _score_text)(store, result)
+
+
+def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    status = runs.cancel(open_run(home, options.run_id), wait_seconds=10)
+    return {"run_id": options.run_id, "state": status.state}, f"{options.run_id} is {status.state}"
+
+
+def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    run = open_run(home, options.run_id)
+    config = run.config()
+    runs.resume(run)
+    status = _follow(run)
+    with Store.open_or_snapshot(home, owner="runs resume") as store:
+        if store.writable:
+            runs.ingest(store, run)
+        result = _result(run, status)
+        describe = _train_text if isinstance(config, TrainConfig) else _score_text
+        return result, describe(store, result) if store.writable else f"run {run.run_id} is done"
+
+
+def runs_delete(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="runs delete") as store:
+        runs.delete(store, open_run(home, options.run_id))
+    return {"run_id": options.run_id, "deleted": True}, f"{options.run_id} is deleted"
+
+
+def runs_ingest(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="runs ingest") as store:
+        failed = runs.Ingester(store).once()
+        count = len(runs.list_runs(store))
+    text = f"{count} runs are in the database" + "".join(f"\n  {run}: {why}" for run, why in failed.items())
+    return {"runs": count, "failed": failed}, text
+
+
+def app(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    script = Path(__file__).resolve().parent.parent / "annotate_app.py"
+    environment = {**os.environ, "CURRICULUM_HOME": str(home.root)}
+    code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), *options.streamlit], env=environment, cwd=script.parent)
+    if code:
+        raise RunError(f"the app ended with exit code {code}")
+    return {"app": "stopped"}, "The app has stopped."

@@ -1,0 +1,91 @@
+"""What the tests share: a home of their own, an open store, small data sets, child processes that never outlive a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from curriculum.config import Home
+from curriculum.datasets import add_dataset
+from curriculum.store import Store
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("curriculum", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("curriculum")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty home."""
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def store(home: Home) -> Iterator[Store]:
+    """An open store on that home."""
+    with Store.open(home, owner="a test") as opened:
+        yield opened
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of class folders with random JPEGs: `<class>/<class>0.jpg`, `<class>/<class>1.jpg`, ..."""
+
+    def make(classes: tuple[str, ...] = ("a", "b", "c"), per_class: int = 4, size: tuple[int, int] = (20, 16), name: str = "set") -> Path:
+        random = np.random.default_rng(0)
+        for class_name in classes:
+            (tmp_path / name / class_name).mkdir(parents=True, exist_ok=True)
+            for i in range(per_class):
+                pixels = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / name / class_name / f"{class_name}{i}.jpg")
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def tiny(store: Store, tiny_folder: Callable[..., Path]) -> Store:
+    """An open store with the data set `tiny`: classes a, b, c with 4 images each."""
+    add_dataset(store, "tiny", tiny_folder())
+    return store
+
+
+@pytest.fixture(scope="session")
+def rsscn7() -> Path:
+    """Where the real RSSCN7 lies when it is there: shared/ beside the checkout."""
+    return CHECKOUT.parent / "shared" / "rsscn7"
+
+
+@pytest.fixture(scope="session")
+def real_or_drawn(rsscn7: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real RSSCN7, or, on a machine without it, drawn scenes with the same shape: no test is ever skipped."""
+    if rsscn7.is_dir():
+        return rsscn7
+    from curriculum.sources import make_demo
+
+    return make_demo(tmp_path_factory.mktemp("drawn"), per_class=12)
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts Python code in a process of its own; what still runs after the test is killed, by its id."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,174 @@
+"""Paces: stages over the epochs, the self-paced steps, the easiest of each class, the rate by accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum import pacing
+from curriculum.pacing import Pace, Stage
+
+REPORT = {"start": 0.10, "step": 0.05, "gate": 0.85, "slow_from": 0.60}
+N = 2240  # RSSCN7's training images in the reports
+
+
+def trace(accuracies: list[float], count: int = N, **rule: float) -> list[int]:
+    """Subset sizes of the epochs, the first before anything was learnt."""
+    rule = REPORT | rule
+    pace, sizes = Pace(), []
+    for accuracy in [*accuracies, 0.0]:
+        sizes.append(pacing.subset_size(pacing.share(pace, rule["start"], rule["step"]), count))
+        pace = pacing.next_pace(pace, accuracy, **rule)
+    return sizes
+
+
+# -- self-paced -----------------------------------------------------------------------------------
+
+
+def test_trace_of_the_reports_rule_by_hand() -> None:
+    # passes, a miss, exactly the gate (no pass), a pass
+    assert trace([0.9, 0.9, 0.5, 0.85, 0.86]) == [224, 336, 448, 448, 448, 560]
+
+
+def test_every_epoch_passing_takes_one_step_each_to_60_percent_then_two_epochs_a_step_to_all() -> None:
+    sizes = trace([0.99] * 30)
+    assert sizes[:11] == [224 + 112 * i for i in range(11)]  # 10 % to 60 %
+    assert sizes[10:27] == [1344, 1344, 1456, 1456, 1568, 1568, 1680, 1680, 1792, 1792, 1904, 1904, 2016, 2016, 2128, 2128, 2240]
+    assert sizes[27:] == [2240] * 4
+
+
+def test_the_two_passes_of_a_slow_step_need_not_follow_one_another() -> None:
+    slow = [0.9] * 10  # to 60 %
+    assert trace([*slow, 0.9, 0.1, 0.2, 0.9, 0.9])[10:] == [1344, 1344, 1344, 1344, 1456, 1456]
+
+
+def test_a_gate_that_never_opens_stays_at_the_start() -> None:
+    assert trace([0.85] * 50) == [224] * 51
+
+
+def test_at_the_full_share_nothing_changes() -> None:
+    full = Pace(steps=18)
+    assert pacing.share(full, 0.1, 0.05) == 1.0
+    assert pacing.next_pace(full, 1.0, **REPORT) is full
+
+
+def test_a_start_with_all_images_uses_all() -> None:
+    assert trace([1.0, 0.0, 1.0], start=1.0) == [N] * 4
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=120),
+    st.integers(1, 5000),
+    st.floats(0.001, 1),
+    st.floats(0.001, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_subsets_grow_within_1_and_all(
+    accuracies: list[float], count: int, start: float, step: float, gate: float, slow_from: float
+) -> None:
+    sizes = trace(accuracies, count, start=start, step=step, gate=gate, slow_from=slow_from)
+    assert sizes == sorted(sizes)
+    assert 1 <= sizes[0]
+    assert sizes[-1] <= count
+
+
+@given(st.integers(1, 5000), st.floats(0.001, 1), st.floats(0.01, 1), st.floats(0, 0.99), st.floats(0, 1))
+def test_enough_passes_end_with_all(count: int, start: float, step: float, gate: float, slow_from: float) -> None:
+    assert trace([1.0] * 201, count, start=start, step=step, gate=gate, slow_from=slow_from)[-1] == count
+
+
+@pytest.mark.parametrize(("part", "count", "size"), [(0.1, 2240, 224), (0.001, 30, 1), (1.0, 30, 30), (0.15, 10, 2), (0.999, 10, 10)])
+def test_subset_sizes_by_hand(part: float, count: int, size: int) -> None:
+    assert pacing.subset_size(part, count) == size
+
+
+# -- the easiest ----------------------------------------------------------------------------------
+
+
+def test_easiest_by_hand() -> None:
+    losses = np.array([0.9, 0.1, 0.2, 0.05, 7.0, 5.0, 6.0, 8.0])
+    classes = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    assert pacing.easiest(losses, classes, 4).tolist() == [1, 3, 5, 6]
+
+
+def test_tied_losses_fall_in_order_of_arrival() -> None:
+    assert pacing.easiest(np.zeros(6), np.array([0, 1, 0, 1, 0, 1]), 4).tolist() == [0, 1, 2, 3]
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 4)), min_size=1, max_size=80), st.data())
+def test_the_easiest_are_balanced_and_the_easiest_of_their_class(pairs: list[tuple[float, int]], data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, len(pairs)))
+    losses, classes = np.array([loss for loss, _ in pairs]), np.array([name for _, name in pairs])
+    chosen = pacing.easiest(losses, classes, size)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert len(chosen) == size
+    for name in np.unique(classes):
+        inside, outside = losses[chosen[classes[chosen] == name]], np.delete(losses, chosen)[np.delete(classes, chosen) == name]
+        assert abs(len(inside) - size * (classes == name).sum() / len(classes)) < 1 + 1e-6
+        assert not len(inside) or not len(outside) or inside.max() <= outside.min()
+
+
+def test_all_classes_are_there_even_where_one_is_far_easier() -> None:
+    classes = np.repeat(np.arange(7), 320)
+    losses = classes + np.random.default_rng(0).random(len(classes))
+    assert np.bincount(classes[pacing.easiest(losses, classes, 224)]).tolist() == [32] * 7
+
+
+@pytest.mark.parametrize("size", [0, -1, 4])
+def test_impossible_sizes_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="within 1 to 3"):
+        pacing.easiest(np.zeros(3), np.zeros(3, dtype=np.int64), size)
+
+
+# -- stages ---------------------------------------------------------------------------------------
+
+
+def test_the_reports_stages() -> None:
+    assert pacing.plan_stages() == (Stage("easy", (0,), 50), Stage("easy+medium", (0, 1), 80), Stage("all", (-1, 0, 1, 2), 20))
+
+
+def test_a_stage_of_no_epochs_is_left_out() -> None:
+    assert [stage.name for stage in pacing.plan_stages((0, 3, 2))] == ["easy+medium", "all"]
+
+
+@pytest.mark.parametrize(
+    ("total", "shares"),
+    [(150, (50, 80, 20)), (15, (5, 8, 2)), (300, (100, 160, 40)), (1, (0, 1, 0)), (2, (1, 1, 0)), (3, (1, 1, 1)), (4, (1, 2, 1))],
+)
+def test_epochs_are_shared_out_as_in_the_reports(total: int, shares: tuple[int, int, int]) -> None:
+    assert pacing.share_epochs(total) == shares
+
+
+@given(st.integers(1, 10_000))
+def test_shared_epochs_add_up_and_no_stage_is_lost(total: int) -> None:
+    shares = pacing.share_epochs(total)
+    assert sum(shares) == total
+    assert min(shares) >= (1 if total >= 3 else 0)
+    assert np.abs(np.array(shares) - total * np.array([50, 80, 20]) / 150).max() < 2
+
+
+@given(st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any))
+def test_each_epoch_falls_into_its_stage(epochs: list[int]) -> None:
+    stages = pacing.plan_stages(epochs)
+    names = [stages[pacing.stage_of(stages, epoch)].name for epoch in range(1, sum(epochs) + 1)]
+    assert names == ["easy"] * epochs[0] + ["easy+medium"] * epochs[1] + ["all"] * epochs[2]
+
+
+@pytest.mark.parametrize("epoch", [0, 151])
+def test_an_epoch_outside_the_plan_is_refused(epoch: int) -> None:
+    with pytest.raises(ValueError, match="within 1 to 150"):
+        pacing.stage_of(pacing.plan_stages(), epoch)
+
+
+# -- the rate -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "rate"),
+    [(None, 1e-3), (0.0, 1e-3), (0.8499, 1e-3), (0.85, 5e-4), (0.8899, 5e-4), (0.89, 5e-5), (0.9199, 5e-5), (0.92, 1e-6), (1.0, 1e-6)],
+)
+def test_the_rate_falls_at_the_reports_accuracies(accuracy: float | None, rate: float) -> None:
+    assert 1e-3 * pacing.rate_factor(accuracy) == pytest.approx(rate)

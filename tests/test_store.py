@@ -1,0 +1,230 @@
+"""The store: one owner, snapshots for everyone else, whole transactions, nothing acknowledged is ever lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from curriculum.config import Home
+from curriculum.datasets import add_dataset
+from curriculum.errors import StoreError, StoreLockedError
+from curriculum.labels import annotate, append_many, consensus, progress
+from curriculum.store import SCHEMA_VERSION, TABLES, Store
+
+Child = Callable[..., subprocess.Popen[str]]
+
+HOLD = """
+import sys
+from pathlib import Path
+from curriculum.config import Home
+from curriculum.labels import annotate
+from curriculum.store import Store
+with Store.open(Home(Path(sys.argv[1])), owner="a test's child") as store:
+    if len(sys.argv) > 2:
+        annotate(store, "tiny", "a/a0.jpg", "Ann", "hard")
+        store.write_snapshot()
+    print("open", flush=True)
+    sys.stdin.readline()
+print("closed", flush=True)
+"""
+
+ANNOTATE_FOREVER = """
+import itertools, sys
+from pathlib import Path
+from curriculum.config import LEVELS, Home
+from curriculum.labels import annotate
+from curriculum.store import Store
+store = Store.open(Home(Path(sys.argv[1])))
+examples = [row[0] for row in store.rows("SELECT example FROM example ORDER BY example")]
+for n in itertools.count():
+    print(annotate(store, "tiny", examples[n % len(examples)], "Ann", LEVELS[n % 3]), flush=True)
+"""
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def registered(home: Home, tiny_folder: Callable[..., Path]) -> None:
+    with Store.open(home) as store:
+        add_dataset(store, "tiny", tiny_folder())
+
+
+def test_another_process_is_locked_out_until_the_owner_closes(home: Home, child: Child) -> None:
+    owner = child(HOLD, home.root)
+    assert line(owner) == "open"
+    with pytest.raises(StoreLockedError) as caught:
+        Store.open(home)
+    assert caught.value.pid == owner.pid
+    assert str(owner.pid) in str(caught.value)
+    with pytest.raises(StoreLockedError):  # there is no snapshot to read yet
+        Store.open_or_snapshot(home)
+    assert owner.communicate("\n")[0] == "closed\n"
+    with Store.open(home) as store:
+        assert store.rows("SELECT max(version) FROM schema_version") == [(SCHEMA_VERSION,)]
+
+
+def test_snapshot_answers_while_locked_and_refuses_to_write(home: Home, tiny_folder: Callable[..., Path], child: Child) -> None:
+    registered(home, tiny_folder)
+    owner = child(HOLD, home.root, "annotate")
+    assert line(owner) == "open"
+    with Store.open_or_snapshot(home) as store:
+        assert not store.writable
+        assert consensus(store, "tiny").values.tolist() == [["a/a0.jpg", "hard", 1, 1]]
+        with pytest.raises(StoreLockedError) as caught:
+            annotate(store, "tiny", "a/a1.jpg", "Bob", "easy")
+        assert caught.value.pid == owner.pid
+        assert store.rows("SELECT count(*) FROM annotation") == [(1,)]
+    assert (home.labels / "owner.json").exists()  # a reader's close must not remove the owner's mark
+
+
+def test_closing_lets_another_process_in_while_the_object_lives(home: Home, child: Child) -> None:
+    store = Store.open(home)
+    with ThreadPoolExecutor(2) as pool:  # cursors of other threads must not keep the file locked
+        list(pool.map(lambda n: store.rows("SELECT ?", [n]), range(4)))
+    store.close()
+    assert line(child(HOLD, home.root)) == "open"
+    with pytest.raises(StoreError, match="could not answer"):
+        store.rows("SELECT 1")
+
+
+def test_second_open_in_the_same_process_is_refused_and_harms_nothing(home: Home, store: Store) -> None:
+    with pytest.raises(StoreLockedError) as caught:
+        Store.open(home)
+    assert caught.value.pid == os.getpid()
+    assert (home.labels / "owner.json").exists()
+    assert store.rows("SELECT 1") == [(1,)]
+
+
+def test_every_acknowledged_annotation_survives_kill_9(home: Home, tiny_folder: Callable[..., Path], child: Child) -> None:
+    registered(home, tiny_folder)
+    acknowledged: set[str] = set()
+    for round_ in range(4):
+        process = child(ANNOTATE_FOREVER, home.root)
+        acknowledged |= {line(process) for _ in range(10 + 7 * round_)}
+        process.kill()  # SIGKILL, by its id
+        rest = process.communicate()[0].splitlines(keepends=True)
+        acknowledged |= {text.strip() for text in rest if text.endswith("\n")}
+        with Store.open(home) as store:
+            kept = {str(row[0]) for row in store.rows("SELECT id FROM annotation")}
+            assert acknowledged <= kept
+            assert len(kept) <= len(acknowledged) + round_ + 1  # at most one a round was stored but not yet said
+    assert len(acknowledged) >= 10 + 17 + 24 + 31
+
+
+def test_threads_annotate_and_query_exactly(tiny: Store) -> None:
+    examples = [row[0] for row in tiny.rows("SELECT example FROM example ORDER BY example")]
+    wrong: list[object] = []
+    start = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        start.wait()
+        for n in range(24):
+            annotate(tiny, "tiny", examples[n % 12], f"person {number}", "easy" if n < 12 else "hard")
+            done = progress(tiny, "tiny", f"person {number}").mine
+            expected = {"easy": 12 - max(n - 11, 0), "hard": max(n - 11, 0)} if n >= 12 else {"easy": n + 1, "hard": 0}
+            if done != {**expected, "medium": 0} or tiny.rows("SELECT ?, ?", [number, n]) != [(number, n)]:
+                wrong.append((number, n, done))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert wrong == []
+    assert tiny.rows("SELECT count(*), count(DISTINCT id), count(DISTINCT seq) FROM annotation") == [(192, 192, 192)]
+    assert tiny.rows("SELECT count(*) FROM current_label WHERE level = 'hard'") == [(96,)]
+
+
+def test_newer_database_is_refused_untouched(home: Home) -> None:
+    with Store.open(home) as store, store.write() as cursor:
+        cursor.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION + 1])
+    before = home.database.read_bytes()
+    for _ in range(2):  # the second time shows that the first released the file
+        with pytest.raises(StoreError, match=f"newer version.*schema version {SCHEMA_VERSION + 1}") as caught:
+            Store.open(home)
+        assert not isinstance(caught.value, StoreLockedError)
+    assert home.database.read_bytes() == before
+
+
+def test_damaged_file_is_an_error_that_says_what_to_do(home: Home) -> None:
+    home.labels.mkdir(parents=True)
+    home.database.write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="restore a backup") as caught:
+        Store.open(home)
+    assert not isinstance(caught.value, StoreLockedError)
+
+
+def test_reopening_keeps_rows_and_version(home: Home) -> None:
+    with Store.open(home) as store, store.write() as cursor:
+        cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Ann', false)")
+    with Store.open(home) as store:
+        assert store.rows("SELECT annotator, simulated FROM annotator") == [("Ann", False)]
+        assert store.rows("SELECT count(*) FROM schema_version") == [(1,)]
+    assert not (home.labels / "owner.json").exists()
+
+
+def test_a_block_that_raises_is_undone_whole(store: Store) -> None:
+    changes = store.changes
+    with pytest.raises(RuntimeError, match="stop"), store.write() as cursor:
+        cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Ann', false)")
+        raise RuntimeError("stop")
+    assert store.rows("SELECT count(*) FROM annotator") == [(0,)]
+    assert store.changes == changes
+
+
+def test_a_statement_that_fails_undoes_those_before_it(store: Store) -> None:
+    with pytest.raises(StoreError, match="refused to write"), store.write() as cursor:
+        cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Ann', false)")
+        cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Ann', false)")
+    assert store.rows("SELECT count(*) FROM annotator") == [(0,)]
+    with store.write() as cursor:  # and the store still works
+        cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Bob', false)")
+    assert store.rows("SELECT annotator FROM annotator") == [("Bob",)]
+
+
+def test_insert_refuses_a_table_that_is_none(store: Store) -> None:
+    with pytest.raises(StoreError, match="unknown table"), store.write() as cursor:
+        store.insert(cursor, "annotator; DROP TABLE run", pd.DataFrame({"annotator": ["Ann"]}))
+
+
+def test_sql_reaches_no_file(home: Home, store: Store) -> None:
+    (home.root / "secret.csv").write_text("a\n1\n", encoding="utf-8")
+    with pytest.raises(StoreError, match="disabled"):
+        store.query(f"SELECT * FROM read_csv('{home.root / 'secret.csv'}')")
+    with pytest.raises(StoreError, match="locked"):
+        store.query("SET enable_external_access = true")
+
+
+def test_snapshot_holds_every_table(home: Home, tiny: Store) -> None:
+    annotate(tiny, "tiny", "b/b1.jpg", "Ann", "medium")
+    append_many(
+        tiny, pd.DataFrame({"dataset": ["tiny"], "example": ["c/c0.jpg"], "annotator": ["simulated-1"], "level": ["easy"]}), "simulate"
+    )
+    with tiny.write() as cursor:
+        cursor.execute(
+            """INSERT INTO run (run_id, kind, dataset, mode, seed, config, state, created_at)
+               VALUES ('r1', 'train', 'tiny', 'staged', 0, '{"epochs": 3}', 'done', now())"""
+        )
+        cursor.execute("INSERT INTO prediction VALUES ('r1', 'tiny', 'a/a0.jpg', 'test', 'a', 'b', 0.75, 0.25, 1.5, [0.25, 0.75])")
+        cursor.execute("INSERT INTO rejected_file VALUES ('tiny', 'a/x.txt', 'not an image')")
+    assert tiny.write_snapshot() == tiny.changes
+    assert tiny.write_snapshot() == tiny.changes  # over the one that is there
+    assert [path.name for path in home.labels.iterdir() if path.name.startswith(".snapshot")] == []
+    with Store.from_snapshot(home) as copy:
+        for table in TABLES:
+            select = f"SELECT * FROM (SELECT COLUMNS(*)::TEXT FROM {table}) ORDER BY ALL"
+            assert copy.rows(select) == tiny.rows(select), table
+        assert copy.rows("SELECT config->>'epochs' FROM run") == [("3",)]
+
+
+def test_damaged_snapshot_is_an_error(home: Home, store: Store) -> None:
+    store.write_snapshot()
+    (home.snapshot / "annotation.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(StoreError, match=r"annotation\.parquet can't be read"):
+        Store.from_snapshot(home)
