@@ -1,5 +1,8 @@
-"""`streamlit run annotate_app.py`: the app, whose pages are `curriculum/app/`."""
+"""`streamlit run annotate_app.py`: the server of the app, whose pages are `curriculum/app/`."""
 
-from curriculum.app.server import create_app
+import streamlit as st
 
-app = create_app()
+from curriculum.app import server
+
+# Streamlit finds the application by reading this line, so it can't be made elsewhere.
+app = st.App(server.SCRIPT, lifespan=server.lifespan, routes=server.ROUTES)

@@ -7,7 +7,6 @@ bfloat16 where the hardware has instructions for it.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,10 @@ def load_weights(name: str, runs_folder: Path) -> Weights:
         return Weights(name, None, "none")
     if name == "imagenet":
         return _fingerprinted(name, _download_imagenet())
-    path = runs_folder / name.removeprefix("run:") / "model.pt" if name.startswith("run:") else Path(name).expanduser()
+    try:
+        path = runs_folder / name.removeprefix("run:") / "model.pt" if name.startswith("run:") else Path(name).expanduser()
+    except RuntimeError:  # ~somebody who isn't there
+        path = Path(name)
     return _fingerprinted(name, _read_state(name, path))
 
 
@@ -70,7 +72,7 @@ def _read_state(name: str, path: Path) -> dict[str, Tensor]:
         raise WeightsError("no such weights", got=name, allowed=CHOICES, todo=f"There is no file {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # on a damaged file torch's reader raises whatever it stumbles over
         raise WeightsError(f"{path} can't be read as weights ({type(error).__name__}: {error})", allowed=CHOICES) from error
     if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
         raise WeightsError(

@@ -87,7 +87,10 @@ def _checked_weights(home: Home, weights: str) -> str:
         if not (run / "model.pt").is_file():
             raise WeightsError("that run left no model", got=weights, todo="Choose a finished training run: `runs list`")
         return weights
-    path = Path(weights).expanduser().absolute()
+    try:
+        path = Path(weights).expanduser().absolute()
+    except RuntimeError:  # ~somebody who isn't there
+        path = Path(weights).absolute()
     if not path.is_file():
         raise WeightsError("no such weights", got=weights, allowed="imagenet, none, the path of a ResNet18 state dict, run:ID")
     return str(path)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from curriculum.painting import SIZE, Canvas, Colour, Picture, ground, lerp, noise, turned, vary, winding
+from curriculum.painting import SIZE, Canvas, Colour, Picture, ground, lerp, noise, tone, turned, vary, winding
 
 TREES = ((38, 62, 34), (48, 74, 40), (58, 82, 44), (44, 66, 46))
 LAWNS = ((70, 92, 48), (88, 110, 58), (112, 128, 76))
@@ -26,13 +26,13 @@ def paint_grass(rng: Generator, unit: float) -> Picture:
     land = ground(rng, tones[rng.integers(2)], 3 / unit)
     if rng.random() < 0.3:
         across = turned(rng.uniform(0, math.pi))[1]
-        land *= 1 + 0.06 * np.sign(np.sin(across * 2 * math.pi / (22 * unit)))[..., None]
+        land *= 1 + 0.06 * np.sign(np.sin(across * 2 * math.pi / (22 * unit)))
     bare = ((noise(rng, 4 / unit) - 1.5) * 1.2).clip(0, 0.6)
-    land = lerp(land, (150, 132, 98), bare[..., None])
+    land = lerp(land, tone((150, 132, 98)), bare)
     for _ in range(rng.integers(1, 4)):
         path = (1.6 + rng.uniform(0.6, 1.8) * unit - abs(winding(rng, rng.uniform(5, 40), unit))).clip(0, 1)
         worn = 0.38 + 0.16 * noise(rng, 10).clip(-1.5, 1.5)
-        land = lerp(land, (172, 156, 122), (path * worn)[..., None])
+        land = lerp(land, tone((172, 156, 122)), (path * worn))
     canvas = Canvas(rng, land, unit)
     canvas.crowns(rng.uniform(11, 18), (noise(rng, 3 / unit) - 1.2).clip(0, 0.5) + 0.01, TREES)
     return canvas.finish()
@@ -48,17 +48,17 @@ def paint_field(rng: Generator, unit: float) -> Picture:
     part = np.floor((v + shift) / length).astype(int)
     plot = (strip * 31 + part * 7) % 101
     crops = ((92, 108, 58), (66, 88, 46), (150, 130, 92), (122, 98, 76), (170, 152, 104), (104, 84, 68), (168, 158, 72))
-    colour = np.array([vary(rng, crops[rng.integers(len(crops))], 9) for _ in range(101)], np.float32)[plot]
+    colour = np.array([vary(rng, crops[rng.integers(len(crops))], 9) for _ in range(101)], np.float32).T[:, plot]
     along = np.where(rng.random(101)[plot] < 0.6, u, v) + 1.5 * unit * noise(rng, 2, 2)
     rows = (2 * math.pi / np.maximum(rng.uniform(3.4, 6.5, 101) * unit, 2.6)).astype(np.float32)[plot]
     light = 1 + rng.uniform(0.03, 0.15, 101).astype(np.float32)[plot] * np.sin(along * rows) + 0.05 * noise(rng, 5 / unit)
     wheel = np.mod(along, 34 * unit)
     light -= 0.16 * ((abs(wheel - 9 * unit) < 0.8) | (abs(wheel - 14 * unit) < 0.8))
-    land = colour * light[..., None]
+    land = colour * light
     inside = np.mod(v + shift, length)
     margin = np.minimum(np.minimum(inside, length - inside), np.minimum(edges[strip] - u, u - edges[strip - 1]))
-    land = lerp(land, (106, 112, 74), (2.6 * unit - margin).clip(0, 0.9)[..., None])
-    land = lerp(land, (176, 160, 130), (2.2 * unit + 1 - abs(u - edges[np.searchsorted(edges, 0)])).clip(0, 1)[..., None])
+    land = lerp(land, tone((106, 112, 74)), (2.6 * unit - margin).clip(0, 0.9))
+    land = lerp(land, tone((176, 160, 130)), (2.2 * unit + 1 - abs(u - edges[np.searchsorted(edges, 0)])).clip(0, 1))
     canvas = Canvas(rng, land, unit)
     canvas.crowns(9, (margin < 5 * unit) * (noise(rng, 4) - 0.4).clip(0, 0.8), TREES)
     return canvas.finish()
@@ -74,15 +74,15 @@ def paint_water(rng: Generator, unit: float) -> Picture:
         u, v = turned(rng.uniform(0, math.pi), (SIZE / 2 + rng.uniform(-70, 70), SIZE / 2 + rng.uniform(-70, 70)))
         inland = np.hypot(u, v * rng.uniform(0.9, 1.7)) - rng.uniform(70, 120) * unit + 13 * unit * rough
     deep = ((22, 44, 52), (30, 62, 58), (38, 54, 42), (26, 38, 62), (74, 76, 56))[rng.integers(5)]
-    shallow = np.add(deep, (34, 42, 34))
+    shallow = (deep[0] + 34, deep[1] + 42, deep[2] + 34)
     dry = rng.random() < 0.35
     land = ground(rng, ((112, 104, 76), (138, 124, 94), (150, 140, 108)) if dry else LAWNS, 5 / unit)
     sand = (2.5 + 5 * noise(rng, 3 / unit, 2).clip(-0.4, 2.2)) * unit
-    land = lerp(land, (188, 172, 136), ((sand - inland) / (2 * unit)).clip(0, 1)[..., None])
-    depth = (-inland / (9 * unit)).clip(0, 1)[..., None]
-    ripple = 1.6 * noise(rng, 50, 2) + 2.5 * noise(rng, 3, 2)
-    water = lerp(np.broadcast_to(shallow, (SIZE, SIZE, 3)).astype(np.float32), deep, depth) + ripple[..., None]
-    land = lerp(land, water, (0.5 - inland / 1.5).clip(0, 1)[..., None])
+    land = lerp(land, tone((188, 172, 136)), ((sand - inland) / (2 * unit)).clip(0, 1))
+    depth = (-inland / (9 * unit)).clip(0, 1)
+    ripple = 1.6 * noise(rng, 25) + 2.5 * noise(rng, 3, 2)
+    water = lerp(tone(shallow), tone(deep), depth) + ripple
+    land = lerp(land, water, (0.5 - inland / 1.5).clip(0, 1))
     canvas = Canvas(rng, land, unit)
     if river and rng.random() < 0.3:
         canvas.box(-200, rng.uniform(-40, 40), 400, 9 * unit, (150, 148, 144), 4)
@@ -97,7 +97,7 @@ def paint_forest(rng: Generator, unit: float) -> Picture:
     """Hundreds of crowns, denser and thinner in places, seldom a glade or a track."""
     land = ground(rng, ((38, 46, 28), (64, 66, 40), (86, 82, 54)), 8 / unit)
     track = abs(winding(rng, 30, unit)) - 3.0 * unit if rng.random() < 0.3 else np.full((SIZE, SIZE), 99, np.float32)
-    land = lerp(land, (150, 136, 106), (1 - track / 1.5).clip(0, 0.8)[..., None])
+    land = lerp(land, tone((150, 136, 106)), (1 - track / 1.5).clip(0, 0.8))
     tones = np.asarray(((34, 58, 32), (42, 68, 36), (52, 78, 40), (64, 86, 44), (40, 62, 44)), np.float32)
     tones = tones + ((0, 0, 0), (10, 2, 0), (-6, -4, 4), (34, 8, 2))[rng.integers(4)]
     open_ground = (noise(rng, 2.5 / unit) - rng.uniform(1.1, 2.4)).clip(0, 0.5) * 2
@@ -166,7 +166,7 @@ def _stacks(canvas: Canvas, x: float, y: float, w: float, h: float) -> None:
         for j in range(int(h / (5.5 * unit))):
             if rng.random() < 0.75 and j % 4 != 3:
                 colour = vary(rng, paints[rng.integers(len(paints))], 10)
-                canvas.box(x + (3 + 15 * i) * unit, y + (3 + 5.5 * j) * unit, 13 * unit, 4.8 * unit, colour, rng.integers(2, 6))
+                canvas.box(x + (3 + 15 * i) * unit, y + (3 + 5.5 * j) * unit, 13 * unit, 4.8 * unit, colour, float(rng.integers(2, 6)))
 
 
 def paint_resident(rng: Generator, unit: float) -> Picture:
@@ -224,7 +224,7 @@ def paint_parking(rng: Generator, unit: float) -> Picture:
     canvas = Canvas(rng, land, unit)
     bay, deep, aisle = 7.2 * unit, 14 * unit, rng.uniform(15, 20) * unit
     pitch, per_island = 2 * deep + aisle, int(rng.integers(9, 16))
-    full, oy, greens = rng.uniform(0.45, 0.95), rng.uniform(0, pitch), np.zeros((0, 2))
+    full, oy = rng.uniform(0.45, 0.95), rng.uniform(0, pitch)
     for j in range(int(-200 / pitch) - 2, int(200 / pitch) + 1):
         middle = oy + j * pitch + deep
         canvas.box(-200, middle - 0.4, 400, 0.8 * unit, (206, 206, 200))
@@ -241,7 +241,7 @@ def paint_parking(rng: Generator, unit: float) -> Picture:
             for top in (middle - deep, middle):
                 if rng.random() < busy:
                     _car(canvas, x + bay / 2, top + deep / 2 + rng.normal(0, 0.5) * unit, 1 if rng.random() < 0.5 else -1)
-    canvas.crowns(9, 0.05 + 0 * land[..., 0] + 0.04 * noise(rng, 3), TREES)
+    canvas.crowns(9, 0.05 + 0.04 * noise(rng, 3), TREES)
     return canvas.finish()
 
 

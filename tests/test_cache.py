@@ -124,7 +124,7 @@ def test_torn_files_never_give_a_wrong_row(
         rows_path, keys_path = folder / "things.rows", folder / "things.keys"
         rows, keys = rows_path.read_bytes(), keys_path.read_bytes()
         torn_keys = keys[:keys_left] if keys_left < len(keys) else keys + keys_tail
-        torn_rows = rows[:rows_left] if rows_left < len(rows) else rows + (rows_tail if keys_left < len(keys) or not keys_tail else b"")
+        torn_rows = rows[:rows_left] if rows_left < len(rows) else rows + rows_tail
         rows_path.write_bytes(torn_rows)
         keys_path.write_bytes(torn_keys)
         whole = min(len(torn_rows) // ROW_BYTES, len(torn_keys) // KEY_BYTES, stored)

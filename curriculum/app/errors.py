@@ -76,7 +76,7 @@ def _gallery(wrong: pd.DataFrame, classes: tuple[str, ...]) -> None:
         by[0], ascending=by[1], kind="stable", na_position="last", key=lambda c: c.map(rank) if c.name == "level" else c
     )
     tiles = []
-    for row in layout.page_of(shown, IN_A_GALLERY, "_errors_page").to_dict("records"):
+    for row in shown.iloc[layout.pager(len(shown), IN_A_GALLERY, "_errors_page")].to_dict("records"):
         top = analysis.top_classes(row["probabilities"], classes)
         difficulty = f"{row['difficulty']:.2f}" if pd.notna(row["difficulty"]) else "not ranked"
         tiles.append(Tile(row["sha256"], row["example"], (

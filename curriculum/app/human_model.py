@@ -15,7 +15,7 @@ from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.rundir import RunDir, open_run
 
-IN_A_COLUMN = 12
+IN_A_COLUMN = 16
 
 
 def page() -> None:
@@ -32,7 +32,9 @@ def page() -> None:
             icon=":material/leaderboard:",
         )
         return
-    chosen = st.sidebar.selectbox("Model's ranking", scored["run_id"].tolist(), format_func=lambda run: _describe(scored, run))
+    ids = scored["run_id"].tolist()
+    default = ids.index(analysis.latest_score(layout.store(), dataset.name))
+    chosen = st.sidebar.selectbox("Model's ranking", ids, index=default, format_func=lambda run: _describe(scored, run))
     who = layout.chosen_who(dataset.name)
     frame = analysis.ranked(layout.store(), dataset.name, chosen, who)
     both = analysis.compared(frame)
@@ -103,16 +105,16 @@ def _watch(run_id: str) -> None:
 
 def _figures(both: pd.DataFrame, who: str) -> None:
     agreed = analysis.agreement(both)
-    left, middle, right = st.columns([2, 3, 3], gap="large")
+    left, middle, right = st.columns([2, 3, 3], gap="medium")
     with left:
         if agreed.defined:
-            st.metric("Spearman's rank correlation", f"{agreed.value:.2f}", help="1: the same order; 0: unrelated; -1: opposite.")
+            st.metric("Rank correlation", f"{agreed.value:.2f}", help="Spearman's. 1: the same order; 0: unrelated; -1: opposite.")
             st.caption(
                 f"95 % interval {agreed.low:.2f} to {agreed.high:.2f} (bootstrap), {agreed.n:,} images with a level from {layout.WHO.get(who, who)}."
             )
             st.write(_in_words(agreed.low, agreed.high))
         else:
-            st.metric("Spearman's rank correlation", "undefined")
+            st.metric("Rank correlation", "undefined")
             st.caption(f"It needs at least three labelled images and more than one level; there are {agreed.n}.")
         same = float((both["level"] == both["model_level"]).mean())
         st.metric("Same level", f"{same:.0%}", help="The model's ranking is cut into levels in the proportions of the people's.")
@@ -136,10 +138,12 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
     name = st.segmented_control("Class", ["all", *dataset.classes], default="all", key="_side_class") or "all"
     of_class = frame if name == "all" else frame[frame["class"] == name]
     labelled = both if name == "all" else both[both["class"] == name]
-    people, model = st.columns(2, gap="large", border=True)
+    longest = int(labelled["level"].value_counts().max()) if len(labelled) else -(-len(of_class) // len(LEVELS))
+    place = layout.pager(longest, IN_A_COLUMN, f"_side_page_{name}")
+    people, model = st.columns(2, gap="medium", border=True)
     with people:
         st.markdown("**People say**")
-        _three_columns(labelled, "level", "people")
+        _three_columns(labelled, "level", place)
     with model:
         st.markdown("**The model says**")
         if labelled.empty:
@@ -147,30 +151,30 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
             of_class = of_class.assign(
                 model_level=pd.cut(of_class["difficulty"].rank(pct=True), [0, 1 / 3, 2 / 3, 1], labels=list(LEVELS)).astype(str)
             )
-            _three_columns(of_class, "model_level", "model")
+            _three_columns(of_class, "model_level", place)
         else:
-            _three_columns(labelled, "model_level", "model")
+            _three_columns(labelled, "model_level", place)
 
 
-def _three_columns(rows: pd.DataFrame, column: str, key: str) -> None:
-    for place, level in zip(st.columns(3), LEVELS, strict=True):
+def _three_columns(rows: pd.DataFrame, column: str, place_of: slice) -> None:
+    for column_place, level in zip(st.columns(3), LEVELS, strict=True):
         found = rows[rows[column] == level]
         # In each column the clearest cases first: the easiest of the easy, the hardest of the hard.
         found = found.sort_values("difficulty", ascending=level == "easy", kind="stable")
         if level == "medium":
             found = found.iloc[(found["difficulty"] - found["difficulty"].median()).abs().argsort(kind="stable")]
-        with place:
+        with column_place:
             st.markdown(f"{layout.LEVEL_MARK[level]} {level} · {len(found):,}")
-            if found.empty:
-                st.caption("none")
+            shown = found.iloc[place_of]
+            if shown.empty:
+                st.caption("none" if found.empty else "no more")
             else:
-                shown = layout.page_of(found, IN_A_COLUMN, f"_{key}_{level}")
                 layout.gallery(
                     (
                         Tile(r["sha256"], f"{r['example']}, difficulty {r['difficulty']:.2f}", (f"{r['difficulty']:.2f}",))
                         for r in shown.to_dict("records")
                     ),
-                    72,
+                    54,
                 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -32,6 +33,7 @@ STYLE = """<style>
 .gallery figure {margin: 0; min-width: 0;}
 .gallery img {width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 4px; display: block; background: rgba(128,128,128,.15);}
 .gallery figcaption {font-size: .78rem; line-height: 1.25; margin-top: .2rem; overflow-wrap: anywhere;}
+.stMainBlockContainer {padding-top: 2.5rem; padding-bottom: 3rem;}
 .gallery figcaption b {font-weight: 600;}
 </style>"""
 
@@ -46,6 +48,11 @@ def remember_in_address() -> None:
             st.session_state[key] = st.query_params[key]
         if st.session_state.get(key):
             st.query_params[key] = st.session_state[key]
+
+
+def use_style() -> None:
+    """The few rules that Streamlit's theme doesn't have."""
+    st.html(STYLE)
 
 
 def guarded(page: Callable[[], None]) -> None:
@@ -67,7 +74,7 @@ def store() -> Store:
 
 def register_pages(pages: Sequence[object]) -> None:
     """Let pages link to one another by their address."""
-    st.session_state["_pages"] = {getattr(page, "url_path", ""): page for page in pages}
+    st.session_state["_pages"] = {getattr(page, "url_path", "") or "start": page for page in pages}
 
 
 def link(path: str, label: str, icon: str | None = None) -> None:
@@ -136,16 +143,22 @@ def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:
             f'<figure><a href="/img/{escape(tile.sha256)}" target="_blank"><img src="/thumb/{escape(tile.sha256)}" loading="lazy" '
             f'alt="{escape(tile.title)}" title="{escape(tile.title)}"></a><figcaption>{"<br>".join(lines)}</figcaption></figure>'
         )
-    st.html(f'{STYLE}<div class="gallery" style="--tile: {tile_pixels}px">{"".join(figures)}</div>')
+    st.html(f'<div class="gallery" style="--tile: {tile_pixels}px">{"".join(figures)}</div>')
 
 
-def page_of(frame: pd.DataFrame, size: int, key: str) -> pd.DataFrame:
-    """One page of a long table, with a pager where it has more than one."""
-    pages = max(1, -(-len(frame) // size))
-    if pages == 1:
-        return frame
-    number = st.number_input(f"Page (of {pages:,}; {len(frame):,} images)", 1, pages, key=key, width=220)
-    return frame.iloc[(number - 1) * size : number * size]
+def pager(rows: int, size: int, key: str) -> slice:
+    """Which of so many rows to show, `size` at a time; a control only where there is more than one page."""
+    pages = max(1, -(-rows // size))
+    number = st.number_input(f"Page (of {pages:,})", 1, pages, key=key, width=160) if pages > 1 else 1
+    return slice((number - 1) * size, number * size)
+
+
+def class_titles(classes: Iterable[str]) -> dict[str, str]:
+    """Class folders' names as people say them: RSSCN7's dRiverLake is River Lake; others only lose their underscores."""
+    names = list(classes)
+    if all(re.fullmatch(r"[a-z][A-Z].+", name) for name in names):
+        return {name: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name[1:]) for name in names}
+    return {name: name.replace("_", " ") for name in names}
 
 
 def plain(text: str) -> str:

@@ -7,7 +7,7 @@ import streamlit as st
 from curriculum.app import errors, human_model, layout, results, sort, start, train
 
 PAGES = [
-    st.Page(start.page, title="Start", icon=":material/home:", url_path="start", default=True),
+    st.Page(start.page, title="Start", icon=":material/home:", default=True),
     st.Page(sort.page, title="Sort", icon=":material/sort:", url_path="sort"),
     st.Page(human_model.page, title="Human and model", icon=":material/compare:", url_path="human-model"),
     st.Page(train.page, title="Train", icon=":material/model_training:", url_path="train"),
@@ -16,6 +16,7 @@ PAGES = [
 ]
 
 st.set_page_config(page_title="Easy, medium, hard", page_icon=":material/landscape:", layout="wide")
+layout.use_style()
 layout.remember_in_address()
 layout.register_pages(PAGES)
 chosen = st.navigation(PAGES)

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
 from PIL import Image, ImageOps
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -29,17 +28,14 @@ THUMBNAIL = 224
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 
+SCRIPT = Path(__file__).with_name("main.py")
+
 log = logging.getLogger(__name__)
 
 
-def create_app() -> Any:
-    """The ASGI application that `streamlit run` serves."""
-    routes = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail)]
-    return st.App(Path(__file__).with_name("main.py"), lifespan=_lifespan, routes=routes)
-
-
 @asynccontextmanager
-async def _lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
+    """Open the database when the server starts, close it when it stops."""
     try:
         service.current()
     except CurriculumError as error:
@@ -93,3 +89,6 @@ def _encoded(picture: Image.Image, image_format: str) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, image_format, quality=85)
     return buffer.getvalue()
+
+
+ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail)]

@@ -30,11 +30,11 @@ def page() -> None:
         layout.link("start", "Enter my name", ":material/home:")
         return
     st.sidebar.write(f"Sorting as **{layout.plain(st.session_state['annotator'])}**")
-    _sorting(dataset.name, st.session_state["annotator"])
+    _sorting(dataset.name, st.session_state["annotator"], layout.class_titles(dataset.classes))
 
 
 @st.fragment
-def _sorting(dataset: str, annotator: str) -> None:
+def _sorting(dataset: str, annotator: str, titles: dict[str, str]) -> None:
     """A fragment: a key press runs this alone, not the whole page."""
     store = layout.store()
     again = st.session_state.get("_again")
@@ -54,11 +54,11 @@ def _sorting(dataset: str, annotator: str) -> None:
     sha256, class_name = rows[example]
     preload = "".join(f'<img src="/img/{escape(rows[name][0])}" alt="">' for name in examples[1:])
     st.html(
-        f'{STYLE}<div class="sorting"><p>How hard is it to tell that this is <b>{escape(class_name)}</b>?</p>'
+        f'{STYLE}<div class="sorting"><p>How hard is it to tell that this is <b>{escape(titles[class_name])}</b>?</p>'
         f'<img src="/img/{escape(sha256)}" alt="{escape(example)}" data-example="{escape(example)}"></div><div class="preload">{preload}</div>'
     )
     shown_at = datetime.now(UTC)
-    columns = st.columns([3, 3, 3, 2, 2])
+    columns = st.columns([4, 4, 4, 3, 4])
     for column, level, key in zip(columns[:3], LEVELS, "123", strict=True):
         # The widget's key names the image, so a press that was meant for the one before can't hit this one.
         column.button(

@@ -1,0 +1,451 @@
+"""Training on a tiny data set: it learns, it repeats, it resumes exactly, it keeps to its protocol and its pace."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from curriculum import metrics, pacing
+from curriculum.config import TrainConfig
+from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
+from curriculum.model import Weights, build
+from curriculum.train import EpochResult, Final, Training, TrainingData, turn
+from tests.ml import training_data
+
+NONE = Weights("none", None, "none")
+DEFAULTS: dict[str, Any] = {
+    "weights": "none", "image_size": 32, "batch_size": 16, "device": "cpu", "epochs": 3, "mode": "fine-tune", "learning_rate": 1e-3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    """60 images: 36 train, 12 val, 12 test."""
+    return training_data(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def features(data: TrainingData) -> NDArray[np.float32]:
+    """Features (60, 512) that tell the classes apart, but not at once."""
+    random = np.random.default_rng(3)
+    centres = random.normal(0, 0.12, (3, 512))
+    return (centres[data.labels] + random.normal(0, 1, (60, 512))).astype(np.float32)
+
+
+def config(**changes: Any) -> TrainConfig:
+    values = DEFAULTS | changes
+    if values.get("stage_epochs"):
+        values["epochs"] = None
+    return TrainConfig("tiny", **values)
+
+
+def run(training: Training) -> tuple[list[EpochResult], Final]:
+    results = list(training.epochs())
+    return results, training.finish()
+
+
+def facts(result: EpochResult) -> dict[str, Any]:
+    """All of an epoch but the time it took."""
+    return {key: value for key, value in asdict(result).items() if key not in ("seconds", "images_per_second")}
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    """A state as a checkpoint file gives it back: plain types and tensors only, nothing shared."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+class Watched(Training):
+    """Training that notes what each epoch trains on and with which losses it was chosen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.subsets: list[NDArray[np.int64]] = []
+        self.ranked_by: list[NDArray[np.float64] | None] = []
+
+    def _train_pass(self, subset: NDArray[np.int64], number: int) -> int:
+        self.subsets.append(subset)
+        self.ranked_by.append(self.losses)
+        return super()._train_pass(subset, number)
+
+
+# -- it learns, and it repeats --------------------------------------------------------------------
+
+
+def test_it_overfits_the_training_images(data: TrainingData) -> None:
+    results, final = run(Training(config(epochs=14), data, NONE))
+    assert results[-1].train_accuracy == 1.0
+    assert results[-1].train_loss < 0.2 < results[0].train_loss
+    assert final.test_accuracy >= 0.8
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_does_not(data: TrainingData) -> None:
+    first, again, other = (run(Training(config(epochs=2, seed=seed), data, NONE)) for seed in (1, 1, 2))
+    assert [facts(result) for result in first[0]] == [facts(result) for result in again[0]]
+    assert (first[1].outcome.probabilities == again[1].outcome.probabilities).all()
+    assert first[0][0].train_loss != other[0][0].train_loss
+
+
+def test_samples_seen_add_up_over_the_epochs(data: TrainingData) -> None:
+    results, _ = run(Training(config(), data, NONE))
+    assert [(result.epoch, result.samples_seen) for result in results] == [(1, 36), (2, 72), (3, 108)]
+
+
+RESUMED: dict[str, dict[str, Any]] = {
+    "fine-tune": {"epochs": 4, "rate_rule": "accuracy"},
+    "report protocol": {"epochs": 3, "protocol": "report"},
+    "staged": {"mode": "staged", "stage_epochs": (2, 2, 1)},
+    "self-paced": {"mode": "self-paced", "epochs": 5, "start_share": 0.3, "step_share": 0.2, "gate": 0.3, "slow_from": 0.5},
+    "transfer": {"mode": "transfer", "epochs": 6, "rate_rule": "accuracy"},
+    "scratch": {"mode": "scratch", "epochs": 4, "learning_rate": 5e-3},
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_resumed_after_any_epoch_it_ends_as_if_uninterrupted(case: str, data: TrainingData, features: NDArray[np.float32]) -> None:
+    def new() -> Training:
+        settings = config(**RESUMED[case])
+        return Training(settings, data, NONE, features=features if settings.mode == "transfer" else None)
+
+    whole, results, states = new(), [], []
+    for result in whole.epochs():
+        results.append(facts(result))
+        states.append(through_a_file(whole.state()))
+    expected = whole.finish()
+    for cut, state in enumerate(states, start=1):
+        resumed = new()
+        resumed.restore(state)
+        rest, final = run(resumed)
+        assert [facts(result) for result in rest] == results[cut:]
+        assert np.array_equal(final.outcome.probabilities, expected.outcome.probabilities)
+        assert np.array_equal(final.outcome.losses, expected.outcome.losses)
+        assert replace(final, outcome=expected.outcome) == expected
+
+
+def test_a_state_of_before_the_first_epoch_restores(data: TrainingData) -> None:
+    settings = config(mode="self-paced", epochs=2)
+    fresh, other = Training(settings, data, NONE), Training(settings, data, Weights("none", build(3, NONE, 9).state_dict(), "x"))
+    other.restore(through_a_file(fresh.state()))
+    assert [facts(result) for result in other.epochs()] == [facts(result) for result in fresh.epochs()]
+
+
+# -- protocols ------------------------------------------------------------------------------------
+
+
+def test_honest_epochs_never_look_at_test(data: TrainingData) -> None:
+    """Test images that are worthless and falsely labelled change no epoch and not the choice."""
+    random = np.random.default_rng(0)
+    spoilt = replace(data, labels=np.where(data.splits == "test", random.permutation(data.labels), data.labels))
+    phases: set[str] = set()
+    clean, dirty = (
+        Training(config(epochs=4), each, NONE, progress=lambda phase, done, total: phases.add(phase)) for each in (data, spoilt)
+    )
+    results = list(clean.epochs())
+    assert [facts(result) for result in results] == [facts(result) for result in dirty.epochs()]
+    assert phases == {"training", "train losses", "val"}
+    assert all((result.test_accuracy, result.test_loss, result.test_knn) == (None, None, None) for result in results)
+    one, two = clean.finish(), dirty.finish()
+    assert one.epoch == two.epoch
+    assert np.array_equal(one.outcome.probabilities, two.outcome.probabilities)
+    assert one.test_accuracy > two.test_accuracy
+
+
+def test_the_honest_choice_is_the_best_epoch_on_val(data: TrainingData) -> None:
+    training = Training(config(epochs=6, learning_rate=3e-3), data, NONE)
+    results, final = run(training)
+    best = max(results, key=lambda result: (result.val_accuracy or 0.0, -(result.val_loss or 0.0)))
+    assert (final.epoch, final.val_accuracy) == (best.epoch, best.val_accuracy)
+    val = data.indices("val")
+    assert metrics.accuracy(final.outcome.probabilities[val], data.labels[val]) == best.val_accuracy
+    assert final.outcome.losses[val].mean() == pytest.approx(best.val_loss, rel=1e-5)
+    assert final.peak_test_accuracy is None
+
+
+def test_figures_of_test_are_those_of_the_predictions(data: TrainingData) -> None:
+    _, final = run(Training(config(epochs=2), data, NONE))
+    test = data.indices("test")
+    probabilities = final.outcome.probabilities
+    assert final.outcome.indices.tolist() == list(range(60))
+    assert probabilities.sum(1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert final.outcome.losses == pytest.approx(metrics.cross_entropy(probabilities, data.labels), abs=1e-4)
+    assert final.test_accuracy == metrics.accuracy(probabilities[test], data.labels[test])
+    assert final.test_loss == pytest.approx(final.outcome.losses[test].mean())
+    assert final.test_knn == metrics.knn_purity(final.outcome.features[test], data.labels[test], 5)
+
+
+def test_the_report_protocol_keeps_the_last_epoch_and_names_the_biased_peak(data: TrainingData) -> None:
+    two_parts = replace(data, splits=np.where(data.splits == "val", "train", data.splits))
+    results, final = run(Training(config(epochs=4, protocol="report", learning_rate=3e-3), two_parts, NONE))
+    shown = [result.test_accuracy or 0.0 for result in results]
+    assert final.epoch == 4
+    assert final.test_accuracy == shown[-1]
+    assert final.peak_test_accuracy == max(shown) >= final.test_accuracy
+    assert all(result.val_accuracy is None and result.val_loss is None and result.val_knn is None for result in results)
+    assert final.val_accuracy is None
+    assert any("biased" in note for note in final.notes)
+
+
+# -- staged ---------------------------------------------------------------------------------------
+
+
+def test_stages_train_on_exactly_their_levels(data: TrainingData) -> None:
+    training = Watched(config(mode="staged", stage_epochs=(1, 2, 1)), data, NONE)
+    expected = training.expected_sizes()
+    results, final = run(training)
+    train = data.indices("train")
+    levels = [set(data.levels[subset].tolist()) for subset in training.subsets]
+    assert levels == [{0}, {0, 1}, {0, 1}, {0, 1, 2}]
+    for subset, wanted in zip(training.subsets, levels, strict=True):
+        assert subset.tolist() == [i for i in train if data.levels[i] in wanted]
+    assert [result.stage for result in results] == ["easy", "easy+medium", "easy+medium", "all"]
+    assert [result.subset_size for result in results] == expected == [len(subset) for subset in training.subsets]
+    assert final.notes == ()
+
+
+def test_each_stage_is_tested_on_its_own_levels_and_on_all(data: TrainingData) -> None:
+    results, final = run(Training(config(mode="staged", stage_epochs=(3, 2, 1)), data, NONE))
+    test = data.indices("test")
+    counts = [int(np.isin(data.levels[test], levels).sum()) for levels in ([0], [0, 1], [0, 1, 2])]
+    assert [(stage.stage, stage.own_examples) for stage in final.stages] == list(
+        zip(("easy", "easy+medium", "all"), counts, strict=True)
+    )
+    for stage in final.stages:
+        best = max(
+            (result for result in results if result.stage == stage.stage),
+            key=lambda result: (result.val_accuracy or 0.0, -(result.val_loss or 0.0)),
+        )
+        assert stage.epoch == best.epoch
+    last = final.stages[-1]
+    assert (last.own_accuracy, last.own_loss) == (last.accuracy, pytest.approx(last.loss))
+    assert final.epoch in [stage.epoch for stage in final.stages]
+
+
+def test_a_stage_without_test_images_of_its_levels_has_no_figure_for_them(data: TrainingData) -> None:
+    none_easy = replace(data, levels=np.where((data.splits == "test") & (data.levels == 0), 2, data.levels))
+    _, final = run(Training(config(mode="staged", stage_epochs=(1, 0, 1)), none_easy, NONE))
+    assert [(stage.own_examples, stage.own_accuracy is None, stage.own_loss is None) for stage in final.stages] == [
+        (0, True, True),
+        (12, False, False),
+    ]
+
+
+def test_unlabelled_images_join_in_the_last_stage(data: TrainingData) -> None:
+    some = replace(data, levels=np.where(np.arange(60) % 4 == 1, -1, data.levels))
+    training = Watched(config(mode="staged", stage_epochs=(1, 1, 1)), some, NONE)
+    _, final = run(training)
+    unlabelled = [i for i in data.indices("train") if some.levels[i] < 0]
+    assert unlabelled
+    assert [set(unlabelled) & set(subset.tolist()) for subset in training.subsets] == [set(), set(), set(unlabelled)]
+    assert len(training.subsets[2]) == 36
+    assert final.notes == (f"{len(unlabelled)} of 36 training images have no level; they joined in the last stage.",)
+
+
+@pytest.mark.parametrize("levels", [-1, 1, 2])
+def test_staged_without_easy_training_images_is_refused(data: TrainingData, levels: int) -> None:
+    """Easy images in val and test don't help."""
+    bare = replace(data, levels=np.where(data.splits == "train", levels, 0))
+    with pytest.raises(LabelsMissingError, match="no training image is labelled easy"):
+        Training(config(mode="staged"), bare, NONE)
+
+
+# -- self-paced -----------------------------------------------------------------------------------
+
+
+def test_self_paced_subsets_follow_the_pace_and_are_the_easiest_of_each_class(data: TrainingData) -> None:
+    rule = {"gate": 0.5, "slow_from": 0.7}
+    training = Watched(config(mode="self-paced", epochs=9, start_share=0.25, step_share=0.25, **rule), data, NONE)
+    results = list(training.epochs())
+    pace, train = pacing.Pace(), data.indices("train")
+    for result, subset, losses in zip(results, training.subsets, training.ranked_by, strict=True):
+        assert result.subset_size == len(subset) == pacing.subset_size(pacing.share(pace, 0.25, 0.25), 36)
+        pace = pacing.next_pace(pace, result.train_accuracy, start=0.25, step=0.25, **rule)
+        assert losses is not None
+        for name in range(3):
+            of_class = data.labels[train] == name
+            inside = of_class & np.isin(train, subset)
+            assert inside.sum() == len(subset) / 3
+            assert losses[inside].max() <= losses[of_class & ~inside].min(initial=np.inf)
+    assert results[0].subset_size == 9
+    assert results[-1].subset_size > 9
+
+
+def test_a_gate_that_never_opens_is_said(data: TrainingData) -> None:
+    results, final = run(Training(config(mode="self-paced", epochs=2, gate=1.0), data, NONE))
+    assert [result.subset_size for result in results] == [4, 4]
+    assert any("only 10% of the images" in note for note in final.notes)
+
+
+def test_expected_sizes_of_self_paced_assume_that_every_epoch_passes(data: TrainingData) -> None:
+    training = Training(config(mode="self-paced", epochs=5, start_share=0.5, step_share=0.25, slow_from=0.6), data, NONE)
+    assert training.expected_sizes() == [18, 27, 27, 36, 36]
+
+
+# -- rates ----------------------------------------------------------------------------------------
+
+
+def test_the_accuracy_rule_reaches_the_optimizer(data: TrainingData, features: NDArray[np.float32]) -> None:
+    moved: dict[str, list[float]] = {}
+    for rule in ("accuracy", "constant"):
+        training = Training(
+            config(mode="transfer", epochs=8, learning_rate=1e-2, rate_rule=rule, batch_size=36), data, NONE, features=features
+        )
+        accuracy, moved[rule] = None, []
+        before = training.full.fc.weight.detach().clone()
+        for result in training.epochs():
+            factor = pacing.rate_factor(accuracy) if rule == "accuracy" else 1.0
+            assert result.learning_rate == training.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * factor)
+            accuracy = result.train_accuracy
+            moved[rule].append(float((training.full.fc.weight - before).abs().max()))
+            before = training.full.fc.weight.detach().clone()
+        assert accuracy is not None
+        assert accuracy >= 0.92
+    assert moved["accuracy"][0] == moved["constant"][0] == pytest.approx(1e-2, rel=0.01)
+    assert moved["accuracy"][-1] < 2e-5 < moved["constant"][-1] / 10
+
+
+def test_a_rate_of_zero_is_zero(data: TrainingData) -> None:
+    training = Training(config(epochs=1, learning_rate=0.0), data, NONE)
+    before = training.full.conv1.weight.detach().clone()
+    results, _ = run(training)
+    assert results[0].learning_rate == 0.0
+    assert torch.equal(training.full.conv1.weight, before)
+
+
+def test_the_default_rates_are_those_of_the_reports(data: TrainingData) -> None:
+    rates = {mode: Training(config(mode=mode, learning_rate=None), data, NONE).base_rate for mode in ("staged", "self-paced", "transfer")}
+    assert rates == {"staged": 1e-4, "self-paced": 1e-4, "transfer": 1e-3}
+
+
+def test_scratch_warms_up_and_cools_down_and_ignores_pretrained_weights(data: TrainingData) -> None:
+    pretrained = Weights("x", build(3, NONE, 77).state_dict(), "x")
+    settings = config(mode="scratch", epochs=6, learning_rate=5e-3)
+    results, other = list(Training(settings, data, NONE).epochs()), list(Training(settings, data, pretrained).epochs())
+    assert [facts(result) for result in results] == [facts(result) for result in other]
+    rates = [result.learning_rate for result in results]
+    top = int(np.argmax(rates))
+    assert 0 < top < 5
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert max(rates) <= 5e-3
+
+
+def test_pretrained_weights_are_where_fine_tuning_starts(data: TrainingData) -> None:
+    state = build(3, NONE, 77).state_dict()
+    training = Training(config(), data, Weights("x", state, "x"))
+    assert torch.equal(training.full.conv1.weight, state["conv1.weight"])
+    assert not torch.equal(training.full.fc.weight, state["fc.weight"])
+
+
+def test_transfer_moves_only_the_head(data: TrainingData, features: NDArray[np.float32]) -> None:
+    training = Training(config(mode="transfer", epochs=4), data, NONE, features=features)
+    before = {key: value.clone() for key, value in training.full.state_dict().items()}
+    _, final = run(training)
+    changed = {key for key, value in training.full.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"fc.weight", "fc.bias"}
+    assert np.array_equal(final.outcome.features, features)
+
+
+# -- small and bad input --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_an_empty_part_is_refused(data: TrainingData, split: str) -> None:
+    other = "test" if split == "train" else "train"
+    with pytest.raises(DatasetError, match=f"the {split} part has no image"):
+        Training(config(), replace(data, splits=np.where(data.splits == split, other, data.splits)), NONE)
+
+
+def test_a_last_batch_of_one_image_waits(data: TrainingData) -> None:
+    results, _ = run(Training(config(epochs=2, batch_size=35), data, NONE))
+    assert [(result.subset_size, result.samples_seen) for result in results] == [(36, 35), (36, 70)]
+    assert np.isfinite([result.train_loss for result in results]).all()
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 1}, {"mode": "self-paced", "start_share": 0.001}])
+def test_batches_of_one_image_train(data: TrainingData, changes: dict[str, Any]) -> None:
+    training = Training(config(epochs=1, **changes), data, NONE)
+    before = training.full.fc.bias.detach().clone()
+    (result,) = training.epochs()
+    assert result.samples_seen == result.subset_size
+    assert np.isfinite(result.train_loss)
+    assert not torch.equal(training.full.fc.bias, before)
+
+
+def test_one_test_image_has_no_knn(data: TrainingData) -> None:
+    keep = data.indices("test")[0]
+    lonely = replace(data, splits=np.where((data.splits == "test") & (np.arange(60) != keep), "train", data.splits))
+    _, final = run(Training(config(epochs=1), lonely, NONE))
+    assert np.isnan(final.test_knn)
+    assert final.test_accuracy in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("protocol", ["honest", "report"])
+def test_a_loss_that_is_no_number_stops_the_run(data: TrainingData, protocol: str) -> None:
+    state = build(3, NONE, 0).state_dict()
+    state["conv1.weight"][0, 0, 0, 0] = torch.nan
+    training = Training(config(protocol=protocol), data, Weights("broken", state, "broken"))
+    with pytest.raises(RunError, match=r"no longer a number.*epoch 1.*--learning-rate"):
+        next(training.epochs())
+    assert training.epoch == 0
+
+
+# -- stopping -------------------------------------------------------------------------------------
+
+
+def stop_after(calls: int) -> Callable[[], bool]:
+    left = iter(range(calls))
+    return lambda: next(left, None) is None
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3, 5])
+def test_asked_to_stop_it_raises_before_the_next_batch(data: TrainingData, calls: int) -> None:
+    """An epoch asks before each of its 3 training batches, then before judging train and val."""
+    steps: list[str] = []
+    training = Training(
+        config(), data, NONE, should_stop=stop_after(calls), progress=lambda phase, done, total: steps.append(phase)
+    )
+    with pytest.raises(CancelledError, match="cancelled"):
+        list(training.epochs())
+    assert steps == ["training", "training", "training", "train losses", "val"][:calls]
+    assert training.epoch == (1 if calls == 5 else 0)
+
+
+def test_ranking_before_the_first_epoch_can_be_stopped(data: TrainingData) -> None:
+    with pytest.raises(CancelledError):
+        next(Training(config(mode="self-paced"), data, NONE, should_stop=lambda: True).epochs())
+
+
+def test_progress_counts_up_to_its_total(data: TrainingData) -> None:
+    seen: list[tuple[str, int, int]] = []
+    list(Training(config(epochs=1), data, NONE, progress=lambda *each: seen.append(each)).epochs())
+    assert seen == [("training", 16, 36), ("training", 32, 36), ("training", 36, 36), ("train losses", 36, 36), ("val", 12, 12)]
+
+
+# -- flips and rotations --------------------------------------------------------------------------
+
+
+def test_turn_gives_the_eight_positions_of_a_square() -> None:
+    image = torch.arange(3 * 4 * 4, dtype=torch.float32).reshape(3, 4, 4)
+    batch = image.expand(300, 3, 4, 4).contiguous()
+    eight = [turned for k in range(4) for turned in (torch.rot90(image, k, (1, 2)), torch.rot90(image, k, (1, 2)).flip(2))]
+    places = [next(i for i, each in enumerate(eight) if torch.equal(each, turned)) for turned in turn(batch, torch.Generator().manual_seed(0))]
+    counts = np.bincount(places, minlength=8)
+    assert len(counts) == 8
+    assert counts.min() >= 15
+
+
+def test_turn_follows_from_its_generator() -> None:
+    batch = torch.rand((20, 3, 6, 6), generator=torch.Generator().manual_seed(1))
+    first, again, other = (turn(batch, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
