@@ -30,19 +30,33 @@ Result = dict[str, Any]
 # -- data ----------------------------------------------------------------------------------------
 
 
-def _bar(what: str) -> Callable[..., None]:
-    """A progress bar on standard error, drawn from calls (done, total) or (done, total, phase)."""
-    bar = tqdm(desc=what, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.3)
+class _Bar:
+    """Progress on standard error: a bar with rate and time left at a terminal, elsewhere a line for each new phase."""
 
-    def advance(done: int, total: int | None, phase: str = "") -> None:
-        if phase:
-            bar.set_description(phase, refresh=False)
-        bar.total = total
-        bar.update(done - bar.n)
-        if total is not None and done >= total:
-            bar.close()
+    def __init__(self, what: str) -> None:
+        self.phase = what
+        self.bar = tqdm(desc=what, file=sys.stderr, leave=False, dynamic_ncols=True, disable=None)
+        self._say()
 
-    return advance
+    def __call__(self, done: int, total: int | None, phase: str = "") -> None:
+        if phase and phase != self.phase:
+            self.phase = phase
+            self.bar.reset(total)
+            self.bar.set_description(phase, refresh=False)
+            self._say()
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def note(self, text: str) -> None:
+        """Words behind the bar, such as the time left."""
+        self.bar.set_postfix_str(text, refresh=True)
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def _say(self) -> None:
+        if self.bar.disable:
+            print(f"{self.phase} ...", file=sys.stderr, flush=True)
 
 
 def _added(name: str, index: Index) -> tuple[Result, str]:
@@ -54,30 +68,30 @@ def _added(name: str, index: Index) -> tuple[Result, str]:
 
 def data_demo(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open(home, owner="data demo") as store:
-        folder = sources.make_demo(home.data, progress=_bar("drawing"))
+        folder = sources.make_demo(home.data, progress=_Bar("drawing"))
         return _added("demo", datasets.add_dataset(store, "demo", folder))
 
 
 def data_fetch(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     Store.open(home, owner="data fetch").close()  # a locked database is said before the download, not after
     if options.source:
-        taken = sources.take_rsscn7(home.data, Path(options.source), progress=_bar("reading"))
+        taken = sources.take_rsscn7(home.data, Path(options.source), progress=_Bar("reading"))
     else:
-        taken = sources.fetch_rsscn7(home.data, progress=_bar("downloading"))
+        taken = sources.fetch_rsscn7(home.data, progress=_Bar("downloading"))
     with Store.open(home, owner="data fetch") as store:
-        document, text = _added("rsscn7", datasets.add_dataset(store, "rsscn7", taken.path, _bar("verifying")))
+        document, text = _added("rsscn7", datasets.add_dataset(store, "rsscn7", taken.path, _Bar("verifying")))
     note = f"{taken.matching} of {taken.examples} files are the published originals"
     return {**document, "originals": taken.matching}, f"{text}\n  {note}"
 
 
 def data_add(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open(home, owner="data add") as store:
-        return _added(options.name, datasets.add_dataset(store, options.name, Path(options.path), _bar("verifying")))
+        return _added(options.name, datasets.add_dataset(store, options.name, Path(options.path), _Bar("verifying")))
 
 
 def data_check(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open(home, owner="data check") as store:
-        return _added(options.name, datasets.check_dataset(store, options.name, _bar("verifying")))
+        return _added(options.name, datasets.check_dataset(store, options.name, _Bar("verifying")))
 
 
 def data_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -141,7 +155,7 @@ def train(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def _config(kind: type[Any], options: argparse.Namespace) -> Any:
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in given.items() if value is not None})
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None})
 
 
 def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
@@ -162,27 +176,26 @@ def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Stor
 
 def _follow(run: RunDir) -> Status:
     """Wait for a run with a progress bar; Ctrl-C cancels it and leaves it resumable."""
-    with tqdm(desc=run.run_id, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.3) as bar:
-        try:
-            while (status := run.status()).active:
-                _draw(bar, status)
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            print("\ncancelling ...", file=sys.stderr)
-            status = runs.cancel(run, wait_seconds=30)
+    bar = _Bar("starting")
+    try:
+        while (status := run.status()).active:
+            _draw(bar, status)
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        print("\ncancelling ...", file=sys.stderr)
+        status = runs.cancel(run, wait_seconds=30)
+    finally:
+        bar.close()
     return status
 
 
-def _draw(bar: Any, status: Status) -> None:
+def _draw(bar: _Bar, status: Status) -> None:
+    if not status.epochs:
+        bar(status.done, status.total or None, status.phase)
+        return
+    bar(status.epoch, status.epochs, "epochs")
     within = f"{status.phase} {status.done}/{status.total}" if status.total else status.phase
-    if status.epochs:
-        bar.total, bar.n = status.epochs, status.epoch
-        left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
-        bar.set_postfix_str(within + left, refresh=False)
-    else:
-        bar.total, bar.n = status.total or None, status.done
-        bar.set_description(status.phase, refresh=False)
-    bar.refresh()
+    bar.note(within + (f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""))
 
 
 def _result(run: RunDir, status: Status) -> Result:

@@ -149,6 +149,8 @@ class TrainConfig(RunConfig):
             raise ConfigError("--epochs and --stage-epochs say the same thing twice", todo="Give one of them.")
         if self.stage_epochs is not None and self.mode != "staged":
             raise ConfigError("--stage-epochs only fits --mode staged", got=self.mode, todo="Use --epochs.")
+        if self.stage_epochs is not None and len(self.stage_epochs) != len(LEVELS):
+            raise ConfigError("--stage-epochs takes three numbers: easy, easy + medium, all", got=self.stage_epochs)
         if self.stage_epochs is not None and sum(self.stage_epochs) == 0:
             raise ConfigError("--stage-epochs leaves nothing to train", got=self.stage_epochs)
         if self.mode == "scratch" and self.weights not in ("none", "imagenet"):
@@ -178,6 +180,8 @@ def check_option(f: dataclasses.Field[Any], value: Any) -> None:
     flag, meta = "--" + f.name.replace("_", "-"), f.metadata
     if value is None or not meta:
         return
+    if str(f.type).startswith(("int", "tuple[int")) and not all(type(v) is int for v in (value if isinstance(value, tuple) else (value,))):
+        raise ConfigError(f"{flag} takes whole numbers", got=value)
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{flag} has an unknown value", got=value, allowed=meta["choices"])
     for number in value if isinstance(value, tuple) else (value,):

@@ -68,6 +68,8 @@ def import_labels(store: Store, dataset: str, path: Path, annotator: str | None 
     """
     get_dataset(store, dataset)
     frame = _read_folders(path) if path.is_dir() else _read_csv(path)
+    if frame.empty:
+        return ImportResult(0, 0, ())
     if "annotator" not in frame:
         if annotator is None:
             raise LabelFileError(f"{path} doesn't say whose labels these are", todo="Name the annotator: --annotator NAME.")
@@ -291,7 +293,7 @@ def _find_examples(store: Store, dataset: str, frame: pd.DataFrame, problems: Pr
     found: list[str | None] = []
     memory: dict[str, tuple[str | None, str]] = {}
     for row, given, content in frame[["example", "content"]].itertuples(name=None):
-        if row in problems and not isinstance(given, str):
+        if row in problems:  # a link that leads out isn't even opened
             found.append(None)
             continue
         outcome = names.find(given, content) if content else memory.get(given) or memory.setdefault(given, names.find(given, None))

@@ -39,7 +39,7 @@ def check_annotator(name: str, *, simulated: bool = False) -> str:
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise ConfigError("an annotator's name has 1 to 64 printable characters", got=name)
     if name.startswith(SIMULATED_PREFIX) != simulated:
-        rule = "begin" if simulated else "must not begin"
+        rule = "must begin" if simulated else "must not begin"
         raise ConfigError(f"names of simulated annotators, and only those, begin with {SIMULATED_PREFIX!r}; this one {rule} so", got=name)
     if name in ("people", "simulated", "all"):
         raise ConfigError("this name has a meaning of its own here", got=name, todo="Choose another.")
@@ -149,11 +149,13 @@ def queue(store: Store, dataset: str, annotator: str, limit: int = 20) -> list[s
 def progress(store: Store, dataset: str, annotator: str) -> Progress:
     """How many images this annotator has put into each level, and how far the team is."""
     mine = dict(store.rows(
-        "SELECT level, count(*) FROM current_label WHERE dataset = ? AND annotator = ? GROUP BY level", [dataset, annotator]
+        """SELECT level, count(*) FROM current_label JOIN example USING (dataset, example)
+           WHERE dataset = ? AND annotator = ? AND present GROUP BY level""", [dataset, annotator]
     ))  # fmt: skip
     total, team = store.rows(
         """SELECT (SELECT count(*) FROM example WHERE dataset = $d AND present),
-                  (SELECT count(DISTINCT example) FROM current_label WHERE dataset = $d AND NOT simulated)""",
+                  (SELECT count(DISTINCT example) FROM current_label JOIN example USING (dataset, example)
+                   WHERE dataset = $d AND present AND NOT simulated)""",
         {"d": dataset},
     )[0]
     skipped, median = store.rows(

@@ -60,11 +60,13 @@ def draw_scenes(per_class: int, seed: int) -> Iterator[Scene]:
 
 
 def _draw_class(label: int, count: int, seed: int) -> Iterator[Scene]:
-    rng = default_rng([seed, label])
-    # One difficulty from each of `count` equal slices of [0, 1], in an order that names and numbers don't betray.
-    difficulties = rng.permutation((np.arange(count) + rng.random(count)) / count)
-    for number, difficulty in enumerate(difficulties, start=1):
-        yield draw_scene(CLASSES[label], number, round(float(difficulty), 4), default_rng([seed, label, number]))
+    for number, difficulty in enumerate(spread_difficulties(count, default_rng([seed, label])), start=1):
+        yield draw_scene(CLASSES[label], number, difficulty, default_rng([seed, label, number]))
+
+
+def spread_difficulties(count: int, rng: Generator) -> list[float]:
+    """One difficulty from each of `count` equal slices of [0, 1], in an order that tells nothing."""
+    return [round(float(d), 6) for d in rng.permutation((np.arange(count) + rng.uniform(0.01, 0.99, count)) / count)]
 
 
 def draw_scene(class_name: str, number: int, difficulty: float, rng: Generator) -> Scene:

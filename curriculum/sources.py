@@ -8,39 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import hashlib
-import http.client
-import json
 import re
 import shutil
-import ssl
 import stat
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from curriculum.errors import CallError, DatasetError, DownloadError
+from curriculum.download import Progress, discard, disk_errors, download
+from curriculum.errors import DatasetError, DownloadError
 from curriculum.scenes import CLASSES, draw_scenes
 
 RSSCN7_URL = "https://github.com/palewithout/RSSCN7/archive/refs/heads/master.zip"
 RSSCN7_CHECKSUMS = Path(__file__).resolve().parent.parent / "data" / "rsscn7.sha256"
 MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 50 * 2**20, 2 * 2**30
 
-Progress = Callable[[int, int | None, str], None]  # done, total (None: unknown), what
-
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-_BLOCK_BYTES = 256 * 1024
 _STALE_SECONDS = 3600.0
 _ELSEWHERE = "Or get the data set another way and give it: `data fetch rsscn7 --from FOLDER|ZIP`"
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError)
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError)  # RuntimeError: encrypted
 
 
 @dataclass(frozen=True)
@@ -50,10 +41,6 @@ class Taken:
     path: Path
     examples: int
     matching: int
-
-
-class _Interrupted(Exception):
-    """A transfer broke off in a way that is worth another try."""
 
 
 # -- demo scenes ---------------------------------------------------------------------------------
@@ -137,28 +124,37 @@ def fetch_rsscn7(
 
     Raises:
         DownloadError: it failed; of the data set nothing was left behind.
+        DatasetError: the checksums can't be read, or a folder of that name is there and isn't RSSCN7.
     """
     expected, folder = read_checksums(checksums or RSSCN7_CHECKSUMS), data_dir / "rsscn7"
     if folder.is_dir():
         return _check_finished(folder, expected, progress)
-    if not url.startswith(("https://", "http://")):
-        raise CallError("only http and https can be fetched", got=url, todo="For a local file use --from")
-    with _disk(data_dir, DownloadError):
+    part = data_dir / "rsscn7.zip.part"
+    with disk_errors(data_dir, DownloadError):
         data_dir.mkdir(parents=True, exist_ok=True)
-    transfer = _Transfer(url, data_dir / "rsscn7.zip.part", timeout_seconds, progress)
-    transfer.run(retries, backoff_seconds)
     try:
-        taken = _unpack(transfer.part, folder, expected, progress, f"the archive from {url}", f"Try again. {_ELSEWHERE}")
+        download(
+            url,
+            part,
+            retries=retries,
+            backoff_seconds=backoff_seconds,
+            timeout_seconds=timeout_seconds,
+            limit_bytes=MAX_TOTAL_BYTES,
+            progress=progress,
+        )
+    except DownloadError as error:
+        todo = f"{error.todo}. {_ELSEWHERE}" if error.todo else _ELSEWHERE
+        raise DownloadError(error.what, got=error.got, allowed=error.allowed, todo=todo) from error
+    try:
+        taken = _unpack(part, folder, expected, progress, f"the archive from {url}", f"Try again. {_ELSEWHERE}")
     except DownloadError:
-        transfer.discard()  # what arrived is damaged: going on from it would not help
+        discard(part)  # what arrived is damaged: going on from it would not help
         raise
-    transfer.discard()
+    discard(part)
     return taken
 
 
-def take_rsscn7(
-    data_dir: Path, source: Path, checksums: Path | None = None, progress: Progress | None = None
-) -> Taken:
+def take_rsscn7(data_dir: Path, source: Path, checksums: Path | None = None, progress: Progress | None = None) -> Taken:
     """Use a copy of RSSCN7 that is already here: a folder where it lies, a zip unpacked into `data_dir/rsscn7`.
 
     A folder's images may differ from the published ones (people resize them): `matching` says how many don't. A zip is
@@ -170,7 +166,8 @@ def take_rsscn7(
     """
     expected = read_checksums(checksums or RSSCN7_CHECKSUMS)
     if source.is_dir():
-        return _count(_find_classes(source), expected, progress)
+        with disk_errors(source, DatasetError):
+            return _count(_find_classes(source), expected, progress)
     if not source.is_file():
         raise DatasetError("there is no such folder or zip", got=str(source), todo="Check --from")
     folder = data_dir / "rsscn7"
@@ -194,7 +191,9 @@ def read_checksums(path: Path) -> dict[str, str]:
     found = {number: pattern.fullmatch(line) for number, line in enumerate(lines, start=1)}
     if not found or None in found.values():
         bad = next((number for number, match in found.items() if match is None), 0)
-        raise DatasetError(f"{path} isn't a list of checksums", got=f"line {bad}", allowed="<sha256>  <class>/<file>")
+        raise DatasetError(
+            f"{path} isn't a list of checksums", got=f"line {bad}" if bad else "an empty file", allowed="<sha256>  <class>/<file>"
+        )
     return {match[2]: match[1] for match in found.values() if match}
 
 
@@ -215,21 +214,21 @@ def _count(folder: Path, expected: dict[str, str], progress: Progress | None) ->
         path
         for name in CLASSES
         for path in (folder / name).glob("*")
-        if path.suffix.lower() in _IMAGES and not path.name.startswith(".")
+        if path.suffix.lower() in _IMAGES and not path.name.startswith(".") and path.is_file()
     )
     if not images:
         raise DatasetError("the class folders of RSSCN7 hold no image", got=str(folder), allowed=sorted(_IMAGES))
     matching = 0
     for done, path in enumerate(images, start=1):
-        with _disk(path, DatasetError):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         matching += expected.get(f"{path.parent.name}/{path.name}") == digest
         _tell(progress, done, len(images), "Comparing with the published originals")
     return Taken(folder, len(images), matching)
 
 
 def _check_finished(folder: Path, expected: dict[str, str], progress: Progress | None) -> Taken:
-    taken = _count(_find_classes(folder), expected, progress)
+    with disk_errors(folder, DatasetError):
+        taken = _count(_find_classes(folder), expected, progress)
     if taken.matching != len(expected):
         raise DownloadError(
             f"{folder} is there, but isn't the published data set",
@@ -242,26 +241,36 @@ def _check_finished(folder: Path, expected: dict[str, str], progress: Progress |
 # -- archives ------------------------------------------------------------------------------------
 
 
-def _unpack(
-    archive: Path, folder: Path, expected: dict[str, str], progress: Progress | None, what: str, todo: str
-) -> Taken:
-    try:
-        with zipfile.ZipFile(archive) as packed, _building(folder, DownloadError) as temporary:
-            members = _choose(packed, expected, what, todo)
-            for done, (example, member) in enumerate(sorted(members.items()), start=1):
-                content = packed.read(member)
-                digest = hashlib.sha256(content).hexdigest()
-                if digest != expected[example]:
-                    difference = f"{example} with SHA-256 {digest}, published {expected[example]}"
-                    raise DownloadError(f"{what} holds an image that differs from the published one", got=difference, todo=todo)
-                path = temporary / "rsscn7" / example
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-                _tell(progress, done, len(members), "Unpacking and verifying RSSCN7")
-            _put(temporary / "rsscn7", folder)
-    except _BROKEN_ZIP as error:
-        raise DownloadError(f"{what} is damaged or not a zip ({error})", got=_start(archive), todo=todo) from error
+def _unpack(archive: Path, folder: Path, expected: dict[str, str], progress: Progress | None, what: str, todo: str) -> Taken:
+    with _broken_zip(archive, what, todo):
+        packed = zipfile.ZipFile(archive)
+    with packed, _building(folder, DownloadError) as temporary:
+        members = _choose(packed, expected, what, todo)
+        for done, (example, member) in enumerate(sorted(members.items()), start=1):
+            # One byte more than declared, never all: a member may lie about its size.
+            with _broken_zip(archive, what, todo), packed.open(member) as stream:
+                content = stream.read(member.file_size + 1)
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != expected[example]:
+                got = f"{example} with SHA-256 {digest}, published {expected[example]}"
+                raise DownloadError(f"{what} holds an image that differs from the published one", got=got, todo=todo)
+            path = temporary / "rsscn7" / example
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            _tell(progress, done, len(members), "Unpacking and verifying RSSCN7")
+        _put(temporary / "rsscn7", folder)
     return Taken(folder, len(expected), len(expected))
+
+
+@contextlib.contextmanager
+def _broken_zip(archive: Path, what: str, todo: str) -> Iterator[None]:
+    try:
+        with disk_errors(archive, DownloadError):
+            yield
+    except _BROKEN_ZIP as error:
+        with archive.open("rb") as file:
+            got = f"{archive.stat().st_size:,} bytes that begin {file.read(24)!r}"
+        raise DownloadError(f"{what} is damaged or not a zip ({error})", got=got, todo=todo) from error
 
 
 def _choose(packed: zipfile.ZipFile, expected: dict[str, str], what: str, todo: str) -> dict[str, zipfile.ZipInfo]:
@@ -298,22 +307,18 @@ def _danger(member: zipfile.ZipInfo, total: int) -> str:
     return f"it unpacks to more than {MAX_TOTAL_BYTES:,} bytes" if total > MAX_TOTAL_BYTES else ""
 
 
-def _start(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"{path.stat().st_size:,} bytes that begin {file.read(24)!r}"
-
-
 # -- folders -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _building(folder: Path, kind: type[DatasetError] | type[DownloadError]) -> Iterator[Path]:
     """A temporary folder beside `folder` that is gone afterwards, whatever happens; a full disk is said as `kind`."""
-    with _disk(folder.parent, kind):
+    with disk_errors(folder.parent, kind):
         folder.parent.mkdir(parents=True, exist_ok=True)
         for old in folder.parent.glob(f".{folder.name}-*"):  # left by a process that was killed
-            if time.time() - old.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(old)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             yield temporary
@@ -328,17 +333,6 @@ def _put(whole: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-
-
-@contextlib.contextmanager
-def _disk(where: Path, kind: type[DatasetError] | type[DownloadError]) -> Iterator[None]:
-    """Say a failing disk in our own words."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        todo = "Free about 1 GB there, or choose another --home" if full else f"Check the rights and the disk of {where}"
-        raise kind(f"the disk is full at {where}" if full else f"{where} can't be used ({error})", todo=todo) from error
 
 
 def _tell(progress: Progress | None, done: int, total: int | None, what: str) -> None:

@@ -134,7 +134,9 @@ class Store:
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> pd.DataFrame:
         """Run one SELECT on this thread's cursor and return its rows."""
         try:
-            return self._cursor().execute(sql, parameters).df()
+            # Through Arrow: DuckDB's own way into pandas trips over pandas 3 on times with a zone.
+            frame: pd.DataFrame = self._cursor().sql(sql, params=parameters).to_arrow_table().to_pandas()
+            return frame
         except duckdb.Error as error:
             raise StoreError(f"the database could not answer ({error})") from error
 
@@ -216,6 +218,7 @@ def _schema() -> str:
 
 def _secure(connection: duckdb.DuckDBPyConnection) -> None:
     """No SQL of ours reads files or the network, so none may."""
+    connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -35,7 +35,7 @@ def test_examples_are_those_that_are_present_by_name(tiny: Store) -> None:
 
 
 def test_an_unknown_set_is_an_error_that_names_the_known_ones(store: Store, tiny_folder: Folder) -> None:
-    with pytest.raises(UnknownError, match="none is registered yet.*data demo"):
+    with pytest.raises(UnknownError, match=r"none is registered yet.*data demo"):
         get_dataset(store, "rsscn7")
     add_dataset(store, "tiny", tiny_folder())
     with pytest.raises(UnknownError, match=r"Got: 'tin'\. Allowed: tiny\."):

@@ -235,9 +235,7 @@ def test_normalised_values_by_hand() -> None:
     images = torch.tensor([[[[0, 255, 128]]]], dtype=torch.uint8)
     result = normalise(images)
     assert result.shape == (1, 3, 1, 1)
-    assert result.flatten().tolist() == pytest.approx(
-        [(0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225], rel=1e-5
-    )
+    assert result.flatten().tolist() == pytest.approx([(0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225], rel=1e-5)
 
 
 def test_normalised_images_lie_channels_last_and_keep_their_places() -> None:

@@ -216,9 +216,7 @@ def test_each_stage_is_tested_on_its_own_levels_and_on_all(data: TrainingData) -
     results, final = run(Training(config(mode="staged", stage_epochs=(3, 2, 1)), data, NONE))
     test = data.indices("test")
     counts = [int(np.isin(data.levels[test], levels).sum()) for levels in ([0], [0, 1], [0, 1, 2])]
-    assert [(stage.stage, stage.own_examples) for stage in final.stages] == list(
-        zip(("easy", "easy+medium", "all"), counts, strict=True)
-    )
+    assert [(stage.stage, stage.own_examples) for stage in final.stages] == list(zip(("easy", "easy+medium", "all"), counts, strict=True))
     for stage in final.stages:
         best = max(
             (result for result in results if result.stage == stage.stage),
@@ -411,9 +409,7 @@ def stop_after(calls: int) -> Callable[[], bool]:
 def test_asked_to_stop_it_raises_before_the_next_batch(data: TrainingData, calls: int) -> None:
     """An epoch asks before each of its 3 training batches, then before judging train and val."""
     steps: list[str] = []
-    training = Training(
-        config(), data, NONE, should_stop=stop_after(calls), progress=lambda phase, done, total: steps.append(phase)
-    )
+    training = Training(config(), data, NONE, should_stop=stop_after(calls), progress=lambda phase, done, total: steps.append(phase))
     with pytest.raises(CancelledError, match="cancelled"):
         list(training.epochs())
     assert steps == ["training", "training", "training", "train losses", "val"][:calls]
@@ -438,7 +434,9 @@ def test_turn_gives_the_eight_positions_of_a_square() -> None:
     image = torch.arange(3 * 4 * 4, dtype=torch.float32).reshape(3, 4, 4)
     batch = image.expand(300, 3, 4, 4).contiguous()
     eight = [turned for k in range(4) for turned in (torch.rot90(image, k, (1, 2)), torch.rot90(image, k, (1, 2)).flip(2))]
-    places = [next(i for i, each in enumerate(eight) if torch.equal(each, turned)) for turned in turn(batch, torch.Generator().manual_seed(0))]
+    places = [
+        next(i for i, each in enumerate(eight) if torch.equal(each, turned)) for turned in turn(batch, torch.Generator().manual_seed(0))
+    ]
     counts = np.bincount(places, minlength=8)
     assert len(counts) == 8
     assert counts.min() >= 15

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from curriculum import datasets, labels

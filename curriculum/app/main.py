@@ -15,7 +15,7 @@ PAGES = [
     st.Page(errors.page, title="Errors", icon=":material/error_outline:", url_path="errors"),
 ]
 
-st.set_page_config(page_title="Easy, medium, hard", page_icon=":material/landscape:", layout="wide")
+st.set_page_config(page_title="Easy, medium, hard", page_icon="🗺️", layout="wide")
 layout.use_style()
 layout.remember_in_address()
 layout.register_pages(PAGES)

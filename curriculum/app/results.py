@@ -39,7 +39,8 @@ def page() -> None:
 def describe(frame: pd.DataFrame, run_id: str) -> str:
     """A run in a picker: what, when, how good."""
     row = frame.set_index("run_id").loc[run_id]
-    return f"{row['mode']}, {row['config']['image_size']} px, seed {row['seed']}, {row['protocol']}, {row['created_at']:%d %b %H:%M}: {row['result']['test_accuracy']:.1%}"
+    config, when, accuracy = row["config"], row["created_at"], row["result"]["test_accuracy"]
+    return f"{row['mode']}, {config['image_size']} px, seed {row['seed']}, {row['protocol']}, {when:%d %b %H:%M}: {accuracy:.1%}"
 
 
 def _table(done: pd.DataFrame, dataset: str) -> None:

@@ -14,13 +14,13 @@ from curriculum.app.service import Job
 
 
 def page() -> None:
-    st.title("Which images are hard, and does it help to know?")
+    st.title("Easy, medium, hard: does the order help?")
     st.write(
         "Sort images into easy, medium and hard. Compare your judgement with a model's. "
         "Train in that order, or let the model pace itself, and see what is still misclassified."
     )
     _first_demo()
-    dataset = layout.chosen_dataset()
+    dataset = layout.chosen_dataset() if datasets.list_datasets(layout.store()) else None
     left, right = st.columns(2, gap="large")
     with left:
         _who()
@@ -152,6 +152,8 @@ def _data(dataset: datasets.Dataset | None) -> None:
         st.caption("Seven classes of aerial scenes, drawn by the program, each with a known difficulty.")
         if "demo" in known:
             st.write("They are there: pick **demo** in the sidebar.")
+        elif "demo" in service.current().jobs:
+            st.write("They are being drawn: a few seconds.")
         elif st.button("Draw the demo scenes"):
             _start_demo()
             st.rerun()

@@ -1,0 +1,110 @@
+"""A real browser and a real server for the tests that do what a person does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from curriculum.config import Home
+from tests.conftest import CHECKOUT
+
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+def find_chromium() -> str:
+    """An installed Chromium: $CHROMIUM, or a usual name on the path."""
+    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        if name and (found := shutil.which(name)):
+            return found
+    pytest.fail(
+        "No Chromium found: install one (Debian: apt-get install chromium; elsewhere: playwright install chromium) or set CHROMIUM to its path."
+    )
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        yield browser
+        browser.close()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """`streamlit run annotate_app.py` on a home, as a user starts it; can be killed and started again on its port."""
+
+    def __init__(self, home: Home, port: int | None = None) -> None:
+        self.home, self.port = home, port or free_port()
+        self.log = Path(f"{home.root}-server.log")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root)}
+        command = [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "annotate_app.py",
+            "--server.port",
+            str(self.port),
+            "--server.headless",
+            "true",
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2).close()
+                return
+            except OSError:
+                time.sleep(0.2)
+        pytest.fail(f"the server did not start: {self.log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """As a crash would: no word, no clean-up."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(timeout=30)
+            self.process = None
+
+
+@contextmanager
+def serving(home: Home) -> Iterator[Server]:
+    """A server that is stopped at the end, whatever happened."""
+    server = Server(home)
+    try:
+        yield server
+    finally:
+        server.stop()

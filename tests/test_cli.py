@@ -1,0 +1,177 @@
+"""The command line: each command's JSON document, exit codes, and the five steps without a browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curriculum.cli import clean, main, parser
+from curriculum.config import Home
+from curriculum.store import Store
+from tests.conftest import CHECKOUT
+from tests.ml import CLASSES, write_folder
+
+QUICK = ["--weights", "none", "--image-size", "32", "--device", "cpu"]
+Call = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def call(home: Home, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command with --json on the test's home; returns exit code and document."""
+
+    def run(*words: object) -> tuple[int, Any]:
+        code = main(["--home", str(home.root), *map(str, words), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def textures(call: Call, tmp_path: Path) -> str:
+    """A registered data set that a network learns in seconds."""
+    code, document = call("data", "add", write_folder(tmp_path / "pictures", each=15), "--name", "textures")
+    assert code == 0
+    assert document == {"dataset": "textures", "examples": 45, "classes": list(CLASSES), "rejected": []}
+    return "textures"
+
+
+def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: Path, home: Home) -> None:
+    code, document = call("score", "--dataset", textures, "--method", "oof-loss", *QUICK)
+    assert code == 0
+    assert {"dataset": textures, "method": "oof_loss", "examples": 45}.items() <= document.items()
+    assert document["seconds"] > 0
+
+    code, document = call("labels", "simulate", "--dataset", textures, "--annotators", "2")
+    assert code == 0
+    assert document["appended"] == 90
+
+    people = tmp_path / "people.csv"
+    people.write_text("example,annotator,level\nred/030.png,Ana,easy\nred/031.png,Ana,hard\nblue/000.png,Ana,medium\n")
+    assert call("labels", "import", "--dataset", textures, people)[1]["appended"] == 3
+    code, document = call("labels", "summary", "--dataset", textures)
+    assert {
+        "dataset": textures,
+        "annotators": 1,
+        "annotations": 3,
+        "labelled": 3,
+        "levels": {"easy": 1, "medium": 1, "hard": 1},
+    }.items() <= document.items()
+    assert document["simulated"]["labelled"] == 45
+
+    code, document = call("train", "--dataset", textures, "--mode", "staged", "--levels", "simulated", "--stage-epochs", 2, 1, 1, *QUICK)
+    assert code == 0
+    wanted = {
+        "run_id",
+        "mode",
+        "protocol",
+        "epoch",
+        "val_accuracy",
+        "test_accuracy",
+        "test_loss",
+        "test_knn",
+        "peak_test_accuracy",
+        "seconds",
+        "samples_seen",
+    }
+    assert wanted <= document.keys()
+    assert (document["mode"], document["protocol"], document["peak_test_accuracy"]) == ("staged", "honest", None)
+    assert [stage["stage"] for stage in document["stages"]] == ["easy", "easy+medium", "all"]
+
+    shown = call("runs", "show", document["run_id"])[1]
+    assert [epoch["epoch"] for epoch in shown["epochs"]] == [1, 2, 3, 4]
+    assert sum(epoch["subset_size"] for epoch in shown["epochs"]) == document["samples_seen"]
+    listed = call("runs", "list", "--dataset", textures)[1]["runs"]
+    assert [(run["kind"], run["state"]) for run in listed] == [("train", "done"), ("score", "done")]
+    assert call("runs", "delete", document["run_id"])[1] == {"run_id": document["run_id"], "deleted": True}
+    assert len(call("runs", "list")[1]["runs"]) == 1
+    assert not (home.runs / document["run_id"]).exists()
+
+
+def test_results_for_people_name_errors_and_confusion(call: Call, textures: str, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--home", str(home.root), "train", "--dataset", textures, "--mode", "fine-tune", "--epochs", "1", *QUICK]) == 0
+    text = capsys.readouterr().out
+    assert "test accuracy" in text
+    assert "rows: true class, columns: predicted" in text
+    assert all(f"{name}: " in text for name in CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "--dataset", "none"], "no such data set"),
+        (["train", "--dataset", "textures", "--mode", "staged"], "labels simulate"),
+        (["train", "--dataset", "textures", "--mode", "transfer", "--stage-epochs", "1", "1", "1"], "--stage-epochs only fits"),
+        (["train", "--dataset", "textures", "--image-size", "7"], "--image-size is out of range"),
+        (["train", "--dataset", "textures", "--mode", "fine-tune", "--weights", "nowhere.pth"], "no such weights"),
+        (["train", "--dataset", "textures", "--mode", "fine-tune", "--weights", "run:unknown"], "no such run"),
+        (["score", "--dataset", "textures", "--method", "loss"], "--run"),
+        (["labels", "simulate", "--dataset", "textures"], "Run `score`"),
+        (["labels", "simulate", "--dataset", "textures", "--basis", "built-in"], "only the demo scenes"),
+        (["runs", "show", "unknown"], "no such run"),
+        (["runs", "show", "../data"], "no such run"),
+        (["data", "add", "/nowhere/at/all", "--name", "x"], "not a folder"),
+        (["data", "add", ".", "--name", "../x"], "letters, digits"),
+    ],
+)
+def test_a_wrong_call_says_what_to_do(call: Call, textures: str, words: list[str], says: str) -> None:
+    code, document = call(*words)
+    assert code in (1, 2)
+    assert says in document["error"]
+
+
+def test_an_unknown_flag_or_choice_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["train"], ["train", "--dataset", "x", "--mode", "backwards"], ["nonsense"], []):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+    assert "self-paced" in capsys.readouterr().err
+
+
+def test_hyphen_and_underscore_are_one_choice() -> None:
+    for word in ("oof-loss", "oof_loss"):
+        assert parser().parse_args(["score", "--dataset", "x", "--method", word]).method == "oof_loss"
+
+
+def test_while_another_process_owns_the_database(call: Call, textures: str, home: Home) -> None:
+    """Reading and computing go on from the snapshot, writing refuses by name, and the run is taken in later."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from curriculum.config import Home; from curriculum.store import Store; "
+         "store = Store.open(Home.find(sys.argv[1])); store.write_snapshot(); print('ready', flush=True); sys.stdin.read(); store.close()", str(home.root)],
+        cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "ready\n"
+        assert call("data", "list")[1]["datasets"][0]["dataset"] == textures
+        code, document = call("labels", "simulate", "--dataset", textures)
+        assert code == 1
+        assert str(owner.pid) in document["error"]
+        code, document = call("score", "--dataset", textures, *QUICK)
+        assert code == 0
+        assert document["examples"] == 45
+    finally:
+        owner.communicate()
+    assert call("runs", "ingest")[1] == {"runs": 1, "failed": {}}
+    with Store.open(home) as store:
+        assert store.rows("SELECT count(*) FROM score")[0][0] == 45
+
+
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [["app"], ["score"], ["train"], *(["data", name] for name in ("demo", "fetch", "add", "check", "list"))]
+    commands += [["labels", name] for name in ("import", "export", "summary", "simulate")]
+    commands += [["runs", name] for name in ("list", "show", "cancel", "resume", "delete", "ingest")]
+    for words in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--help"])
+        assert ended.value.code == 0
+        assert "example: python -m curriculum" in capsys.readouterr().out
+
+
+def test_json_has_no_nan() -> None:
+    assert clean({"a": float("nan"), "b": [float("inf"), 1.5], 3: None}) == {"a": None, "b": [None, 1.5], "3": None}

@@ -1,0 +1,155 @@
+"""Every page, empty and filled, without a browser: what it says and what its buttons do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from curriculum import datasets, labels, runs, simulate
+from curriculum.app import layout, service
+from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.rundir import RunDir
+from curriculum.store import Store
+from tests.ml import write_folder
+
+PAGES = ["start", "sort", "human_model", "train", "results", "errors"]
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with a data set, simulated labels, a person's labels, a ranking, a finished run and a failed one."""
+    home = Home(tmp_path_factory.mktemp("filled"))
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "textures", write_folder(home.root / "pictures", each=15))
+        _finish(store, runs.start(store, ScoreConfig("textures", weights="none", image_size=32)))
+        difficulty = dict(store.rows("SELECT example, difficulty FROM score"))
+        simulate.simulate_annotators(store, "textures", difficulty)
+        labels.add_annotator(store, "Ana")
+        for level, example in zip(["easy", "medium", "hard"] * 4, labels.queue(store, "textures", "Ana", 12), strict=True):
+            labels.annotate(store, "textures", example, "Ana", level)  # type: ignore[arg-type]
+        config = TrainConfig("textures", mode="staged", levels="simulated", weights="none", image_size=32, epochs=3)
+        _finish(store, runs.start(store, config))
+        _finish(
+            store, runs.start(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=32, epochs=1, learning_rate=10.0))
+        )
+    return home
+
+
+def _finish(store: Store, run: RunDir) -> None:
+    deadline = time.monotonic() + 90
+    while runs.ingest(store, run).active:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens one page on a home, as the given person."""
+
+    def run(page: str, home: Home, **session: str) -> AppTest:
+        monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
+        test = AppTest.from_string(f"from curriculum.app import layout, {page}\nlayout.guarded({page}.page)", default_timeout=60)
+        for key, value in session.items():
+            test.session_state[key] = value
+        return test.run()
+
+    yield run
+    service.close_all()
+
+
+def _text(test: AppTest) -> str:
+    shown = [*test.title, *test.subheader, *test.markdown, *test.caption, *test.info, *test.error, *test.warning, *test.success]
+    return "\n".join(str(element.value) for element in shown)
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_an_empty_home_says_where_to_begin(open_page: Open, home: Home, page: str) -> None:
+    test = open_page(page, home)
+    assert not test.exception
+    assert "There is no data set yet" in _text(test)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_filled_home_shows_every_page(open_page: Open, filled: Home, page: str) -> None:
+    test = open_page(page, filled, annotator="Ana", dataset="textures")
+    assert not test.exception
+    assert not test.error
+    assert "no data set" not in _text(test)
+
+
+def test_sorting_needs_a_name(open_page: Open, filled: Home) -> None:
+    assert "Enter your name" in _text(open_page("sort", filled, dataset="textures"))
+
+
+def test_sorting_stores_undoes_and_ends(open_page: Open, home: Home, tmp_path: Path) -> None:
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "few", write_folder(tmp_path / "few", each=2))
+        labels.add_annotator(store, "Bo")
+    test = open_page("sort", home, annotator="Bo", dataset="few")
+    order = labels.queue(service.current().store, "few", "Bo")
+    for level, example in zip(["easy", "medium", "hard", "hard", "easy"], order, strict=False):
+        test.button(key=f"{level} {example} Bo").click().run()
+    assert not test.exception
+    test.button(key=f"undo {order[5]} Bo").click().run()
+    test.button(key=f"medium {order[4]} Bo").click().run()
+    test.button(key=f"skip {order[5]} Bo").click().run()
+    test.button(key=f"hard {order[5]} Bo").click().run()
+    assert "You have sorted every image" in _text(test)
+    stored = dict(service.current().store.rows("SELECT example, level FROM current_label"))
+    assert stored == dict(zip(order, ["easy", "medium", "hard", "hard", "medium", "hard"], strict=True))
+    assert len(service.current().store.rows("SELECT 1 FROM annotation")) == 9  # five levels, an undo, a level, a skip, a level
+    assert service.current().store.rows("SELECT count(*) FROM annotation WHERE action = 'label' AND seconds IS NULL")[0][0] == 0
+
+
+def test_sorting_shows_nothing_of_model_or_others(open_page: Open, filled: Home) -> None:
+    test = open_page("sort", filled, annotator="Bo", dataset="textures")
+    shown = _text(test) + "".join(str(element.proto) for element in test.main)
+    assert "Ana" not in shown
+    assert "simulated" not in shown
+    assert "difficulty" not in shown
+
+
+def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled: Home) -> None:
+    test = open_page("human_model", filled, dataset="textures")
+    assert "12 images with a level from people" in _text(test)
+    people = service.current().store.rows("SELECT count(*) FROM current_label WHERE NOT simulated")[0][0]
+    assert people == 12
+    test.selectbox(key="_who_textures").select("simulated").run()
+    assert "45 images with a level from simulated annotators" in _text(test)
+    assert "Simulated levels are shown" in _text(test)
+
+
+def test_results_and_errors_show_the_stored_figures(open_page: Open, filled: Home) -> None:
+    test = open_page("results", filled, dataset="textures")
+    stored = runs.list_runs(service.current().store, "textures", "train")
+    accuracy = {row["run_id"]: row["result"]["test_accuracy"] for row in stored.to_dict("records") if row["result"]}
+    assert test.metric[0].value in {f"{value:.1%}" for value in accuracy.values()}
+    assert test.dataframe[0].value["accuracy"].tolist() == list(accuracy.values())
+    test = open_page("errors", filled, dataset="textures")
+    newest = next(iter(accuracy))
+    wrong = service.current().store.rows(
+        "SELECT count(*) FILTER (class <> predicted), count(*) FROM prediction WHERE run_id = ? AND split = 'test'", [newest]
+    )[0]
+    assert f"{wrong[0]} of {wrong[1]}** test images are misclassified" in _text(test)
+
+
+def test_training_without_easy_labels_is_refused_before_it_starts(open_page: Open, home: Home, tmp_path: Path) -> None:
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "few", write_folder(tmp_path / "few", each=10))
+    test = open_page("train", home, dataset="few")
+    assert "No image is labelled easy" in _text(test)
+    test.selectbox(key="train_weights").select("none").run()
+    next(button for button in test.button if button.label.startswith("Train ")).click().run()
+    assert "staged training needs levels" in test.error[0].value
+    assert not any(home.runs.glob("*"))
+
+
+def test_names_with_markup_stay_text() -> None:
+    assert layout.plain("**x** <b>`y`") == r"\*\*x\*\* \<b\>\`y\`"
+    assert layout.class_titles(["aGrass", "dRiverLake"]) == {"aGrass": "Grass", "dRiverLake": "River Lake"}
+    assert layout.class_titles(["cat", "big_dog"]) == {"cat": "cat", "big_dog": "big dog"}
