@@ -86,7 +86,7 @@ class RunDir:
     def config(self) -> TrainConfig | ScoreConfig:
         try:
             return config_from_json(self.request()["config"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"the configuration of run {self.run_id} is incomplete", got=str(error)) from error
 
     # -- the status ------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ def _compare(page: Page, server: Server) -> None:
     expect(page.get_by_text("(420 images have simulated levels)")).to_be_visible(timeout=30_000)
     page.get_by_role("link", name="Human and model", exact=True).click()
     _choose(page, "Pretrained weights", "none: a random start, works offline")
+    _slide(page, "96", "64")
     page.get_by_role("button", name="Rank the images").click()
     expect(page.get_by_text("Rank correlation")).to_be_visible(timeout=SLOW)
     _choose(page, "Whose levels", "simulated annotators (420 images)")
@@ -104,6 +105,13 @@ def _compare(page: Page, server: Server) -> None:
     page.wait_for_function("[...document.querySelectorAll('.gallery img')].slice(0, 6).every(image => image.naturalWidth > 0)")
 
 
+def _slide(page: Page, *values: str) -> None:
+    """Move the image size step by step, each step seen before the next."""
+    for value in values:
+        page.get_by_role("slider").press("ArrowLeft")
+        expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", value)
+
+
 def _choose(page: Page, label: str, option: str) -> None:
     page.get_by_label(label, exact=True).first.click()
     page.get_by_role("option", name=option, exact=True).click()
@@ -113,6 +121,7 @@ def _train_and_crash(page: Page, server: Server, home: Home) -> None:
     page.get_by_role("link", name="Train", exact=True).click()
     expect(page.get_by_text("Levels from")).to_be_visible()
     _choose(page, "Pretrained weights", "none: a random start, works offline")
+    _slide(page, "96", "64")
     page.get_by_label("simulated annotators", exact=True).first.check(force=True)
     expect(page.get_by_text("Every image has a level.")).to_be_visible()
     page.get_by_label("Epochs in all").fill("6")

@@ -21,7 +21,7 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with a data set, simulated labels, a person's labels, a ranking, a finished run and a failed one."""
     home = Home(tmp_path_factory.mktemp("filled"))
     with Store.open(home) as store:

@@ -24,7 +24,9 @@ def page() -> None:
     if dataset is None:
         return
     scored = analysis.score_runs(layout.store(), dataset.name)
-    _rank(dataset, bool(len(scored)))
+    ranking = _rank(dataset, bool(len(scored)))
+    if scored.empty and ranking:
+        return
     if scored.empty:
         st.info(
             "No model has ranked these images yet. Ranking trains a small classifier on a network's features, five times without a fifth of the "
@@ -57,12 +59,13 @@ def _describe(scored: pd.DataFrame, run: str) -> str:
 # -- ranking -------------------------------------------------------------------------------------
 
 
-def _rank(dataset: Dataset, again: bool) -> None:
+def _rank(dataset: Dataset, again: bool) -> bool:
+    """The form that starts a ranking, or the one that is going on; True for the latter."""
     active = runs.list_runs(layout.store(), dataset.name, "score")
     active = active[active["state"].isin(["queued", "running"])]
     if len(active):
         _watch(active["run_id"].iloc[0])
-        return
+        return True
     _say_failure(dataset)
     with st.expander("Rank again with other weights" if again else "Rank every image by a model's loss", expanded=not again):
         columns = st.columns([3, 2, 2], vertical_alignment="bottom")
@@ -78,6 +81,7 @@ def _rank(dataset: Dataset, again: bool) -> None:
                 st.error(str(error))
             else:
                 st.rerun()
+    return False
 
 
 def _say_failure(dataset: Dataset) -> None:

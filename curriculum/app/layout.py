@@ -102,7 +102,7 @@ def chosen_dataset() -> Dataset | None:
     return dataset
 
 
-def chosen_who(dataset: str, where: object = None) -> str:
+def chosen_who(dataset: str) -> str:
     """Whose labels a page looks at: people where they have labelled, else simulated; one annotator, too."""
     summary = labels.summary(store(), dataset)
     simulated = summary["simulated"]
@@ -112,9 +112,9 @@ def chosen_who(dataset: str, where: object = None) -> str:
     options = [*WHO, *names]
     default = "simulated" if not people_count and simulated["labelled"] else "people"
     counts = {"people": people_count, "simulated": simulated["labelled"]}
-    picked: str = (where or st.sidebar).selectbox(  # type: ignore[attr-defined]
+    picked: str = st.sidebar.selectbox(
         "Whose levels", options, index=options.index(default), key=f"_who_{dataset}",
-        format_func=lambda who: WHO.get(who, who) + (f" ({counts[who]:,} images)" if who in counts else ""),
+        format_func=lambda who: f"{WHO[who]} ({counts[who]:,} images)" if who in counts else WHO.get(who, who),
     )  # fmt: skip
     if picked in ("simulated", "all") or picked.startswith("simulated-"):
         st.warning("Simulated levels are shown. They were made by the program, for trying things out: no finding rests on them.", icon="🤖")

@@ -1,0 +1,279 @@
+"""A run's directory: whole files or none, torn lines passed over, a status that tells the dead from the living."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curriculum.config import Home, RunState, ScoreConfig, TrainConfig
+from curriculum.errors import ConfigError, CurriculumError, RunError, UnknownError
+from curriculum.rundir import START_GRACE_SECONDS, RunDir, Status, all_runs, open_run, write_json, write_whole
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    (tmp_path / "a-run").mkdir()
+    return RunDir(tmp_path / "a-run")
+
+
+def request(home: Home, run_id: str = "20250101-000000-fine-tune-aa") -> RunDir:
+    run = RunDir(home.runs / run_id)
+    order = pd.DataFrame({"example": ["a/1.png", "b/2.png"], "class": ["a", "b"], "level": ["easy", None]})
+    run.write_request(TrainConfig("tiny", mode="fine-tune", seed=3), root=home.root / "set", home=home, classes=("a", "b"), order=order)
+    return run
+
+
+# -- the request ----------------------------------------------------------------------------------
+
+
+def test_a_request_comes_back_as_it_was_written(home: Home) -> None:
+    run = request(home)
+    assert run.config() == TrainConfig("tiny", mode="fine-tune", seed=3)
+    record = run.request()
+    assert (record["run_id"], record["classes"], record["root"]) == (run.run_id, ["a", "b"], str(home.root / "set"))
+    assert (record["cache"], record["runs"]) == (str(home.cache), str(home.runs))
+    assert abs(record["created_at"] - time.time()) < 60
+    order = pd.read_parquet(run / "order.parquet")
+    assert order["example"].tolist() == ["a/1.png", "b/2.png"]
+    assert order["level"].isna().tolist() == [False, True]
+    assert run.status().state == "queued"
+
+
+@pytest.mark.parametrize("config", [TrainConfig("d", stage_epochs=(1, 2, 3)), ScoreConfig("d", method="loss", run="x", seed=5)])
+def test_every_kind_of_configuration_comes_back(home: Home, config: TrainConfig | ScoreConfig) -> None:
+    run = RunDir(home.runs / "r")
+    run.write_request(config, root=home.root, home=home, classes=("a", "b"), order=pd.DataFrame({"example": ["a/1.png"]}))
+    assert run.config() == config
+
+
+def test_a_run_is_never_written_over(home: Home) -> None:
+    request(home)
+    with pytest.raises(FileExistsError):
+        request(home)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", '"text"', "{}", '{"config": {}}'])
+def test_a_damaged_request_is_a_clear_error(run: RunDir, content: str) -> None:
+    (run / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(RunError, match=r"run a-run .*(can't be read|incomplete)"):
+        run.request()
+
+
+@pytest.mark.parametrize("config", [{}, {"kind": "bake"}, {"kind": "train"}, {"kind": "train", "dataset": "d", "depth": 3}, [1], "train", None])
+def test_a_damaged_configuration_is_a_clear_error(home: Home, config: object) -> None:
+    run = request(home)
+    record = run.request() | {"config": config}
+    write_json(run / "config.json", record)
+    with pytest.raises(ConfigError):
+        run.config()
+
+
+# -- the status -----------------------------------------------------------------------------------
+
+
+def alive(state: RunState = "running", **changes: Any) -> Status:
+    """Of a run whose process is this one."""
+    return Status(state, **({"pid": os.getpid(), "pid_started": psutil.Process().create_time(), "epoch": 3} | changes))
+
+
+def test_a_status_comes_back_as_it_was_written(run: RunDir) -> None:
+    run.write_status(alive(phase="training", done=3, total=9, epochs=20, seconds=1.5, seconds_left=9.0))
+    status = run.status()
+    assert status.active
+    assert (status.state, status.phase, status.done, status.total, status.epochs) == ("running", "training", 3, 9, 20)
+    assert (status.seconds, status.seconds_left) == (1.5, 9.0)
+    assert abs(status.updated_at - time.time()) < 60
+
+
+def test_a_run_whose_process_has_ended_is_interrupted(run: RunDir) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run.write_status(alive(pid=child.pid, pid_started=psutil.Process(child.pid).create_time()))
+    assert run.status().state == "running"
+    child.communicate(b"\n")
+    status = run.status()
+    assert (status.state, status.epoch, status.active) == ("interrupted", 3, False)
+    assert "resume" in status.message
+
+
+def test_a_zombie_is_not_alive(run: RunDir) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    started = psutil.Process(child.pid).create_time()
+    deadline = time.monotonic() + 30
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.write_status(alive(pid=child.pid, pid_started=started))
+    assert run.status().state == "interrupted"
+    child.wait()
+
+
+@pytest.mark.parametrize("shift", [-100.0, 100.0])
+def test_another_process_under_the_same_pid_is_not_the_run(run: RunDir, shift: float) -> None:
+    run.write_status(alive(pid_started=psutil.Process().create_time() + shift))
+    assert run.status().state == "interrupted"
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
+def test_a_finished_run_stays_what_it_was(run: RunDir, state: RunState) -> None:
+    run.write_status(alive(state, pid=2**22 + 1, message="why"))
+    assert (run.status().state, run.status().message) == (state, "why")
+
+
+def test_a_run_that_no_process_took_up_is_interrupted_after_a_while(run: RunDir) -> None:
+    run.write_status(Status("queued"))
+    assert run.status().state == "queued"
+    record = json.loads((run / "status.json").read_text(encoding="utf-8"))
+    write_json(run / "status.json", record | {"updated_at": time.time() - START_GRACE_SECONDS - 1})
+    assert run.status().state == "interrupted"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'"state"', b'{"state": "asleep"}', b'{"pid": 1}'])
+def test_a_status_that_is_garbage_is_interrupted(run: RunDir, content: bytes) -> None:
+    (run / "status.json").write_bytes(content)
+    assert run.status() == Status("interrupted", message="The run's status can't be read.")
+
+
+def test_a_missing_status_is_interrupted(run: RunDir) -> None:
+    assert run.status().state == "interrupted"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.fixed_dictionaries(
+        {"state": st.sampled_from(["running", "queued", "done"]) | json_values},
+        optional={"pid": json_values, "pid_started": json_values, "updated_at": json_values, "more": json_values},
+    )
+)
+def test_no_status_file_breaks_its_reader(run: RunDir, record: dict[str, Any]) -> None:
+    (run / "status.json").write_text(json.dumps(record), encoding="utf-8")
+    assert run.status().state in get_args(RunState)
+
+
+def test_a_wish_to_cancel_is_seen(run: RunDir) -> None:
+    assert not run.cancel_asked()
+    run.ask_to_cancel()
+    assert run.cancel_asked()
+
+
+# -- results --------------------------------------------------------------------------------------
+
+EPOCHS = [{"epoch": number, "stage": "easy", "train_loss": 1 / number, "val_loss": None} for number in (1, 2, 3)]
+
+
+def test_epochs_come_back_whole(run: RunDir) -> None:
+    assert run.epochs() == []
+    for record in EPOCHS:
+        run.append_epoch(record)
+    assert run.epochs() == EPOCHS
+
+
+def test_a_torn_last_line_is_passed_over_wherever_it_tore(run: RunDir) -> None:
+    for record in EPOCHS:
+        run.append_epoch(record)
+    whole = (run / "epochs.jsonl").read_bytes()
+    for end in range(len(whole) + 1):
+        (run / "epochs.jsonl").write_bytes(whole[:end])
+        assert run.epochs() == EPOCHS[: whole[:end].count(b"\n")], end
+
+
+@pytest.mark.parametrize("bad", [b"\xff\xfe\n", b"{]\n", b"17\n", b"\n", b"\0\0\0\0\n"])
+def test_nothing_after_a_damaged_line_counts(run: RunDir, bad: bytes) -> None:
+    lines = [json.dumps(record).encode() + b"\n" for record in EPOCHS]
+    (run / "epochs.jsonl").write_bytes(lines[0] + bad + lines[1])
+    assert run.epochs() == EPOCHS[:1]
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 3, 9])
+def test_kept_epochs_take_new_ones_after_a_torn_line(run: RunDir, last: int) -> None:
+    for record in EPOCHS:
+        run.append_epoch(record)
+    with (run / "epochs.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 4, "sta')
+    run.keep_epochs(last)
+    run.append_epoch({"epoch": 99})
+    assert run.epochs() == [*EPOCHS[:last], {"epoch": 99}]
+
+
+def test_what_is_undefined_is_null_in_every_file(run: RunDir) -> None:
+    run.append_epoch({"epoch": 1, "val_knn": float("nan"), "train_loss": float("inf")})
+    write_json(run / "result.json", {"test_knn": float("nan"), "stages": [{"knn": float("nan"), "n": 1}], "pair": (1.0, float("-inf"))})
+    assert run.epochs() == [{"epoch": 1, "val_knn": None, "train_loss": None}]
+    assert run.result() == {"test_knn": None, "stages": [{"knn": None, "n": 1}], "pair": [1.0, None]}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])
+def test_there_is_no_result_until_it_is_whole(run: RunDir, content: bytes | None) -> None:
+    if content is not None:
+        (run / "result.json").write_bytes(content)
+    assert run.result() is None
+
+
+# -- whole files ----------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_whole(path, lambda temporary: temporary.write_text("old", encoding="utf-8"))
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("ne", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old", "readers must not see a file in the making"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_record_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"n": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"n": object()})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"n": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+# -- finding runs ---------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_newest_first_and_other_folders_are_not_runs(home: Home) -> None:
+    assert all_runs(home) == []
+    for day in ("20250102", "20250103", "20250101"):
+        request(home, f"{day}-000000-fine-tune-aa")
+    (home.runs / "scratch").mkdir()
+    (home.runs / "note.txt").write_text("x", encoding="utf-8")
+    assert [run.run_id[:8] for run in all_runs(home)] == ["20250103", "20250102", "20250101"]
+
+
+def test_a_run_is_opened_by_its_id(home: Home) -> None:
+    run = request(home)
+    assert open_run(home, run.run_id).path == run.path
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../runs/20250101-000000-fine-tune-aa", "nothing", "/etc"])
+def test_an_unknown_run_is_refused_with_the_known_ones(home: Home, run_id: str) -> None:
+    request(home)
+    with pytest.raises(UnknownError, match="20250101-000000-fine-tune-aa"):
+        open_run(home, run_id)
+
+
+def test_where_there_are_no_runs_the_error_says_so(home: Home) -> None:
+    with pytest.raises(CurriculumError, match="none has been started yet"):
+        open_run(home, "x")
