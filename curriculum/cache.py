@@ -50,7 +50,7 @@ class ArrayCache:
             raise ValueError(f"rows have shape {rows.shape}, not {(len(keys), *self.row_shape)}")
         with self._lock:
             self._refresh()
-            new = [i for i in self.missing(keys)]
+            new = self.missing(keys)
             if not new:
                 return
             count = self._stored()

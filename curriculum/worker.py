@@ -208,7 +208,8 @@ def _train_result(run: RunDir, config: TrainConfig, training: Training, final: F
         "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
         "val_accuracy": final.val_accuracy, "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
         "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": reporter.seconds,
-        "samples_seen": training.samples_seen, "classes": list(training.data.classes), "stages": [asdict(stage) for stage in final.stages], "notes": list(final.notes),
+        "samples_seen": training.samples_seen, "classes": list(training.data.classes),
+        "stages": [asdict(stage) for stage in final.stages], "notes": list(final.notes),
         "examples": {split: len(rows) for split, rows in (("train", training.train), ("val", training.val), ("test", training.test))},
         "device": str(training.device), "torch": torch.__version__,
     }  # fmt: skip

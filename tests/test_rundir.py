@@ -76,7 +76,9 @@ def test_a_damaged_request_is_a_clear_error(run: RunDir, content: str) -> None:
         run.request()
 
 
-@pytest.mark.parametrize("config", [{}, {"kind": "bake"}, {"kind": "train"}, {"kind": "train", "dataset": "d", "depth": 3}, [1], "train", None])
+@pytest.mark.parametrize(
+    "config", [{}, {"kind": "bake"}, {"kind": "train"}, {"kind": "train", "dataset": "d", "depth": 3}, [1], "train", None]
+)
 def test_a_damaged_configuration_is_a_clear_error(home: Home, config: object) -> None:
     run = request(home)
     record = run.request() | {"config": config}

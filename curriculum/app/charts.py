@@ -58,8 +58,9 @@ def curves(epochs: pd.DataFrame, measure: str, title: str, percent: bool = False
     """One measure of a run by epoch: train, val and test where they were measured; stages as dashed lines."""
     columns = {f"{split}_{measure}": split for split in CURVES if f"{split}_{measure}" in epochs}
     long = epochs.rename(columns=columns).melt(["epoch", "stage"], list(columns.values()), "part", measure).dropna(subset=[measure])
+    there = [split for split in CURVES if (long["part"] == split).any()]
     colour = alt.Color(
-        "part:N", scale=alt.Scale(domain=list(CURVES), range=list(CURVES.values())), title=None, legend=alt.Legend(orient="top")
+        "part:N", scale=alt.Scale(domain=there, range=[CURVES[split] for split in there]), title=None, legend=alt.Legend(orient="top")
     )
     dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=list(CURVES), range=[[1, 0], [6, 3], [2, 2]]), legend=None)
     axis = alt.Axis(format="%") if percent else alt.Axis()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from curriculum import analysis, runs
 from curriculum.app import charts, layout, service
@@ -52,7 +54,7 @@ def page() -> None:
 
 def _describe(scored: pd.DataFrame, run: str) -> str:
     row = scored.set_index("run_id").loc[run]
-    source = row["source_run"] or str(row["weights"]).rsplit("/", 1)[-1]
+    source = row["source_run"] if isinstance(row["source_run"], str) else str(row["weights"]).rsplit("/", 1)[-1]
     return f"{row['method'].replace('_', ' ')}, {source}, {row['image_size']} px, {row['created_at']:%d %b %H:%M}"
 
 
@@ -163,10 +165,7 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
 def _three_columns(rows: pd.DataFrame, column: str, place_of: slice) -> None:
     for column_place, level in zip(st.columns(3), LEVELS, strict=True):
         found = rows[rows[column] == level]
-        # In each column the clearest cases first: the easiest of the easy, the hardest of the hard.
-        found = found.sort_values("difficulty", ascending=level == "easy", kind="stable")
-        if level == "medium":
-            found = found.iloc[(found["difficulty"] - found["difficulty"].median()).abs().argsort(kind="stable")]
+        found = found.iloc[_clearest_first(found, column, level)]
         with column_place:
             st.markdown(f"{layout.LEVEL_MARK[level]} {level} · {len(found):,}")
             shown = found.iloc[place_of]
@@ -180,6 +179,19 @@ def _three_columns(rows: pd.DataFrame, column: str, place_of: slice) -> None:
                     ),
                     54,
                 )
+
+
+def _clearest_first(found: pd.DataFrame, column: str, level: str) -> NDArray[np.int64]:
+    """People's columns: those that most of them agree on. The model's: the easiest of the easy, the hardest of the hard."""
+    if column == "level":
+        unclear = 1 - found["votes"] / found["annotators"]
+    else:
+        unclear = {
+            "easy": found["difficulty"],
+            "medium": (found["difficulty"] - found["difficulty"].median()).abs(),
+            "hard": -found["difficulty"],
+        }[level]
+    return np.argsort(unclear.to_numpy(float), kind="stable")
 
 
 def _disagreements(both: pd.DataFrame) -> None:

@@ -1,0 +1,473 @@
+"""Runs with real workers: start, watch, cancel, kill, resume, ingest, delete. Some work in this process to save its start."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from curriculum import labels, runs, worker
+from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.datasets import add_dataset
+from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
+from curriculum.rundir import RunDir, Status, open_run, write_json
+from curriculum.store import Store
+from tests.ml import write_folder
+
+TABLES = ("run", "epoch", "prediction", "score")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Images this small gain nothing from a second thread, here or in a worker."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def tints(store: Store, home: Home) -> Iterator[Store]:
+    """A store with the data set `tints`: three colours, 15 images each. No worker outlives the test."""
+    add_dataset(store, "tints", write_folder(home.root / "tints", 15))
+    yield store
+    for child in runs._children:
+        child.kill()
+        child.wait()
+    runs._children.clear()
+
+
+def config(mode: str = "fine-tune", **changes: Any) -> TrainConfig:
+    values = {"weights": "none", "image_size": 32, "batch_size": 16, "device": "cpu", "epochs": 2, "learning_rate": 1e-3}
+    return TrainConfig("tints", mode=mode, **(values | changes))
+
+
+def scoring(**changes: Any) -> ScoreConfig:
+    values = {"weights": "none", "image_size": 32, "device": "cpu", "folds": 3, "repeats": 2}
+    return ScoreConfig("tints", **(values | changes))
+
+
+def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def finished(*started: RunDir) -> None:
+    for run in started:
+        until(lambda run=run: not run.status().active)  # type: ignore[misc]
+        assert run.status().state == "done", f"{run.status().message} {(run / 'log.txt').read_text(encoding='utf-8')}"
+
+
+def worked(store: Store, settings: TrainConfig | ScoreConfig) -> RunDir:
+    """A run whose worker is this process."""
+    run = runs.prepare(store, settings)
+    assert worker.work(run) == 0, run.status().message
+    return run
+
+
+def rows(store: Store, run: RunDir) -> dict[str, list[str]]:
+    """All that the database knows of a run, in one order."""
+    frames = {table: store.query(f"SELECT * FROM {table} WHERE run_id = ?", [run.run_id]) for table in TABLES}
+    return {table: sorted(map(str, frame.to_dict("records"))) for table, frame in frames.items()}
+
+
+def facts(run: RunDir) -> list[dict[str, Any]]:
+    """Its epochs but for the time they took."""
+    return [{key: value for key, value in record.items() if key not in ("seconds", "images_per_second")} for record in run.epochs()]
+
+
+def assert_same_outcome(one: RunDir, two: RunDir) -> None:
+    assert facts(one) == facts(two)
+    for name in ("predictions.parquet", "losses.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(two / name), check_exact=True)
+    models = [torch.load(run / "model.pt", weights_only=True) for run in (one, two)]
+    assert all(torch.equal(value, models[1][key]) for key, value in models[0].items())
+
+
+# -- workers of their own -------------------------------------------------------------------------
+
+
+def test_started_run_ends_in_rows_equal_to_its_files(tints: Store, home: Home) -> None:
+    run = runs.start(tints, config(epochs=3))
+    assert tints.rows("SELECT state, mode, protocol FROM run WHERE run_id = ?", [run.run_id]) == [("queued", "fine-tune", "honest")]
+    finished(run)
+    assert runs.ingest(tints, run).state == "done"
+
+    stored = tints.query("SELECT * FROM epoch WHERE run_id = ? ORDER BY epoch", [run.run_id]).drop(columns="run_id")
+    written = pd.DataFrame(run.epochs())
+    assert stored["epoch"].tolist() == [1, 2, 3]
+    for column in stored.columns:
+        if column.startswith("test_"):
+            assert stored[column].isna().all()
+        else:
+            assert stored[column].tolist() == written[column].tolist(), column
+
+    order = pd.read_parquet(run / "order.parquet").set_index("example")
+    file = pd.read_parquet(run / "predictions.parquet").set_index("example").sort_index()
+    predictions = tints.query("SELECT * FROM prediction WHERE run_id = ? ORDER BY example", [run.run_id]).set_index("example")
+    assert predictions.index.tolist() == file.index.tolist() == sorted(order.index)
+    for column in ("split", "class", "predicted", "probability", "probability_true", "loss"):
+        assert predictions[column].tolist() == file[column].tolist(), column
+    assert (predictions["split"] == order["split"].sort_index()).all()
+    assert np.array_equal(np.stack(predictions["probabilities"].tolist()), np.stack(file["probabilities"].tolist()))
+    assert np.stack(file["probabilities"].tolist()).max(1) == pytest.approx(file["probability"].to_numpy())
+
+    (row,) = runs.list_runs(tints).to_dict("records")
+    result = run.result()
+    assert result is not None
+    assert (row["result"], row["config"], row["state"], row["seed"]) == (result, config(epochs=3).to_json(), "done", 0)
+    assert result["examples"] == order["split"].value_counts().to_dict()
+    test = file[file["split"] == "test"]
+    assert result["test_accuracy"] == pytest.approx((test["predicted"] == test["class"]).mean())
+    losses = pd.read_parquet(run / "losses.parquet")
+    assert losses.columns.tolist() == ["example", "epoch_1", "epoch_2", "epoch_3"]
+    assert losses["example"].tolist() == order.index[order["split"] == "train"].tolist()
+    assert losses["epoch_3"].mean() == pytest.approx(written["train_loss"][2], rel=1e-5)
+    assert not (run / "checkpoint.pt").exists()
+    assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
+
+    before = rows(tints, run)
+    runs.ingest(tints, run)
+    assert rows(tints, run) == before
+    with tints.write() as cursor:
+        for table in TABLES:
+            cursor.execute(f"DELETE FROM {table}")
+    runs.ingest(tints, open_run(home, run.run_id))
+    assert rows(tints, run) == before, "a run directory rebuilds its rows"
+
+    with pytest.raises(RunError, match="only a cancelled, interrupted or failed run can be resumed"):
+        runs.resume(run)
+    with pytest.raises(RunError, match="is done"):
+        runs.cancel(run)
+
+
+def test_cancelled_run_stops_soon_and_resumes_to_the_end(tints: Store) -> None:
+    run = runs.start(tints, config(epochs=400))
+    until(lambda: len(run.epochs()) >= 2)
+    with pytest.raises(RunError, match=r"can't be deleted.*Cancel it first"):
+        runs.delete(tints, run)
+    with pytest.raises(RunError, match="is running"):
+        runs.resume(run)
+    asked = time.monotonic()
+    status = runs.cancel(run, wait_seconds=30)
+    assert time.monotonic() - asked < 5
+    assert status.state == "cancelled"
+    assert "resume" in status.message
+    assert runs.ingest(tints, run).state == "cancelled"
+    done = len(run.epochs())
+    assert 2 <= done < 400
+    assert tints.rows("SELECT count(*) FROM epoch WHERE run_id = ?", [run.run_id]) == [(done,)]
+    assert rows(tints, run)["prediction"] == []
+
+    # 400 epochs would take minutes: a shorter plan for the same checkpoint ends soon after it.
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)["training"]["epoch"]
+    write_json(run / "config.json", run.request() | {"config": config(epochs=saved + 2).to_json()})
+    runs.resume(run)
+    assert run.status().state in ("queued", "running")
+    finished(run)
+    assert [record["epoch"] for record in run.epochs()] == list(range(1, saved + 3))
+    assert run.status().seconds > status.seconds / 2
+    runs.ingest(tints, run)
+    assert len(rows(tints, run)["prediction"]) == 45
+    runs.delete(tints, run)
+    assert not run.path.exists()
+    assert rows(tints, run) == {table: [] for table in TABLES}
+
+
+def test_killed_run_is_interrupted_and_resumes_to_the_uninterrupted_outcome(tints: Store) -> None:
+    settings = config("self-paced", epochs=10, start_share=0.3, step_share=0.2, gate=0.3, slow_from=0.5, seed=4)
+    whole, run = runs.start(tints, settings), runs.start(tints, settings)
+    until(lambda: len(run.epochs()) >= 2)
+    pid = run.status().pid
+    assert pid is not None
+    psutil.Process(pid).kill()
+    until(lambda: run.status().state == "interrupted", 10)
+    assert 2 <= len(run.epochs()) < 10
+    assert runs.ingest(tints, run).state == "interrupted"
+    with (run / "epochs.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 9, "to')  # as if the kill had come within a line
+    runs.resume(run)
+    finished(run, whole)
+    assert [record["epoch"] for record in run.epochs()] == list(range(1, 11))
+    assert_same_outcome(run, whole)
+    assert runs.ingest(tints, run).state == "done"
+
+
+def test_worker_that_cannot_do_its_work_says_why_and_resumes_when_it_can(tints: Store, home: Home) -> None:
+    run = runs.prepare(tints, config(epochs=1))
+    image = home.root / "tints" / "red" / "030.png"
+    image.rename(image.with_suffix(".away"))
+    runs.launch(run)
+    until(lambda: not run.status().active)
+    status = runs.ingest(tints, run)
+    assert status.state == "failed"
+    assert f"the image {image} can't be read" in status.message
+    assert "`data check`" in status.message
+    assert tints.rows("SELECT state, message FROM run WHERE run_id = ?", [run.run_id]) == [("failed", status.message)]
+    assert "Traceback" in (run / "log.txt").read_text(encoding="utf-8")
+
+    image.with_suffix(".away").rename(image)
+    assert worker.work(run) == 0
+    assert runs.ingest(tints, run).state == "done"
+    assert run.status().message == ""
+
+
+# -- work in this process -------------------------------------------------------------------------
+
+
+def test_out_of_fold_scores_end_in_rows(tints: Store) -> None:
+    run = worked(tints, scoring())
+    runs.ingest(tints, run)
+    frame = tints.query("SELECT * FROM score WHERE run_id = ? ORDER BY example", [run.run_id])
+    file = pd.read_parquet(run / "scores.parquet").sort_values("example")
+    assert len(frame) == 45
+    for column in ("example", "value", "difficulty", "predicted", "probability_true"):
+        assert frame[column].tolist() == file[column].tolist()
+    assert frame["method"].unique().tolist() == ["oof_loss"]
+    assert frame["value"].rank().corr(frame["difficulty"].rank()) == pytest.approx(1)
+    assert (frame["difficulty"].min(), frame["difficulty"].max()) == (0, 1)
+    assert np.stack(file["repeats"].tolist()).mean(1) == pytest.approx(file["value"].to_numpy())
+    result = run.result()
+    assert result is not None
+    assert result["stability"] is not None
+    assert result["mean_loss"] == pytest.approx(frame["value"].mean())
+    before = rows(tints, run)
+    runs.ingest(tints, run)
+    assert rows(tints, run) == before
+
+
+def test_a_runs_model_judges_and_starts_other_runs(tints: Store, home: Home) -> None:
+    trained = worked(tints, config(epochs=3))
+    score = worked(tints, scoring(method="loss", run=trained.run_id))
+    predictions = pd.read_parquet(trained / "predictions.parquet").sort_values("example")
+    judged = pd.read_parquet(score / "scores.parquet").sort_values("example")
+    assert judged["value"].to_numpy() == pytest.approx(predictions["loss"].to_numpy(), rel=0.05, abs=0.05)
+    assert judged["predicted"].tolist() == predictions["predicted"].tolist()
+
+    further = worked(tints, config("transfer", weights=f"run:{trained.run_id}", epochs=2))
+    first, second = (torch.load(run / "model.pt", weights_only=True) for run in (trained, further))
+    assert torch.equal(first["layer4.1.conv2.weight"], second["layer4.1.conv2.weight"])
+    assert not torch.equal(first["fc.weight"], second["fc.weight"])
+
+    for settings, message in (
+        (scoring(method="loss", run=trained.run_id, image_size=64), "image size that it was trained on"),
+        (scoring(method="loss", run=score.run_id), "left no model"),
+        (config(weights=f"run:{score.run_id}"), "left no model"),
+    ):
+        with pytest.raises((RunError, WeightsError), match=message):
+            runs.prepare(tints, settings)
+    assert len(list(home.runs.iterdir())) == 3, "what is refused leaves no directory"
+
+
+def test_staged_run_takes_the_teams_levels(tints: Store) -> None:
+    with pytest.raises(LabelsMissingError, match="people has given none for tints"):
+        runs.prepare(tints, config("staged"))
+    labels.add_annotator(tints, "ada")
+    examples = [row[0] for row in tints.rows("SELECT example FROM example ORDER BY example")]
+    given = pd.DataFrame({"dataset": "tints", "example": examples[:40], "annotator": "ada"})
+    given["level"] = [("easy", "medium", "hard")[i % 3] for i in range(40)]
+    labels.append_many(tints, given, "import")
+    run = worked(tints, config("staged", epochs=None, stage_epochs=(1, 1, 1)))
+    order = pd.read_parquet(run / "order.parquet").set_index("example")
+    assert order.loc[examples[:40], "level"].tolist() == given["level"].tolist()
+    assert order.loc[examples[40:], "level"].isna().all()
+    train = order[order["split"] == "train"]["level"]
+    assert [(record["stage"], record["subset_size"]) for record in run.epochs()] == [
+        ("easy", (train == "easy").sum()), ("easy+medium", train.isin(["easy", "medium"]).sum()), ("all", len(train)),
+    ]  # fmt: skip
+    result = run.result()
+    assert result is not None
+    assert [stage["stage"] for stage in result["stages"]] == ["easy", "easy+medium", "all"]
+    assert runs.ingest(tints, run).state == "done"
+
+
+def test_report_protocol_ingests_with_its_test_figures(tints: Store) -> None:
+    run = worked(tints, config("transfer", protocol="report", epochs=3))
+    runs.ingest(tints, run)
+    figures = tints.rows("SELECT test_accuracy, val_accuracy FROM epoch WHERE run_id = ? ORDER BY epoch", [run.run_id])
+    assert figures == [(record["test_accuracy"], None) for record in run.epochs()]
+    result = run.result()
+    assert result is not None
+    assert result["examples"] == {"train": 36, "val": 0, "test": 9}
+    assert result["peak_test_accuracy"] == max(figure for figure, _ in figures)
+
+
+def test_undefined_figures_are_null_in_the_database(tints: Store) -> None:
+    """A single test image has no neighbours to count."""
+    run = runs.prepare(tints, config("transfer", epochs=1))
+    order = pd.read_parquet(run / "order.parquet")
+    order["split"] = ["test", "val", *["train"] * 43]
+    order.to_parquet(run / "order.parquet", index=False)
+    assert worker.work(run) == 0
+    assert runs.ingest(tints, run).state == "done"
+    assert tints.rows("SELECT val_knn FROM epoch WHERE run_id = ?", [run.run_id]) == [(None,)]
+    assert tints.rows("SELECT result->>'test_knn', result->'test_accuracy' IS NULL FROM run WHERE run_id = ?", [run.run_id]) == [
+        (None, False)
+    ]
+
+
+def test_cancelled_before_it_began_a_worker_does_nothing(tints: Store) -> None:
+    run = runs.prepare(tints, config())
+    run.ask_to_cancel()
+    assert worker.work(run) == 1
+    assert run.status().state == "cancelled"
+    assert run.epochs() == []
+
+
+def test_damaged_checkpoint_is_a_clear_failure(tints: Store) -> None:
+    run = runs.prepare(tints, config("transfer"))
+    (run / "checkpoint.pt").write_bytes(b"torn")
+    assert worker.work(run) == 1
+    assert run.status().state == "failed"
+    assert f"the checkpoint of run {run.run_id} can't be read" in run.status().message
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full. Free some space, then resume"),
+        (MemoryError(), "smaller --batch-size or --image-size"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "smaller --batch-size or --image-size"),
+        (DatasetError("the set is odd", todo="Look"), "the set is odd. Look."),
+        (ValueError("what"), "ValueError: what. The run's log.txt has the details."),
+    ],
+)
+def test_failures_are_explained_to_people(error: Exception, message: str) -> None:
+    assert message in worker._explain(error)
+
+
+@pytest.mark.parametrize(
+    ("pace", "coming", "seconds"),
+    [
+        ([(100, 2.0), (100, 2.2), (100, 2.1)], [100, 100], 4.2),
+        ([(100, 2.0), (200, 3.0), (300, 4.0)], [400, 500], 11.0),  # 1 s and a hundredth an image
+        ([(100, 2.0)], [], 0.0),
+    ],
+)
+def test_time_left_by_hand(pace: list[tuple[int, float]], coming: list[int], seconds: float) -> None:
+    assert worker._seconds_left(pace, coming) == pytest.approx(seconds)
+
+
+# -- without any work -----------------------------------------------------------------------------
+
+
+def test_a_run_is_prepared_from_what_the_database_knows(tints: Store, home: Home) -> None:
+    run = runs.prepare(tints, config(seed=7))
+    order = pd.read_parquet(run / "order.parquet")
+    assert order["split"].value_counts().to_dict() == {"train": 29, "test": 9, "val": 7}
+    counts = order.groupby(["class", "split"]).size().unstack()
+    assert (counts.max() - counts.min()).max() <= 1
+    assert run.request()["classes"] == ["blue", "green", "red"]
+    assert Path(run.request()["root"]) == (home.root / "tints").resolve()
+    assert run.status().state == "queued"
+    again, other = runs.prepare(tints, config(seed=7)), runs.prepare(tints, config(seed=8))
+    assert pd.read_parquet(again / "order.parquet").equals(order)
+    assert not pd.read_parquet(other / "order.parquet")["split"].equals(order["split"])
+    assert len({run.run_id, again.run_id, other.run_id}) == 3
+
+
+@pytest.mark.parametrize("protocol", ["honest", "report"])
+def test_overlap_groups_are_never_split(protocol: str) -> None:
+    random = np.random.default_rng(0)
+    groups = pd.array([int(i) if i < 30 else None for i in random.integers(0, 90, 300)], dtype="Int64")
+    order = pd.DataFrame({"class": random.choice(["a", "b", "c"], 300), "overlap_group": groups})
+    order["split"] = runs.split(order, protocol, seed=1)
+    assert (order.dropna().groupby("overlap_group")["split"].nunique() == 1).all()
+    shares = order["split"].value_counts(normalize=True)
+    assert shares["test"] == pytest.approx(0.2, abs=0.03)
+    assert shares.get("val", 0.0) == pytest.approx(0.16 if protocol == "honest" else 0.0, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (replace(config(), dataset="nothing"), UnknownError, "no such data set"),
+        (config(weights="nowhere.pt"), WeightsError, "no such weights"),
+        (config(weights="~no-such-user-here/a.pt"), WeightsError, "no such weights"),
+        (config(weights="run:nothing"), UnknownError, "no such run"),
+        (scoring(method="loss", run="nothing"), UnknownError, "no such run"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_starts(
+    tints: Store, home: Home, settings: TrainConfig | ScoreConfig, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        runs.start(tints, settings)
+    assert not home.runs.exists()
+
+
+def test_a_data_set_without_images_left_is_refused(tints: Store, home: Home) -> None:
+    with tints.write() as cursor:
+        cursor.execute("UPDATE example SET present = false")
+    with pytest.raises(DatasetError, match="no images left"):
+        runs.prepare(tints, config())
+
+
+def test_a_relative_path_of_weights_becomes_absolute(tints: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.pt").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert runs.prepare(tints, config(weights="w.pt")).config().weights == str(tmp_path / "w.pt")
+
+
+def test_the_ingester_takes_changes_only_and_one_bad_run_stops_no_other(tints: Store) -> None:
+    first, bad, last = (runs.prepare(tints, config(seed=seed)) for seed in (1, 2, 3))
+    (bad / "config.json").write_text(json.dumps({"config": {}}), encoding="utf-8")
+    ingester = runs.Ingester(tints)
+    failed = ingester.once()
+    assert list(failed) == [bad.run_id]
+    assert "config.json" in failed[bad.run_id]
+    assert set(runs.list_runs(tints)["run_id"]) == {first.run_id, last.run_id}
+
+    taken = tints.changes
+    assert ingester.once() == {}
+    assert tints.changes == taken
+
+    last.write_status(replace(last.status(), state="running", pid=os.getpid(), pid_started=psutil.Process().create_time()))
+    last.append_epoch({"epoch": 1, "stage": "all", "subset_size": 29, "learning_rate": 1e-3, "train_loss": 1.0, "train_accuracy": 0.5,
+                       "seconds": 1.0, "images_per_second": 29.0, "samples_seen": 29})  # fmt: skip
+    assert ingester.once() == {}
+    assert tints.changes == taken + 1
+    assert rows(tints, first)["epoch"] == []
+    assert tints.rows("SELECT epoch, train_loss, val_loss FROM epoch") == [(1, 1.0, None)]
+    last.write_status(replace(last.status(), phase="val", done=3))
+    ingester.once()
+    assert tints.changes == taken + 1, "progress within an epoch is no row"
+    last.write_status(Status("failed", message="why"))
+    ingester.once()
+    assert tints.rows("SELECT state, message FROM run WHERE run_id = ?", [last.run_id]) == [("failed", "why")]
+
+
+def test_runs_are_listed_newest_first_by_data_set_and_kind(tints: Store) -> None:
+    train, score = runs.prepare(tints, config()), runs.prepare(tints, scoring())
+    for place, run in enumerate((train, score)):
+        write_json(run / "config.json", run.request() | {"created_at": 1_700_000_000 + place})
+        runs.ingest(tints, run)
+    assert runs.list_runs(tints)["run_id"].tolist() == [score.run_id, train.run_id]
+    assert runs.list_runs(tints, kind="train")["run_id"].tolist() == [train.run_id]
+    assert runs.list_runs(tints, dataset="other").empty
+    (row,) = runs.list_runs(tints, "tints", "score").to_dict("records")
+    assert (row["mode"], row["result"], row["config"]["folds"]) == ("oof_loss", None, 3)
+
+
+def test_damaged_results_are_a_clear_error_and_change_no_row(tints: Store) -> None:
+    run = worked(tints, config("transfer", epochs=1))
+    runs.ingest(tints, run)
+    before = rows(tints, run)
+    (run / "predictions.parquet").write_bytes((run / "predictions.parquet").read_bytes()[:100])
+    with pytest.raises(RunError, match=r"predictions\.parquet can't be read"):
+        runs.ingest(tints, run)
+    assert rows(tints, run) == before
