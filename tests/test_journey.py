@@ -44,7 +44,7 @@ def test_five_steps_through_two_crashes(home: Home) -> None:
 def _sort(page: Page, server: Server) -> dict[str, str]:
     """Levels by the keys, an undo, a skip, a killed server; returns what was pressed on which image."""
     page.goto(server.url)
-    expect(page.locator(".gallery img").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("What next")).to_be_visible(timeout=SLOW)
     name = page.get_by_label("Pick your name, or type a new one and press Enter")
     name.fill("Ana")
     name.press("Enter")
@@ -80,6 +80,7 @@ def _shown(page: Page) -> str:
 def _press(page: Page, key: str) -> str:
     """Press a key on the image that is shown and wait for the next; returns the image that it was pressed on."""
     before = _shown(page)
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
     page.keyboard.press(key)
     expect(page.locator(f'.sorting img[data-example="{before}"]')).to_have_count(0)
     return before

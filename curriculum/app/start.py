@@ -19,7 +19,8 @@ def page() -> None:
         "Sort images into easy, medium and hard. Compare your judgement with a model's. "
         "Train in that order, or let the model pace itself, and see what is still misclassified."
     )
-    _first_demo()
+    with st.container():  # one place, empty or not, so that nothing below it moves and is drawn twice
+        _first_demo()
     dataset = layout.chosen_dataset() if datasets.list_datasets(layout.store()) else None
     left, right = st.columns(2, gap="large")
     with left:
