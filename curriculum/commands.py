@@ -146,6 +146,8 @@ def labels_simulate(options: argparse.Namespace, home: Home) -> tuple[Result, st
 
 
 def score(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    if options.run and options.image_size is None:  # a model judges images of the size that it learnt from
+        options.image_size = open_run(home, options.run).config().image_size
     return _run(home, _config(ScoreConfig, options), _score_text)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from curriculum import datasets, labels
+from curriculum import analysis, datasets, labels
 from curriculum.config import SPLITS, Home, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, WeightsError
 from curriculum.images import assign_parts
@@ -53,7 +53,7 @@ def prepare(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
         mode = config.method.replace("_", "-")
     else:
         mode = config.mode
-        order = _with_levels(store, config, order)
+        order = _with_difficulty(store, config, _with_levels(store, config, order))
         order["split"] = split(order, config.protocol, config.seed)
     run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{mode}-{secrets.token_hex(2)}"
     run = RunDir(store.home.runs / run_id)
@@ -76,6 +76,12 @@ def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.D
         raise LabelsMissingError(f"staged training needs levels, and {config.levels} has given none for {config.dataset}",
                                  todo=f"Sort images on the app's page, import labels, or {hint}")  # fmt: skip
     return order.merge(agreed[["example", "level"]], how="left", on="example")
+
+
+def _with_difficulty(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
+    """The newest ranking's difficulty stands in the record too; empty where there is none."""
+    newest = analysis.latest_score(store, config.dataset)
+    return order.merge(store.query("SELECT example, difficulty FROM score WHERE run_id = ?", [newest]), how="left", on="example")
 
 
 def _checked_weights(home: Home, weights: str) -> str:

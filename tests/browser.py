@@ -52,8 +52,9 @@ def free_port() -> int:
 class Server:
     """`streamlit run annotate_app.py` on a home, as a user starts it; can be killed and started again on its port."""
 
-    def __init__(self, home: Home, port: int | None = None) -> None:
-        self.home, self.port = home, port or free_port()
+    def __init__(self, home: Home, *, headless: bool = True, environment: dict[str, str] | None = None) -> None:
+        self.home, self.port = home, free_port()
+        self.headless, self.environment = headless, environment or {}
         self.log = Path(f"{home.root}-server.log")
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -63,18 +64,9 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root)}
-        command = [
-            sys.executable,
-            "-m",
-            "streamlit",
-            "run",
-            "annotate_app.py",
-            "--server.port",
-            str(self.port),
-            "--server.headless",
-            "true",
-        ]
+        environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root), **self.environment}
+        command = [sys.executable, "-m", "streamlit", "run", "annotate_app.py"]
+        command += ["--server.port", str(self.port), "--server.headless", str(self.headless).lower()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
@@ -101,9 +93,9 @@ class Server:
 
 
 @contextmanager
-def serving(home: Home) -> Iterator[Server]:
+def serving(home: Home, *, headless: bool = True, environment: dict[str, str] | None = None) -> Iterator[Server]:
     """A server that is stopped at the end, whatever happened."""
-    server = Server(home)
+    server = Server(home, headless=headless, environment=environment)
     try:
         yield server
     finally:
