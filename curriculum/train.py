@@ -168,7 +168,7 @@ class Training:
         self.optimizer, self.scheduler = self._optimizer()
         self.labels = torch.from_numpy(data.labels).to(self.device)
         self.pixels = self._pixels()
-        self.epoch, self.samples_seen, self.peak_test = 0, 0, 0.0
+        self.epoch, self.samples_seen, self.subset_size, self.peak_test = 0, 0, 0, 0.0
         self.pace = pacing.Pace()
         self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
         self.train_accuracy: float | None = None
@@ -225,6 +225,7 @@ class Training:
         rate = self._set_rate()
         pass_started = time.perf_counter()
         self.samples_seen += self._train_pass(subset, number)
+        self.subset_size = len(subset)
         pass_seconds = time.perf_counter() - pass_started
         judged = self._judge(self.train, "train losses")
         self.losses = judged.losses
@@ -390,11 +391,11 @@ class Training:
         notes = []
         if not self.honest:
             notes.append("Protocol report: the peak over epochs was picked on the test set and is biased upwards.")
-        if self.config.mode == "self-paced":
-            part = pacing.share(self.pace, self.config.start_share, self.config.step_share)
-            if part < 1:
-                gate = f"The gate of {self.config.gate:g} train accuracy"
-                notes.append(f"{gate} let in only {part:.0%} of the images before the epochs ran out.")
+        if self.config.mode == "self-paced" and self.subset_size < len(self.train):
+            used = f"{self.subset_size} of {len(self.train)}"
+            notes.append(
+                f"The epochs ran out while {used} training images were in use (a step wants train accuracy above {self.config.gate:g})."
+            )
         unlabelled = int((self.data.levels[self.train] < 0).sum())
         if self.config.mode == "staged" and unlabelled:
             notes.append(f"{unlabelled} of {len(self.train)} training images have no level; they joined in the last stage.")
@@ -426,6 +427,7 @@ class Training:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "epoch": self.epoch,
             "samples_seen": self.samples_seen,
+            "subset_size": self.subset_size,
             "peak_test": self.peak_test,
             "pace": (self.pace.steps, self.pace.passes),
             "losses": None if self.losses is None else torch.from_numpy(self.losses),
@@ -446,6 +448,7 @@ class Training:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.epoch, self.samples_seen, self.peak_test = state["epoch"], state["samples_seen"], state["peak_test"]
+        self.subset_size = state["subset_size"]
         self.pace = pacing.Pace(*state["pace"])
         self.losses = None if state["losses"] is None else state["losses"].numpy()
         self.train_accuracy = state["train_accuracy"]

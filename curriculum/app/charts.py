@@ -40,7 +40,10 @@ def count_table(table: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
     long = table.rename_axis(rows).reset_index().melt(rows, var_name=columns, value_name="images")
     long["share"] = long["images"] / long.groupby(rows)["images"].transform("sum").clip(lower=1)
     x = alt.X(
-        f"{columns}:N", sort=list(table.columns), title=columns, axis=alt.Axis(labelAngle=0 if len(table) <= 4 else -40, orient="top")
+        f"{columns}:N",
+        sort=list(table.columns),
+        title=columns,
+        axis=alt.Axis(labelAngle=0 if len(table) <= 4 else -40, orient="top", labelOverlap=False),
     )
     y = alt.Y(f"{rows}:N", sort=list(table.index), title=rows)
     base = alt.Chart(long)
@@ -100,7 +103,7 @@ def _with_stages(chart: alt.Chart, epochs: pd.DataFrame) -> alt.LayerChart:
 def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart:
     """Misclassified share by class or level with its 95 % interval."""
     sort = list(LEVELS) if column == "level" else "-x"
-    y = alt.Y(f"{column}:N", title=None, sort=sort)
+    y = alt.Y(f"{column}:N", title=None, sort=sort, axis=alt.Axis(labelOverlap=False))
     base = alt.Chart(frame)
     tooltip = [
         column,
@@ -119,4 +122,4 @@ def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart
         .mark_text(align="left", dx=6, color="gray")
         .encode(x="high:Q", y=y, text="label:N")
     )
-    return (bars + intervals + text).properties(height=max(120, 36 * len(frame)))
+    return (bars + intervals + text).properties(height=40 + 30 * len(frame))
