@@ -70,7 +70,7 @@ def extract_features(
         net = build(2, weights, seed).to(device).eval()
         for at in range(0, len(todo), BATCH):
             if should_stop():
-                raise CancelledError("the scoring was cancelled", todo="What was extracted is kept; start it again to go on")
+                raise CancelledError("the scoring was cancelled; what was extracted is kept")
             block = np.array(todo[at : at + BATCH])
             cache.append([sha256[i] for i in block], _features(net, images, block, device))
             progress("features", at + len(block), len(todo))

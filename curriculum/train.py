@@ -311,7 +311,7 @@ class Training:
 
     def _stop_if_asked(self) -> None:
         if self.should_stop():
-            raise CancelledError("the run was cancelled", todo="`runs resume` goes on from its last finished epoch")
+            raise CancelledError("the run was cancelled")
 
     # -- judging ---------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ def _explain(error: Exception) -> str:
 def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: Reporter) -> CachedRows:
     def progress(done: int, total: int) -> None:
         if reporter.should_stop():
-            raise CancelledError("the run was cancelled while decoding images", todo="What was decoded is kept")
+            raise CancelledError("the run was cancelled while decoding images; what was decoded is kept")
         reporter.progress("decoding images", done, total)
 
     return load_images(Path(request["root"]), order["example"].tolist(), order["sha256"].tolist(), size, Path(request["cache"]), progress)
