@@ -21,8 +21,9 @@ from curriculum import analysis, datasets, label_files, labels, runs, simulate, 
 from curriculum.config import LEVELS, Home, ScoreConfig, TrainConfig
 from curriculum.errors import RunError
 from curriculum.images import Index
-from curriculum.rundir import RunDir, Status, duration, open_run
+from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import Store
+from curriculum.words import duration, figure
 
 Result = dict[str, Any]
 
@@ -165,8 +166,7 @@ def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Stor
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
         run = runs.prepare(store, config)
     print(f"run {run.run_id}", file=sys.stderr)
-    runs.launch(run)
-    status = _follow(run)
+    status = _follow(run, runs.launch(run))
     with Store.open_or_snapshot(home, owner="a command that ends a run") as store:
         if store.writable:
             runs.ingest(store, run)
@@ -176,7 +176,7 @@ def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Stor
         return result, describe(store, result) if store.writable else f"run {run.run_id} is done"
 
 
-def _follow(run: RunDir) -> Status:
+def _follow(run: RunDir, worker: subprocess.Popen[bytes]) -> Status:
     """Wait for a run with a progress bar; Ctrl-C cancels it and leaves it resumable."""
     bar = _Bar("starting")
     try:
@@ -185,9 +185,10 @@ def _follow(run: RunDir) -> Status:
             time.sleep(0.2)
     except KeyboardInterrupt:
         print("\ncancelling ...", file=sys.stderr)
-        status = runs.cancel(run, wait_seconds=30)
+        status = runs.cancel(run, wait_seconds=30) if run.status().active else run.status()
     finally:
         bar.close()
+    worker.wait(timeout=30)  # it has said its last word
     return status
 
 
@@ -232,7 +233,7 @@ def _train_text(store: Store, result: Result) -> str:
     """Step 5 without a browser: the figures, the confusion matrix, what is misclassified."""
     lines = [f"run {result['run_id']}: {result['mode']}, protocol {result['protocol']}, epoch {result['epoch']} of {result['epochs']}, "
              f"{duration(result['seconds'])}, {result['samples_seen']} samples seen on {result['device']}",
-             f"  test accuracy {result['test_accuracy']:.4f}, loss {result['test_loss']:.4f}, KNN {result['test_knn']:.4f}"]  # fmt: skip
+             f"  test accuracy {result['test_accuracy']:.4f}, loss {result['test_loss']:.4f}, KNN {figure(result['test_knn'])}"]  # fmt: skip
     if result["peak_test_accuracy"] is not None:
         lines.append(f"  peak test accuracy {result['peak_test_accuracy']:.4f} (picked on test: biased upwards)")
     lines += [f"  after stage {s['stage']} (epoch {s['epoch']}): test accuracy {s['accuracy']:.4f}, on its own levels "
@@ -295,8 +296,7 @@ def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = open_run(home, options.run_id)
     config = run.config()
-    runs.resume(run)
-    status = _follow(run)
+    status = _follow(run, runs.resume(run))
     with Store.open_or_snapshot(home, owner="runs resume") as store:
         if store.writable:
             runs.ingest(store, run)

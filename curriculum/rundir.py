@@ -178,15 +178,6 @@ def all_runs(home: Home) -> list[RunDir]:
     return sorted(found, key=lambda run: run.run_id, reverse=True)
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
-    if seconds is None:
-        return "unknown"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def write_json(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
     """One JSON document, whole or not at all."""
     text = json.dumps(_without_nan(record), indent=1, allow_nan=False)

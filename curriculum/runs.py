@@ -22,7 +22,7 @@ import pandas as pd
 
 from curriculum import analysis, datasets, labels
 from curriculum.config import SPLITS, Home, ScoreConfig, TrainConfig
-from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, WeightsError
+from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, WeightsError
 from curriculum.images import assign_parts
 from curriculum.rundir import RunDir, Status, all_runs, open_run
 from curriculum.store import Store
@@ -154,14 +154,14 @@ def cancel(run: RunDir, wait_seconds: float = 0.0) -> Status:
     return run.status()
 
 
-def resume(run: RunDir) -> None:
+def resume(run: RunDir) -> subprocess.Popen[bytes]:
     """Go on with a cancelled, interrupted or failed run from its last checkpoint."""
     state = run.status().state
     if state in ("queued", "running", "done"):
         raise RunError("only a cancelled, interrupted or failed run can be resumed", got=f"{run.run_id} is {state}")
     (run / "cancel").unlink(missing_ok=True)
     run.write_status(dataclasses.replace(run.status(), state="queued", pid=None, pid_started=None, message=""))
-    launch(run)
+    return launch(run)
 
 
 def delete(store: Store, run: RunDir) -> None:
@@ -235,6 +235,8 @@ class Ingester:
                 ingest(self.store, run)
             except CurriculumError as error:
                 failed[run.run_id] = str(error)
+                if isinstance(error, StoreError):
+                    continue  # a full disk, say: it may pass, so try again next time
             self._seen[run.run_id] = signature
         _reap()
         return failed

@@ -71,6 +71,9 @@ def work(run: RunDir) -> int:
     """Do what the run directory asks for; returns the process's exit code. Whatever fails is said in status.json."""
     reporter = Reporter(run)
     try:
+        if run.result() is not None:  # a worker was killed between its last two words
+            reporter.write(state="done", phase="done", seconds_left=0.0)
+            return 0
         config = run.config()
         request = run.request()
         order = pd.read_parquet(run / "order.parquet")

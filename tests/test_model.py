@@ -41,7 +41,8 @@ def trained(seed: int = 1, classes: int = 3) -> dict[str, Tensor]:
     net = build(classes, NONE, seed)
     net.train()
     net(some_images(4))
-    return net.state_dict()
+    state: dict[str, Tensor] = net.state_dict()
+    return state
 
 
 def save(path: Path, state: object) -> str:

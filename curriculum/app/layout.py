@@ -15,8 +15,9 @@ from curriculum.app import service
 from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, StoreLockedError
-from curriculum.rundir import Status, duration
+from curriculum.rundir import Status
 from curriculum.store import Store
+from curriculum.words import duration
 
 KEPT = ("annotator", "dataset")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""

@@ -11,7 +11,7 @@ import streamlit as st
 from curriculum import runs
 from curriculum.app import charts, layout
 from curriculum.app.train import show_curves
-from curriculum.rundir import duration
+from curriculum.words import duration, figure
 
 REPORTED = pd.DataFrame(
     [("transfer (frozen)", 0.88, 0.38, 0.66), ("staged", 0.94, 0.22, 0.92), ("self-paced", 0.97, 0.13, 0.94)],
@@ -79,7 +79,7 @@ def _one(row: dict[str, Any], run_id: str) -> None:
     )
     columns[1].metric("Test loss", f"{result['test_loss']:.3f}", help="Cross-entropy in nats; lower is better.")
     columns[2].metric(
-        "Test KNN", f"{result['test_knn']:.3f}", help="Mean share of the 5 nearest test images in feature space with the same class."
+        "Test KNN", figure(result["test_knn"], ".3f"), help="Mean share of the 5 nearest test images in feature space with the same class."
     )
     columns[3].metric("Chosen epoch", f"{result['epoch']} of {result['epochs']}")
     columns[4].metric("Time", duration(result["seconds"]))

@@ -12,7 +12,8 @@ from curriculum.app import charts, layout, service
 from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
-from curriculum.rundir import RunDir, duration, open_run
+from curriculum.rundir import RunDir, open_run
+from curriculum.words import duration
 
 SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "fine-tune": 20, "transfer": 100, "scratch": 40}
 

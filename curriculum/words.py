@@ -1,0 +1,17 @@
+"""How figures are said to people, on pages and at the command line alike."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def figure(value: float | None, spec: str = ".4f") -> str:
+    """A number in a format, or the word for one that isn't defined, such as the neighbours of a single image."""
+    return "undefined" if value is None else format(value, spec)

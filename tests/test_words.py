@@ -1,0 +1,27 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from curriculum.words import duration, figure
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "unknown"),
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.4, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (90_061, "25 h 1 min"),
+    ],
+)
+def test_durations(seconds: float | None, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_figures() -> None:
+    assert (figure(0.12345), figure(0.5, ".1%"), figure(None)) == ("0.1235", "50.0%", "undefined")
