@@ -164,3 +164,12 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 def to_numpy(tensor: Tensor) -> NDArray[np.float32]:
     """A float tensor from any device as a float32 array."""
     return np.asarray(tensor.detach().float().cpu().numpy(), dtype=np.float32)
+
+
+def turn(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each square image of a batch flipped and rotated by 90 degrees at random: one of its eight positions."""
+    count = len(images)
+    flip_x, flip_y, swap = (torch.rand((count, 1, 1, 1), generator=generator).lt(0.5).to(images.device) for _ in range(3))
+    images = torch.where(flip_x, images.flip(3), images)
+    images = torch.where(flip_y, images.flip(2), images)
+    return torch.where(swap, images.transpose(2, 3), images).contiguous(memory_format=torch.channels_last)

@@ -9,10 +9,7 @@ lines. A run directory is a complete record: the database's rows about the run c
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +19,7 @@ import psutil
 
 from curriculum.config import Home, RunState, ScoreConfig, TrainConfig, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
+from curriculum.files import without_nan, write_json, write_whole
 
 START_GRACE_SECONDS = 60.0
 REQUEST_KEYS = {"run_id", "created_at", "root", "cache", "runs", "classes", "config"}
@@ -130,7 +128,7 @@ class RunDir:
 
     def append_epoch(self, record: dict[str, Any]) -> None:
         with (self / "epochs.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_without_nan(record)) + "\n")
+            file.write(json.dumps(without_nan(record)) + "\n")
 
     def epochs(self) -> list[dict[str, Any]]:
         """Every whole line; a torn last line is passed over."""
@@ -176,31 +174,3 @@ def all_runs(home: Home) -> list[RunDir]:
         return []
     found = [RunDir(path) for path in home.runs.iterdir() if (path / "config.json").is_file()]
     return sorted(found, key=lambda run: run.run_id, reverse=True)
-
-
-def write_json(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
-    """One JSON document, whole or not at all."""
-    text = json.dumps(_without_nan(record), indent=1, allow_nan=False)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), sync=sync)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN and the database takes none in it: what is undefined becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place: readers see the old or the new, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        if sync:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -24,102 +24,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from curriculum import metrics, pacing
-from curriculum.cache import CachedRows
 from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
-from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy
+from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy, turn
+from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
 
 DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
 DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
 DEFAULT_RULE = {"staged": "constant", "self-paced": "constant", "fine-tune": "constant", "transfer": "accuracy", "scratch": "constant"}
 EVAL_BATCH = 128
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a run learns from: n examples in one order throughout."""
-
-    images: CachedRows  # uint8 (n, size, size, 3)
-    labels: NDArray[np.int64]  # (n,) class indices
-    levels: NDArray[np.int64]  # (n,) 0 easy, 1 medium, 2 hard, -1 nobody said
-    splits: NDArray[np.str_]  # (n,) train, val, test
-    classes: tuple[str, ...]
-
-    def indices(self, split: str) -> NDArray[np.int64]:
-        return np.flatnonzero(self.splits == split).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """One epoch; schema.sql's table `epoch` explains each field. None: this protocol doesn't measure it."""
-
-    epoch: int
-    stage: str
-    subset_size: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    val_knn: float | None
-    test_loss: float | None
-    test_accuracy: float | None
-    test_knn: float | None
-    seconds: float
-    images_per_second: float
-    samples_seen: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A model's judgement of m examples: probabilities (m, classes), losses (m,) in nats, features (m, 512)."""
-
-    indices: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    losses: NDArray[np.float64]
-    features: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """The model that a stage ended with, on test: the images of its own levels, and all."""
-
-    stage: str
-    epoch: int
-    own_accuracy: float | None
-    own_loss: float | None
-    own_examples: int
-    accuracy: float
-    loss: float
-    knn: float
-
-
-@dataclass(frozen=True)
-class Final:
-    """The chosen model's figures and its judgement of every example."""
-
-    epoch: int
-    val_accuracy: float | None
-    test_accuracy: float
-    test_loss: float
-    test_knn: float
-    peak_test_accuracy: float | None  # protocol report only: the best of all epochs on test, biased upwards
-    stages: tuple[StageResult, ...]
-    outcome: Outcome
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far on val and its parameters."""
-
-    epoch: int
-    accuracy: float
-    loss: float
-    state: dict[str, Tensor]
-
-    def beaten_by(self, accuracy: float, loss: float) -> bool:
-        return (accuracy, -loss) > (self.accuracy, -self.loss)
 
 
 def _nothing(_phase: str, _done: int, _total: int) -> None:
@@ -454,12 +367,3 @@ class Training:
         self.train_accuracy = state["train_accuracy"]
         self.best, self.stage_best = best(state["best"]), best(state["stage_best"])
         self.stage_results = [StageResult(**record) for record in state["stage_results"]]
-
-
-def turn(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each square image of a batch flipped and rotated by 90 degrees at random: one of its eight positions."""
-    count = len(images)
-    flip_x, flip_y, swap = (torch.rand((count, 1, 1, 1), generator=generator).lt(0.5).to(images.device) for _ in range(3))
-    images = torch.where(flip_x, images.flip(3), images)
-    images = torch.where(flip_y, images.flip(2), images)
-    return torch.where(swap, images.transpose(2, 3), images).contiguous(memory_format=torch.channels_last)

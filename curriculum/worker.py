@@ -26,11 +26,13 @@ from curriculum.cache import CachedRows
 from curriculum.config import LEVELS, ScoreConfig, TrainConfig
 from curriculum.difficulty import rank_difficulty
 from curriculum.errors import CancelledError, CurriculumError, RunError
+from curriculum.files import write_json, write_whole
 from curriculum.images import load_images
 from curriculum.metrics import accuracy
 from curriculum.model import Weights, load_weights, pick_device, restore
-from curriculum.rundir import RunDir, Status, write_json, write_whole
-from curriculum.train import Final, Training, TrainingData
+from curriculum.records import Final, TrainingData
+from curriculum.rundir import RunDir, Status
+from curriculum.train import Training
 
 STATUS_EVERY_SECONDS = 0.5
 CHECKPOINT_SHARE = 20

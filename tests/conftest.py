@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
 
@@ -72,6 +73,15 @@ def real_or_drawn(rsscn7: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from curriculum.sources import make_demo
 
     return make_demo(tmp_path_factory.mktemp("drawn"), per_class=12)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Images this small gain nothing from a second thread, and on a busy machine threads wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curriculum.cache import ArrayCache, CachedRows
-from curriculum.train import TrainingData
+from curriculum.records import TrainingData
 
 SIZE = 32
 CLASSES = ("blue", "green", "red")

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from curriculum.config import Home, RunState, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, CurriculumError, RunError, UnknownError
-from curriculum.rundir import START_GRACE_SECONDS, RunDir, Status, all_runs, open_run, write_json, write_whole
+from curriculum.files import write_json
+from curriculum.rundir import START_GRACE_SECONDS, RunDir, Status, all_runs, open_run
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
@@ -224,32 +225,6 @@ def test_there_is_no_result_until_it_is_whole(run: RunDir, content: bytes | None
     if content is not None:
         (run / "result.json").write_bytes(content)
     assert run.result() is None
-
-
-# -- whole files ----------------------------------------------------------------------------------
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_whole(path, lambda temporary: temporary.write_text("old", encoding="utf-8"))
-
-    def fail(temporary: Path) -> None:
-        temporary.write_text("ne", encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == "old", "readers must not see a file in the making"
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, fail)
-    assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
-    assert path.read_text(encoding="utf-8") == "old"
-
-
-def test_a_record_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"n": 1})
-    with pytest.raises(TypeError):
-        write_json(tmp_path / "a.json", {"n": object()})
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"n": 1}
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 # -- finding runs ---------------------------------------------------------------------------------

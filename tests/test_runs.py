@@ -21,7 +21,8 @@ from curriculum import labels, runs, worker
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
-from curriculum.rundir import RunDir, Status, open_run, write_json
+from curriculum.files import write_json
+from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import Store
 from tests.ml import write_folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from curriculum import metrics, pacing
 from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
-from curriculum.model import Weights, build
-from curriculum.train import EpochResult, Final, Training, TrainingData, turn
+from curriculum.model import Weights, build, turn
+from curriculum.records import EpochResult, Final, TrainingData
+from curriculum.train import Training
 from tests.ml import training_data
 
 NONE = Weights("none", None, "none")
@@ -25,13 +26,7 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Images this small gain nothing from a second thread, and on a busy machine threads wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

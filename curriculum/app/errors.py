@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from curriculum import analysis, runs
+from curriculum import analysis
 from curriculum.app import charts, layout
 from curriculum.app.layout import Tile
 from curriculum.app.results import describe
 
 IN_A_GALLERY = 40
+MEANING = {"test": "never seen in training", "val": "the epoch was chosen on them", "train": "trained on"}
 
 
 def page() -> None:
@@ -18,22 +19,18 @@ def page() -> None:
     dataset = layout.chosen_dataset()
     if dataset is None:
         return
-    frame = runs.list_runs(layout.store(), dataset.name, "train")
-    done = frame[frame["result"].notna()]
-    if done.empty:
-        st.info("No training run of this data set has finished yet, so there is nothing to misclassify.", icon=":material/error_outline:")
-        layout.link("train", "Train one", ":material/model_training:")
+    done = layout.finished_runs(dataset.name)
+    if done is None:
         return
     run_id = st.sidebar.selectbox("Run", done["run_id"].tolist(), format_func=lambda run: describe(done, run))
     who = layout.chosen_who(dataset.name)
-    splits = [split for split in ("test", "val", "train") if done.set_index("run_id").loc[run_id, "result"]["examples"][split]]
-    split = st.sidebar.radio(
-        "Images", splits, captions=["never seen in training", "the epoch was chosen on them", "trained on"][: len(splits)]
-    )
+    result = done.set_index("run_id").loc[run_id, "result"]
+    splits = [split for split in MEANING if result["examples"][split]]
+    split = st.sidebar.radio("Images", splits, captions=[MEANING[split] for split in splits])
     judged = analysis.predictions(layout.store(), run_id, split, who)
     wrong = judged[~judged["correct"]]
     st.write(f"**{len(wrong):,} of {len(judged):,}** {split} images are misclassified ({len(wrong) / max(len(judged), 1):.1%}).")
-    classes = tuple(done.set_index("run_id").loc[run_id, "result"]["classes"])
+    classes = tuple(result["classes"])
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Confusion matrix")

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import runs
 from curriculum.app import charts, layout
 from curriculum.app.train import show_curves
 from curriculum.words import duration, figure
@@ -25,11 +24,8 @@ def page() -> None:
     dataset = layout.chosen_dataset()
     if dataset is None:
         return
-    frame = runs.list_runs(layout.store(), dataset.name, "train")
-    done = frame[frame["result"].notna()]
-    if done.empty:
-        st.info("No training run of this data set has finished yet.", icon=":material/query_stats:")
-        layout.link("train", "Train one", ":material/model_training:")
+    done = layout.finished_runs(dataset.name)
+    if done is None:
         return
     _table(done, dataset.name)
     run_id = st.selectbox("Run", done["run_id"].tolist(), format_func=lambda run: describe(done, run), key="_result_run")

@@ -9,13 +9,15 @@ import streamlit as st
 
 from curriculum import labels, runs
 from curriculum.app import charts, layout, service
-from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, TrainConfig
+from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, RATE_RULES, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.rundir import RunDir, open_run
 from curriculum.words import duration
 
 SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "fine-tune": 20, "transfer": 100, "scratch": 40}
+
+RULES = {None: "the mode's own", "accuracy": "falls with train accuracy", "constant": "constant"}
 
 
 def page() -> None:
@@ -61,10 +63,11 @@ def _form(dataset: Dataset) -> None:
         )
         batch_size = more[1].number_input("Batch size", 1, 4096, 32)
         rate = more[2].number_input("Learning rate (0: the mode's own)", 0.0, 10.0, 0.0, format="%.6f")
+        rule = more[2].selectbox("Learning rate over time", [None, *RATE_RULES], format_func=lambda rule: RULES[rule])
     if st.button(f"Train {dataset.examples:,} images, {mode}", type="primary", icon=":material/play_arrow:"):
         config: dict[str, Any] = {
             "mode": mode, "weights": weights, "image_size": size, "epochs": int(epochs), "seed": int(seed), "levels": who, "protocol": protocol,
-            "batch_size": int(batch_size), "learning_rate": rate or None,
+            "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule,
         }  # fmt: skip
         try:
             runs.start(layout.store(), TrainConfig(dataset.name, **config))

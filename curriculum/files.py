@@ -1,0 +1,50 @@
+"""Files that are there whole or not at all, whoever reads meanwhile and whatever stops the writer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place: readers see the old or the new, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        if sync:
+            flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
+    """One JSON document, whole or not at all."""
+    text = json.dumps(without_nan(record), indent=1, allow_nan=False)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), sync=sync)
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN and the database takes none in it: what is undefined becomes null."""
+    if isinstance(value, dict):
+        return {key: without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flush(file: Path) -> None:
+    """Wait until the disk has what was written to a file."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
