@@ -123,3 +123,27 @@ def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart
         .encode(x="high:Q", y=y, text="label:N")
     )
     return (bars + intervals + text).properties(height=40 + 30 * len(frame))
+
+
+def pair_table(pairs: pd.DataFrame) -> alt.LayerChart:
+    """Weighted kappa of each pair of annotators, both ways round, with the number in each cell."""
+    turned = pairs.rename(columns={"a": "b", "b": "a"})
+    both = pd.concat([pairs, turned], ignore_index=True)
+    names = sorted({*both["a"]})
+    x = alt.X("a:N", title=None, sort=names, axis=alt.Axis(labelAngle=-40, orient="top", labelOverlap=False))
+    y = alt.Y("b:N", title=None, sort=names, axis=alt.Axis(labelOverlap=False))
+    tooltip = [
+        alt.Tooltip("a", title="annotator"),
+        alt.Tooltip("b", title="and"),
+        alt.Tooltip("kappa", format=".2f"),
+        "interval",
+        alt.Tooltip("n", title="images shared"),
+    ]
+    base = alt.Chart(both)
+    cells = base.mark_rect().encode(
+        x=x, y=y, color=alt.Color("kappa:Q", scale=alt.Scale(scheme="blues", domain=[0, 1], clamp=True), legend=None), tooltip=tooltip
+    )
+    text = base.mark_text(fontSize=12).encode(
+        x=x, y=y, text=alt.Text("kappa:Q", format=".2f"), color=alt.condition("datum.kappa > 0.5", alt.value("white"), alt.value("#222"))
+    )
+    return (cells + text).properties(height=60 + 34 * len(names))

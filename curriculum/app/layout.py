@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
-from curriculum import datasets, labels
+from curriculum import datasets, labels, runs
 from curriculum.app import service
 from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
@@ -118,8 +119,13 @@ def chosen_who(dataset: str) -> str:
         format_func=lambda who: f"{WHO[who]} ({counts[who]:,} images)" if who in counts else WHO.get(who, who),
     )  # fmt: skip
     if picked in ("simulated", "all") or picked.startswith("simulated-"):
-        st.warning("Simulated levels are shown. They were made by the program, for trying things out: no finding rests on them.", icon="🤖")
+        warn_simulated()
     return picked
+
+
+def warn_simulated() -> None:
+    """Stands above everything that simulated levels are part of."""
+    st.warning("Simulated levels are shown. They were made by the program, for trying things out: no finding rests on them.", icon="🤖")
 
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -177,6 +183,17 @@ def level_text(level: object) -> str:
 
 
 # -- runs ----------------------------------------------------------------------------------------
+
+
+def finished_runs(dataset: str) -> pd.DataFrame | None:
+    """Training runs with a result, the newest first; None, with a hint, while there is none."""
+    frame = runs.list_runs(store(), dataset, "train")
+    done = frame[frame["result"].notna()]
+    if done.empty:
+        st.info("No training run of this data set has finished yet.", icon=":material/model_training:")
+        link("train", "Train one", ":material/model_training:")
+        return None
+    return done
 
 
 def show_status(status: Status) -> None:

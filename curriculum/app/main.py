@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from curriculum.app import errors, human_model, layout, results, sort, start, train
+from curriculum.app import errors, human_model, layout, results, sort, start, team, train
 
 PAGES = [
     st.Page(start.page, title="Start", icon=":material/home:", default=True),
     st.Page(sort.page, title="Sort", icon=":material/sort:", url_path="sort"),
+    st.Page(team.page, title="Team", icon=":material/group:", url_path="team"),
     st.Page(human_model.page, title="Human and model", icon=":material/compare:", url_path="human-model"),
     st.Page(train.page, title="Train", icon=":material/model_training:", url_path="train"),
     st.Page(results.page, title="Results", icon=":material/query_stats:", url_path="results"),

@@ -1,0 +1,332 @@
+"""How far annotators agree: alpha, kappas and self-consistency, each with its interval or the reason why there is none.
+
+Pure functions on data frames of judgements; `consensus` says what is agreed. Every coefficient here is a
+function of sums over images, so a bootstrap resample is a weighted sum and a thousand of them take
+milliseconds. Nothing here reads a database or ever returns NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import krippendorff
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curriculum.config import LEVELS
+from curriculum.errors import ConfigError
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
+
+LEVEL_INDEX: dict[str, int] = {level: i for i, level in enumerate(LEVELS)}
+RESAMPLES = 1000
+MAX_UNDEFINED = 0.05  # share of resamples without a value above which an interval would flatter
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A measure with its 95 % interval. `reason` says why `value`, or only the interval, is None; else it is empty."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int  # images that it rests on
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SelfConsistency:
+    """How far people repeat their own judgement: `same`, the share of equal levels, and the weighted `kappa`."""
+
+    same: Coefficient
+    kappa: Coefficient
+
+
+# -- input ---------------------------------------------------------------------------------------
+
+
+def check_judgements(frame: pd.DataFrame) -> pd.DataFrame:
+    """The judgements in one form: example, annotator, level and level_index (0 easy to 2 hard), sorted by example and annotator.
+
+    Args:
+        frame: columns example, annotator, level, in any order, others are kept; a row without level counts as missing.
+
+    Raises:
+        ConfigError: a column is missing, a level is unknown, or an annotator judges an example twice.
+    """
+    rows = _with_columns(frame, ("example", "annotator", "level"))
+    rows = rows[rows["level"].notna()].sort_values(["example", "annotator"], kind="stable").reset_index(drop=True)
+    if (twice := rows.duplicated(["example", "annotator"])).any():
+        found = rows.loc[twice, ["example", "annotator"]].iloc[0]
+        raise ConfigError(
+            "an annotator judges an example twice",
+            got=f"{found['annotator']}: {found['example']}",
+            todo="Keep the label in force; hand earlier ones over as repeats.",
+        )
+    return rows.assign(level_index=_indices(rows["level"]))
+
+
+def count_votes(frame: pd.DataFrame) -> pd.DataFrame:
+    """How many annotators put each example into each level: one row an example (the index), columns easy, medium, hard."""
+    rows = check_judgements(frame)
+    examples, place = np.unique(rows["example"].to_numpy(object), return_inverse=True)
+    cells = np.bincount(place * len(LEVELS) + rows["level_index"].to_numpy(), minlength=len(examples) * len(LEVELS))
+    return pd.DataFrame(cells.reshape(-1, len(LEVELS)), index=pd.Index(examples, name="example"), columns=list(LEVELS))
+
+
+def why_nothing_shared(frame: pd.DataFrame) -> str:
+    """Why these judgements can't be set against each other; empty where at least one image has two."""
+    names = frame.loc[frame["level"].notna(), "annotator"].unique()
+    if len(names) < 2:
+        return f"only one annotator ({names[0]}) has labels; it takes two" if len(names) else "nobody has labelled anything yet"
+    return "" if frame.loc[frame["level"].notna(), "example"].duplicated().any() else "no image has been labelled by two annotators"
+
+
+def _with_columns(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    if missing := [column for column in columns if column not in frame]:
+        raise ConfigError("a frame of judgements lacks columns", got=list(frame.columns), allowed=columns, todo=f"Add {missing}")
+    return frame
+
+
+def _indices(levels: pd.Series[Any]) -> NDArray[np.int64]:
+    if unknown := sorted({str(level) for level in levels} - set(LEVELS)):
+        raise ConfigError("unknown level", got=unknown, allowed=LEVELS)
+    return np.array([LEVEL_INDEX[level] for level in levels], dtype=np.int64)
+
+
+# -- coefficients --------------------------------------------------------------------------------
+
+
+def alpha(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Coefficient:
+    """Krippendorff's alpha for ordered levels: 1 perfect agreement, 0 what chance gives, below 0 systematic disagreement.
+
+    Takes any number of annotators and missing judgements. Images with fewer than two judgements don't count.
+
+    Args:
+        frame: see `check_judgements`.
+        resamples: of the images, for the 95 % percentile interval.
+
+    Returns:
+        `n` is the images with two judgements or more. Undefined for fewer than two of them, or where all
+        their labels are the same.
+
+    Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, sections C and D (ordinal metric);
+        Efron & Tibshirani 1993, chapter 13, for the interval.
+    """
+    shared, reason = _shared_votes(frame)
+    if reason:
+        return Coefficient(None, None, None, len(shared), reason)
+    point = float(krippendorff.alpha(value_counts=shared, level_of_measurement="ordinal"))
+    return _with_interval(point, coincidences(shared), ordinal_alpha, resamples, seed)
+
+
+def pairwise_kappa(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[str, str], Coefficient]:
+    """Cohen's kappa with quadratic weights for every two annotators, on the images that both have judged.
+
+    Args:
+        frame: see `check_judgements`.
+
+    Returns:
+        One entry a pair of names in alphabetical order: 1 perfect, 0 chance, down to -1. Undefined for fewer
+        than two shared images, or where both gave them all one and the same level.
+
+    Source: Cohen 1968, with disagreement weights (i - j)^2.
+    """
+    rows = check_judgements(frame)
+    wide = rows.pivot(index="example", columns="annotator", values="level_index")
+    found = {}
+    for a, b in combinations(sorted(wide.columns), 2):
+        both = wide[[a, b]].dropna().to_numpy(np.int64)
+        nothing = "" if len(both) else f"no image has been labelled by both {a} and {b}"
+        found[str(a), str(b)] = _kappa(_one_hot_pairs(both[:, 0], both[:, 1]), nothing, resamples, seed)
+    return found
+
+
+def fleiss_kappa(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Coefficient:
+    """Fleiss' kappa for any number of judgements an image: 1 perfect, 0 chance, down to -1; blind to level distance.
+
+    With r_ik of the r_i judgements of image i at level k: (P - E) / (1 - E), where P is the mean over the
+    images of sum_k r_ik (r_ik - 1) / (r_i (r_i - 1)), and E the sum over k of the squared mean of r_ik / r_i.
+
+    Args:
+        frame: see `check_judgements`.
+
+    Returns:
+        `n` is the images with two judgements or more. Undefined for fewer than two of them, or where all
+        labels are the same.
+
+    Source: Fleiss 1971; for unequal numbers of judgements Gwet 2014, Handbook of Inter-Rater Reliability,
+        4th edition, chapter 2, as in the author's package irrCAC (the same as Fleiss where they are equal).
+        Deviation: Gwet takes images with one judgement into E; here they don't count, as for alpha, because
+        with them kappa can fall below -1 and follows whoever labelled most.
+    """
+    shared, reason = _shared_votes(frame)
+    if reason:
+        return Coefficient(None, None, None, len(shared), reason)
+    parts = fleiss_parts(shared)
+    return _with_interval(float(fleiss(parts.sum(0))), parts, fleiss, resamples, seed)
+
+
+def self_consistency(repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> SelfConsistency:
+    """How far people repeat themselves when they judge an image again.
+
+    Args:
+        repeats: columns example, annotator, first, second: the two levels, in the order of judgement. One
+            annotator's rows give that person's consistency.
+
+    Returns:
+        `same`: share of repeats with the same level, 0 to 1; `kappa`: quadratic-weighted, of first against
+        second. Both resample images, so that one image repeated by several people stays together.
+        Undefined for fewer than two images; `kappa` also where all levels are the same.
+
+    Raises:
+        ConfigError: a column is missing or a level is unknown.
+
+    Source: Cohen 1968 for kappa.
+    """
+    rows = _with_columns(repeats, ("example", "annotator", "first", "second"))
+    rows = rows[rows["first"].notna() & rows["second"].notna()]
+    cells = _one_hot_pairs(_indices(rows["first"]), _indices(rows["second"]))
+    examples, place = np.unique(rows["example"].to_numpy(object), return_inverse=True)
+    parts = np.zeros((len(examples), cells.shape[1]))
+    np.add.at(parts, place, cells)
+    nothing = "" if len(parts) else "nobody has judged the same image twice"
+    kappa = _kappa(parts, nothing, resamples, seed)
+    if reason := nothing or _why_too_few(len(parts)):
+        return SelfConsistency(Coefficient(None, None, None, len(parts), reason), kappa)
+    equal = np.eye(len(LEVELS)).ravel()
+    return SelfConsistency(mean_of(np.column_stack([parts @ equal, parts.sum(1)]), resamples, seed), kappa)
+
+
+def mean_of(parts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Coefficient:
+    """A mean over images: `parts` (n, 2) holds each image's sum and how many values are in it; at least one row."""
+    return _with_interval(float(_ratio(parts.sum(0))), parts, _ratio, resamples, seed)
+
+
+def report(frame: pd.DataFrame, repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
+    """Everything above as one JSON document; where a figure is None, `reasons` says why under the figure's own key."""
+    overall = {"alpha": alpha(frame, resamples, seed), "fleiss_kappa": fleiss_kappa(frame, resamples, seed)}
+    again = self_consistency(repeats, resamples, seed)
+    overall |= {"self_consistency": again.same, "self_consistency_kappa": again.kappa}
+    document: dict[str, Any] = {}
+    for name, measure in overall.items():
+        document |= {name: measure.value, f"{name}_interval": _pair(measure), f"{name}_n": measure.n}
+    document["pairwise_kappa"] = [
+        {"a": a, "b": b, "kappa": k.value, "low": k.low, "high": k.high, "n": k.n, "reason": k.reason or None}
+        for (a, b), k in pairwise_kappa(frame, resamples, seed).items()
+    ]
+    reasons = {name: measure.reason for name, measure in overall.items() if measure.reason}
+    if not document["pairwise_kappa"]:
+        reasons["pairwise_kappa"] = why_nothing_shared(frame)
+    return {**document, "reasons": reasons}
+
+
+def _pair(measure: Coefficient) -> list[float] | None:
+    return None if measure.low is None or measure.high is None else [measure.low, measure.high]
+
+
+# -- sums over images, and the coefficients as functions of them -----------------------------------
+
+
+def coincidences(counts: Floats) -> Floats:
+    """Each image's share of the coincidence matrix, flattened: (n, k * k) from its votes (n, k), two or more a row."""
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
+    return np.asarray((pairs / (counts.sum(1) - 1)[:, None, None]).reshape(len(counts), -1))
+
+
+def ordinal_alpha(sums: Floats) -> Floats:
+    """Alpha of summed `coincidences` (..., k * k): (...); NaN where all values are the same.
+
+    The ordinal distance of two levels is the square of the difference of their mean ranks, which is
+    Krippendorff's sum over the levels between them.
+    """
+    observed = _square(sums)
+    totals = observed.sum(-1)
+    ranks = np.cumsum(totals, -1) - totals / 2
+    distance = (ranks[..., :, None] - ranks[..., None, :]) ** 2
+    expected = (totals[..., :, None] * totals[..., None, :] * distance).sum((-2, -1))
+    return 1 - _divide((totals.sum(-1) - 1) * (observed * distance).sum((-2, -1)), expected)
+
+
+def weighted_kappa(sums: Floats) -> Floats:
+    """Quadratic-weighted kappa of counts (..., k * k) of first by second level: (...); NaN where all are the same."""
+    observed = _square(sums)
+    size = observed.shape[-1]
+    weights = (np.arange(size)[:, None] - np.arange(size)) ** 2
+    expected = observed.sum(-1)[..., :, None] * observed.sum(-2)[..., None, :]
+    return 1 - _divide(observed.sum((-2, -1)) * (weights * observed).sum((-2, -1)), (weights * expected).sum((-2, -1)))
+
+
+def fleiss_parts(counts: Floats) -> Floats:
+    """What each image adds to `fleiss`: (n, k + 2) from its votes (n, k): shares of levels, agreement, whether it has two; no row is empty."""
+    votes = counts.sum(1)
+    agreement = _divide((counts * (counts - 1)).sum(1), votes * (votes - 1), otherwise=0.0)
+    return np.column_stack([counts / votes[:, None], agreement, votes >= 2])
+
+
+def fleiss(sums: Floats) -> Floats:
+    """Fleiss' kappa of summed `fleiss_parts` (..., k + 2): (...); NaN where all values are the same or no image has two votes."""
+    shares, agreement, paired = sums[..., :-2], sums[..., -2], sums[..., -1]
+    chance = ((shares / shares.sum(-1, keepdims=True)) ** 2).sum(-1)
+    return _divide(_divide(agreement, paired) - chance, 1 - chance)
+
+
+def _ratio(sums: Floats) -> Floats:
+    return _divide(sums[..., 0], sums[..., 1])
+
+
+def _square(sums: Floats) -> Floats:
+    size = round(sums.shape[-1] ** 0.5)
+    return np.asarray(sums.reshape(*sums.shape[:-1], size, size))
+
+
+def _divide(top: Floats, bottom: Floats, otherwise: float = np.nan) -> Floats:
+    return np.asarray(np.divide(top, bottom, out=np.full(np.shape(bottom), otherwise), where=np.asarray(bottom) > 0))
+
+
+def _one_hot_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    return np.asarray(np.eye(len(LEVELS) ** 2)[first * len(LEVELS) + second])
+
+
+# -- from sums to a coefficient ------------------------------------------------------------------
+
+
+def _kappa(cells: Floats, reason: str, resamples: int, seed: int) -> Coefficient:
+    table = _square(cells.sum(0))
+    reason = reason or _why_too_few(len(cells)) or _why_all_equal(table.sum(0) + table.sum(1))
+    if reason:
+        return Coefficient(None, None, None, len(cells), reason)
+    return _with_interval(float(weighted_kappa(cells.sum(0))), cells, weighted_kappa, resamples, seed)
+
+
+def _with_interval(point: float, parts: Floats, statistic: Statistic, resamples: int, seed: int) -> Coefficient:
+    """The point with a 95 % percentile interval over resampled images; equal images are drawn together, by how often."""
+    kinds, counts = np.unique(parts, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(parts), counts / len(parts), size=resamples)
+    values = statistic(drawn @ kinds)
+    values = values[np.isfinite(values)]
+    if len(values) < (1 - MAX_UNDEFINED) * resamples:
+        return Coefficient(point, None, None, len(parts), "no interval: the images are too few, or their labels too much the same")
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Coefficient(point, float(low), float(high), len(parts))
+
+
+def _shared_votes(frame: pd.DataFrame) -> tuple[Floats, str]:
+    """The votes (n, 3) of images with two judgements or more, and why nothing can be said of them, if so."""
+    votes = count_votes(frame).to_numpy(np.float64)
+    shared = votes[votes.sum(1) >= 2]
+    return shared, why_nothing_shared(frame) or _why_too_few(len(shared)) or _why_all_equal(shared.sum(0))
+
+
+def _why_too_few(images: int) -> str:
+    return "" if images >= 2 else "only one image has two judgements; it takes two images"
+
+
+def _why_all_equal(totals: Floats) -> str:
+    used = np.flatnonzero(totals)
+    return f"every label is {LEVELS[used[0]]}: with one level only, chance can't be told from agreement" if len(used) == 1 else ""

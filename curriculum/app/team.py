@@ -1,0 +1,125 @@
+"""Team: do we agree, who judges how, and which images divide us?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import agreement, consensus, labels
+from curriculum.agreement import Coefficient
+from curriculum.app import charts, layout
+from curriculum.app.layout import Tile
+from curriculum.config import LEVELS
+from curriculum.consensus import AnnotatorReport
+from curriculum.words import figure
+
+NO_REPEATS = pd.DataFrame({"example": [], "annotator": [], "first": [], "second": []}, dtype=str)
+"""Nobody is shown an image twice on purpose yet, and a correction is no repeat."""
+IN_A_GALLERY = 40
+
+
+def page() -> None:
+    st.title("Do we agree?")
+    dataset = layout.chosen_dataset()
+    if dataset is None:
+        return
+    counts: dict[str, Any] = labels.summary(layout.store(), dataset.name)
+    simulated = not counts["annotations"] and counts["simulated"]["annotations"]
+    who = st.sidebar.radio("Annotators", ["people", "simulated"], index=1 if simulated else 0, format_func=layout.WHO.__getitem__)
+    if who == "simulated":
+        layout.warn_simulated()
+    judged = labels.judgements(layout.store(), dataset.name, who)
+    if judged.empty:
+        st.info("Nobody here has sorted an image of this data set yet.", icon=":material/group:")
+        layout.link("sort", "Sort images", ":material/sort:")
+        return
+    report, annotators, contested = _computed(judged)
+    _overall(report, judged, dataset.examples)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _annotators(annotators)
+    with right:
+        _pairs(report["pairwise_kappa"])
+    _contested(contested, judged)
+
+
+@st.cache_data(max_entries=8, show_spinner="Measuring agreement ...")
+def _computed(judged: pd.DataFrame) -> tuple[dict[str, Any], list[AnnotatorReport], pd.DataFrame]:
+    """Seconds of bootstrap and Dawid-Skene, done once for the same labels."""
+    return agreement.report(judged, NO_REPEATS), consensus.annotator_reports(judged), consensus.contested(judged, limit=None)
+
+
+def _overall(report: dict[str, Any], judged: pd.DataFrame, total: int) -> None:
+    columns = st.columns(4)
+    shared = judged.groupby("example").size()
+    columns[0].metric("Images with a level", f"{len(shared):,} of {total:,}")
+    columns[1].metric("By two or more", f"{int((shared > 1).sum()):,}", help="Only these tell anything about agreement.")
+    for column, key, name, meaning in (
+        (
+            columns[2],
+            "alpha",
+            "Krippendorff's alpha",
+            "Ordinal: easy against hard counts more than easy against medium. 1: all agree; 0: as by chance.",
+        ),
+        (columns[3], "fleiss_kappa", "Fleiss' kappa", "Levels as names, without their order. 1: all agree; 0: as by chance."),
+    ):
+        with column:
+            st.metric(name, figure(report[key], ".2f"), help=meaning)
+            interval = report[f"{key}_interval"]
+            st.caption(f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else report["reasons"].get(key, "").capitalize())
+
+
+def _annotators(found: list[AnnotatorReport]) -> None:
+    st.subheader("Annotators")
+    table = pd.DataFrame({
+        "annotator": [a.annotator for a in found], "images": [a.labels for a in found],
+        "with the others": [a.reliability.value for a in found], "finds harder by": [a.bias.value for a in found],
+        "seconds an image": [a.pace_seconds for a in found],
+    })  # fmt: skip
+    st.dataframe(table, hide_index=True, column_config={
+        "with the others": st.column_config.NumberColumn(format="percent", help="Share of shared images with the others' consensus level."),
+        "finds harder by": st.column_config.NumberColumn(format="%+.2f", help="Levels above (+) or below (-) the others' mean on shared images."),
+        "seconds an image": st.column_config.NumberColumn(format="%.1f", help="Median, where it is known."),
+    })  # fmt: skip
+    for one in found:
+        if _says_something(one.bias):
+            direction = "harder" if (one.bias.value or 0) > 0 else "easier"
+            st.caption(
+                f"{layout.plain(one.annotator)} finds images {direction} than the others by {abs(one.bias.value or 0):.2f} levels on average."
+            )
+
+
+def _says_something(measure: Coefficient) -> bool:
+    """An interval that leaves 0 out."""
+    return measure.low is not None and measure.high is not None and (measure.low > 0 or measure.high < 0)
+
+
+def _pairs(pairs: list[dict[str, Any]]) -> None:
+    st.subheader("Each pair")
+    known = pd.DataFrame([pair for pair in pairs if pair["kappa"] is not None])
+    if known.empty:
+        st.caption("No two annotators share enough images yet.")
+        return
+    known["interval"] = [
+        f"{low:.2f} to {high:.2f}" if low is not None else "none" for low, high in zip(known["low"], known["high"], strict=True)
+    ]
+    st.altair_chart(charts.pair_table(known), width="stretch")
+    st.caption("Cohen's kappa, quadratic weights. 1: the same levels; 0: as by chance. Hover for interval and images shared.")
+
+
+def _contested(rows: pd.DataFrame, judged: pd.DataFrame) -> None:
+    st.subheader("Images that divide us")
+    if rows.empty:
+        st.success("None: on every image that two or more have sorted, they agree.", icon=":material/done_all:")
+        return
+    st.caption(f"{len(rows):,} images have two different levels or more; the widest apart first.")
+    shown = rows.iloc[layout.pager(len(rows), IN_A_GALLERY, "_contested_page")].merge(
+        judged.drop_duplicates("example")[["example", "sha256", "class"]]
+    )
+    votes = [", ".join(f"{layout.LEVEL_MARK[level]} {row[level]}" for level in LEVELS if row[level]) for row in shown.to_dict("records")]
+    tiles = zip(shown.to_dict("records"), votes, strict=True)
+    layout.gallery(
+        (Tile(row["sha256"], row["example"], (row["class"], said, row["reason"].split(": ", 1)[-1])) for row, said in tiles), 130
+    )
