@@ -67,6 +67,10 @@ class StoreLockedError(StoreError):
         super().__init__(what, got=f"owner process {pid}" if pid else None, todo=todo)
 
 
+class IdentityError(CurriculumError):
+    """A request's token is forged, too old, or for something else; nothing was read or written."""
+
+
 class LabelsMissingError(CurriculumError):
     """The work needs difficulty labels that nobody has given yet."""
 

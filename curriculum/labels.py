@@ -7,19 +7,38 @@ entry of its own that names what it takes back. `label_files` reads and writes f
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from curriculum.config import LEVELS, SIMULATED_PREFIX, Level
 from curriculum.errors import ConfigError
-from curriculum.store import Store
+from curriculum.store import Cursor, Store
 
-Action = Literal["label", "skip"]
-MAX_NAME = 64
+Action = Literal["label", "skip", "undo", "flag", "note"]
+FlagReason = Literal["wrong class", "broken image"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+FLAG_REASONS: tuple[FlagReason, ...] = get_args(FlagReason)
+MAX_NAME, MAX_NOTE = 64, 10_000
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that an annotator did. Times have a zone; `example` may be None for an undo, which names what it `undoes`."""
+
+    id: uuid.UUID
+    action: Action
+    example: str | None
+    answered_at: datetime
+    level: Level | None = None
+    note: str | None = None  # a note's words, or a flag's reason
+    undoes: uuid.UUID | None = None  # None: the latest that stands
+    shown_at: datetime | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,8 @@ class Progress:
     """How far one annotator, and the team, have come."""
 
     mine: dict[str, int]  # images by level
-    skipped: int  # seen and passed over
+    skipped: int  # seen and passed over: they come again
+    flagged: int  # set aside with a reason, without a level
     total: int  # images of the data set
     team: int  # images labelled by at least one person
     median_seconds: float | None  # my own, from image shown to key; None before the first
@@ -74,99 +94,142 @@ def annotate(
     Returns:
         The event's id.
     """
-    if level is not None and level not in LEVELS:
-        raise ConfigError("unknown level", got=level, allowed=LEVELS)
     event, answered_at = event or uuid.uuid4(), answered_at or datetime.now(UTC)
     seconds = max((answered_at - shown_at).total_seconds(), 0.0) if shown_at else None
+    action: Action = "label" if level is not None else "skip"
     with store.write() as cursor:
-        cursor.execute(
-            """INSERT INTO annotation (id, dataset, example, annotator, action, level, source, shown_at, answered_at, seconds)
-               SELECT ?, dataset, example, ?, ?, ?, 'sort', ?, ?, ? FROM example WHERE dataset = ? AND example = ?
-               ON CONFLICT DO NOTHING""",
-            [event, annotator, "label" if level else "skip", level, shown_at, answered_at, seconds, dataset, example],
-        )
-        if not cursor.execute("SELECT 1 FROM annotation WHERE id = ?", [event]).fetchone():
-            raise ConfigError(f"the data set {dataset} has no such example", got=example)
+        record(cursor, dataset, annotator, Event(event, action, example, answered_at, level, shown_at=shown_at, seconds=seconds))
     return event
 
 
 def undo(store: Store, dataset: str, annotator: str) -> str | None:
-    """Take back the annotator's latest judgement or skip that still stands, however old; again for the one before.
+    """Take back what the annotator did last and still stands, however old; again for the one before.
 
     Returns:
         The example that is open again, or None where nothing is left to undo.
     """
     with store.write() as cursor:
-        last = cursor.execute(
-            """SELECT id, example, action FROM annotation AS event
-               WHERE dataset = ? AND annotator = ? AND action <> 'undo' AND source = 'sort'
-                 AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id)
-               ORDER BY seq DESC LIMIT 1""",
-            [dataset, annotator],
-        ).fetchone()
-        if last is None:
+        if _standing(cursor, dataset, annotator, None) is None:
             return None
-        event, example, _ = last
-        before = cursor.execute(
-            """SELECT level FROM annotation AS event
-               WHERE dataset = ? AND annotator = ? AND example = ? AND action = 'label' AND id <> ?
-                 AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id)
-               ORDER BY seq DESC LIMIT 1""",
-            [dataset, annotator, example, event],
-        ).fetchone()
-        cursor.execute(
-            """INSERT INTO annotation (id, dataset, example, annotator, action, level, undoes, source, answered_at)
-               VALUES (?, ?, ?, ?, 'undo', ?, ?, 'sort', ?)""",
-            [uuid.uuid4(), dataset, example, annotator, before[0] if before else None, event, datetime.now(UTC)],
-        )
+        return record(cursor, dataset, annotator, Event(uuid.uuid4(), "undo", None, datetime.now(UTC)))
+
+
+def record(cursor: Cursor, dataset: str, annotator: str, event: Event) -> str:
+    """Append one event inside a transaction; the same event again changes nothing. The log's order is that of the calls.
+
+    Returns:
+        The example that it is about.
+
+    Raises:
+        ConfigError: the event can't be taken, and why; nothing of it was stored.
+    """
+    known = cursor.execute("SELECT dataset, annotator, action, example FROM annotation WHERE id = ?", [event.id]).fetchone()
+    if known:
+        if known[:3] != (dataset, annotator, event.action) or event.example not in (None, known[3]):
+            raise ConfigError("this id stands for another event", got=str(event.id))
+        return str(known[3])
+    _check_event(event)
+    example, level, undoes = event.example, event.level, event.undoes
+    if event.action == "undo":
+        example, level, undoes = _taken_back(cursor, dataset, annotator, event)
+    if not cursor.execute("SELECT 1 FROM example WHERE dataset = ? AND example = ?", [dataset, example]).fetchone():
+        raise ConfigError(f"the data set {dataset} has no such example", got=example)
+    cursor.execute(
+        """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, source, shown_at, answered_at, seconds)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?) ON CONFLICT DO NOTHING""",
+        [event.id, dataset, example, annotator, event.action, level, event.note, undoes, event.shown_at, event.answered_at, event.seconds],
+    )
     return str(example)
 
 
-def queue(store: Store, dataset: str, annotator: str, limit: int = 20) -> list[str]:
-    """The next examples for an annotator: unlabelled, in an order of their own, skipped ones last.
+def _check_event(event: Event) -> None:
+    """What each action must and mustn't carry."""
+    if (event.action == "label") != (event.level is not None):
+        raise ConfigError("a label, and nothing else, has a level", got=event.level, allowed=LEVELS)
+    if event.level is not None and event.level not in LEVELS:
+        raise ConfigError("unknown level", got=event.level, allowed=LEVELS)
+    if event.action == "flag" and event.note not in FLAG_REASONS:
+        raise ConfigError("a flag's note is its reason", got=event.note, allowed=FLAG_REASONS)
+    if event.action == "note" and not 1 <= len(event.note or "") <= MAX_NOTE:
+        raise ConfigError(f"a note has 1 to {MAX_NOTE:,} characters", got=f"{len(event.note or ''):,} characters", todo="Shorten it.")
+    if event.action not in ("flag", "note") and event.note is not None:
+        raise ConfigError(f"a {event.action} has no note")
+    if event.action != "undo" and event.undoes is not None:
+        raise ConfigError("only an undo takes back", got=event.action)
+
+
+def _standing(cursor: Cursor, dataset: str, annotator: str, event: uuid.UUID | None) -> tuple[uuid.UUID, str] | None:
+    """Id and example of the named event, or of the latest, if it is this annotator's and still stands."""
+    row: tuple[uuid.UUID, str] | None = cursor.execute(
+        """SELECT id, example FROM standing_annotation
+           WHERE dataset = $dataset AND annotator = $annotator AND source = 'sort' AND ($event::UUID IS NULL OR id = $event::UUID)
+           ORDER BY seq DESC LIMIT 1""",
+        {"dataset": dataset, "annotator": annotator, "event": event},
+    ).fetchone()
+    return row
+
+
+def _taken_back(cursor: Cursor, dataset: str, annotator: str, event: Event) -> tuple[str, Level | None, uuid.UUID]:
+    """What an undo is about: the example, the level that is in force again, the event taken back."""
+    found = _standing(cursor, dataset, annotator, event.undoes)
+    if found is None and event.undoes is None:
+        raise ConfigError("nothing is left to undo")
+    if found is None:
+        raise ConfigError("this can't be undone: it is no judgement of yours, or it was taken back already", got=str(event.undoes))
+    undoes, example = found
+    if event.example not in (None, example):
+        raise ConfigError("this undo names another image than the judgement that it takes back", got=event.example)
+    before = cursor.execute(
+        """SELECT level FROM standing_annotation
+           WHERE dataset = ? AND annotator = ? AND example = ? AND action = 'label' AND id <> ? ORDER BY seq DESC LIMIT 1""",
+        [dataset, annotator, example, undoes],
+    ).fetchone()
+    return example, before[0] if before else None, undoes
+
+
+def queue(store: Store, dataset: str, annotator: str, limit: int = 20, exclude: Sequence[str] = ()) -> list[str]:
+    """The next examples for an annotator: unlabelled, in an order of their own, skipped ones last, flagged ones not at all.
 
     The order is seeded by the annotator's name and balanced over the classes: each block of as many
-    images as there are classes holds every class once, while they last.
+    images as there are classes holds every class once, while they last. `exclude`: those in hand already.
     """
     rows = store.rows(
         """WITH mine AS (
-               SELECT example, max(seq) AS skipped FROM annotation AS event
-               WHERE dataset = $dataset AND annotator = $annotator AND action = 'skip'
-                 AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id)
-               GROUP BY example
+               SELECT example, max(seq) FILTER (action = 'skip') AS skipped, bool_or(action IN ('label', 'flag')) AS done
+               FROM standing_annotation WHERE dataset = $dataset AND annotator = $annotator GROUP BY example
            ), turn AS (
                SELECT example, row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block
                FROM example WHERE dataset = $dataset AND present
            )
            SELECT example FROM turn LEFT JOIN mine USING (example)
-           WHERE example NOT IN (SELECT example FROM current_label WHERE dataset = $dataset AND annotator = $annotator)
+           WHERE NOT coalesce(done, false) AND NOT list_contains($exclude::TEXT[], example)
            ORDER BY skipped NULLS FIRST, block, hash($annotator || example) LIMIT $limit""",
-        {"dataset": dataset, "annotator": annotator, "limit": limit},
+        {"dataset": dataset, "annotator": annotator, "limit": limit, "exclude": list(exclude)},
     )
     return [row[0] for row in rows]
 
 
 def progress(store: Store, dataset: str, annotator: str) -> Progress:
     """How many images this annotator has put into each level, and how far the team is."""
-    mine = dict(store.rows(
-        """SELECT level, count(*) FROM current_label JOIN example USING (dataset, example)
-           WHERE dataset = ? AND annotator = ? AND present GROUP BY level""", [dataset, annotator]
-    ))  # fmt: skip
-    total, team = store.rows(
-        """SELECT (SELECT count(*) FROM example WHERE dataset = $d AND present),
-                  (SELECT count(DISTINCT example) FROM current_label JOIN example USING (dataset, example)
-                   WHERE dataset = $d AND present AND NOT simulated)""",
-        {"d": dataset},
-    )[0]
-    skipped, median = store.rows(
-        """SELECT count(DISTINCT example) FILTER (action = 'skip'
-                      AND id NOT IN (SELECT undoes FROM annotation WHERE undoes IS NOT NULL)
-                      AND example NOT IN (SELECT example FROM current_label WHERE dataset = $d AND annotator = $a)),
-                  median(seconds) FILTER (action = 'label')
-           FROM annotation WHERE dataset = $d AND annotator = $a""",
+    *mine, flagged, skipped = store.rows(
+        """WITH mine AS (
+               SELECT example, max_by(level, seq) FILTER (action = 'label') AS level,
+                      bool_or(action = 'flag') AS flagged, bool_or(action = 'skip') AS skipped
+               FROM standing_annotation JOIN example USING (dataset, example)
+               WHERE dataset = $d AND annotator = $a AND present GROUP BY example
+           )
+           SELECT count(*) FILTER (level = 'easy'), count(*) FILTER (level = 'medium'), count(*) FILTER (level = 'hard'),
+                  count(*) FILTER (level IS NULL AND flagged), count(*) FILTER (level IS NULL AND skipped AND NOT flagged) FROM mine""",
         {"d": dataset, "a": annotator},
     )[0]
-    return Progress({level: int(mine.get(level, 0)) for level in LEVELS}, skipped, total, team, median)
+    total, team, median = store.rows(
+        """SELECT (SELECT count(*) FROM example WHERE dataset = $d AND present),
+                  (SELECT count(DISTINCT example) FROM current_label JOIN example USING (dataset, example)
+                   WHERE dataset = $d AND present AND NOT simulated),
+                  (SELECT median(seconds) FROM annotation WHERE dataset = $d AND annotator = $a AND action = 'label')""",
+        {"d": dataset, "a": annotator},
+    )[0]
+    return Progress(dict(zip(LEVELS, mine, strict=True)), skipped, flagged, total, team, median)
 
 
 def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
@@ -176,6 +239,15 @@ def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     image is difficulty. `who`: people | simulated | all | one annotator's name.
     """
     return store.query("SELECT * FROM consensus(?, ?) ORDER BY example", [dataset, who])
+
+
+def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
+    """Every current label: example, class, sha256, annotator, level, seconds (NaN where unknown). `who`: people | simulated | all."""
+    return store.query(
+        """SELECT example, class, sha256, annotator, level, seconds FROM current_label JOIN example USING (dataset, example)
+           WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated')) ORDER BY example, annotator""",
+        {"dataset": dataset, "who": who},
+    )
 
 
 def summary(store: Store, dataset: str) -> dict[str, object]:

@@ -47,24 +47,29 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
     dataset     TEXT NOT NULL,
     example     TEXT NOT NULL,
     annotator   TEXT NOT NULL,
-    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip')),
-    level       TEXT CHECK (level IN ('easy', 'medium', 'hard')), -- in force after this event; NULL: none
+    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip', 'flag', 'note')),
+    level       TEXT CHECK (level IN ('easy', 'medium', 'hard')), -- of a label; of an undo: what is in force again, NULL: none
+    note        TEXT CHECK (length(note) <= 10000), -- of a note: its words; of a flag: 'wrong class' or 'broken image'
     undoes      UUID,                           -- the event that an undo takes back
     source      TEXT NOT NULL CHECK (source IN ('sort', 'import', 'simulate')),
     shown_at    TIMESTAMPTZ,                    -- when the image was shown, if known
     answered_at TIMESTAMPTZ NOT NULL,           -- when the person answered
-    seconds     DOUBLE,                         -- from shown to answered; NULL where it isn't known
+    seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to key, hidden time left out; NULL where it isn't known
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 
--- The label in force of each annotator: the last event of the log that isn't a skip.
+-- What was judged and not taken back.
+CREATE VIEW standing_annotation AS
+SELECT * FROM annotation AS event
+WHERE action <> 'undo' AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id);
+
+-- The label in force of each annotator: the latest that stands. Skips, flags and notes change no label.
 CREATE VIEW current_label AS
 SELECT dataset, example, annotator, level, seq, answered_at, seconds, source,
        starts_with(annotator, 'simulated-') AS simulated
-FROM annotation
-WHERE action <> 'skip'
-QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1
-    AND level IS NOT NULL;
+FROM standing_annotation
+WHERE action = 'label'
+QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1;
 
 -- The agreed level of each labelled example: the majority; where levels tie, the harder one, because
 -- doubt about an image is difficulty. who: 'people', 'simulated', 'all' or one annotator's name.

@@ -13,17 +13,21 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curriculum.config import Home
 from curriculum.errors import StoreError, StoreLockedError
+
+Cursor = duckdb.DuckDBPyConnection
+"""What `Store.write` lends; named here because nobody else imports duckdb."""
 
 SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, str] = {}
@@ -97,7 +101,7 @@ class Store:
         """Load the Parquet snapshot into memory. Writing to it raises StoreLockedError."""
         connection = duckdb.connect(":memory:")
         store = cls(connection, home, writable=False)
-        connection.execute(_schema())
+        connection.execute(schema())
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")
             path = home.snapshot / f"{table}.parquet"
@@ -192,13 +196,38 @@ class Store:
             todo="Do it on the app's page, or stop that process first.",
         )
 
-    # -- snapshot --------------------------------------------------------------------------------
+    # -- snapshot and backup ---------------------------------------------------------------------
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Every table's rows, all as of one moment."""
+        with self._write_lock:
+            return {table: self._cursor().sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
+
+    @classmethod
+    def build(cls, home: Home, ddl: str, tables: Mapping[str, pa.Table]) -> None:
+        """Make a home's database, which mustn't exist, from its DDL and its rows, and close it.
+
+        Raises:
+            StoreError: the rows don't fit the DDL.
+        """
+        home.labels.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(duckdb.connect(str(home.database))) as connection:
+                _secure(connection)
+                connection.execute(ddl)
+                for table, rows in tables.items():
+                    connection.register("incoming", rows)
+                    connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM incoming')
+                    connection.unregister("incoming")
+                last = connection.execute("SELECT coalesce(max(seq), 0) FROM annotation").fetchall()[0][0]
+                connection.execute("SELECT max(nextval('annotation_seq')) FROM range(?)", [last])
+        except duckdb.Error as error:
+            raise StoreError(f"the tables can't be put into a database ({error})") from error
 
     def write_snapshot(self) -> int:
         """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
         with self._write_lock:
-            changes = self.changes
-            tables = {table: self._cursor().sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
+            changes, tables = self.changes, self.tables()
         fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
         old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -212,7 +241,8 @@ class Store:
         return changes
 
 
-def _schema() -> str:
+def schema() -> str:
+    """The DDL of SCHEMA_VERSION."""
     return (files("curriculum") / "schema.sql").read_text(encoding="utf-8")
 
 
@@ -234,7 +264,7 @@ def _migrate(store: Store) -> None:
                          allowed=f"up to {SCHEMA_VERSION}", todo="Update the program.")  # fmt: skip
     with store.write() as cursor:
         if version is None:
-            cursor.execute(_schema())
+            cursor.execute(schema())
         else:
             for step in range(version + 1, SCHEMA_VERSION + 1):
                 cursor.execute(MIGRATIONS[step])

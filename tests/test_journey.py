@@ -70,7 +70,7 @@ def _sort(page: Page, server: Server) -> dict[str, str]:
 
 
 def _shown(page: Page) -> str:
-    image = page.locator(".sorting img")
+    image = page.locator(".sorting img[data-example]")
     expect(image).to_be_visible(timeout=30_000)
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 256
     return image.get_attribute("data-example") or ""
@@ -79,7 +79,6 @@ def _shown(page: Page) -> str:
 def _press(page: Page, key: str) -> str:
     """Press a key on the image that is shown and wait for the next; returns the image that it was pressed on."""
     before = _shown(page)
-    expect(page.get_by_role("button", name="Undo")).to_be_visible()
     page.keyboard.press(key)
     expect(page.locator(f'.sorting img[data-example="{before}"]')).to_have_count(0)
     return before
@@ -124,8 +123,8 @@ def _train_and_crash(page: Page, server: Server, home: Home) -> None:
     _slide(page, "96", "64")
     page.get_by_label("simulated annotators", exact=True).first.check(force=True)
     expect(page.get_by_text("Every image has a level.")).to_be_visible()
-    page.get_by_label("Epochs in all").fill("6")
-    page.get_by_label("Epochs in all").press("Enter")
+    page.get_by_role("spinbutton", name="Epochs in all").fill("6")
+    page.get_by_role("spinbutton", name="Epochs in all").press("Enter")
     page.get_by_role("button", name="Train 420 images, staged").click()
     expect(page.get_by_text("You may close this page: it goes on.")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("epoch 2 of 6")).to_be_visible(timeout=SLOW)

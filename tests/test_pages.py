@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curriculum import datasets, labels, runs, simulate
+from curriculum import agreement, datasets, labels, runs, simulate
 from curriculum.app import layout, service
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.ml import write_folder
 
-PAGES = ["start", "sort", "human_model", "train", "results", "errors"]
+PAGES = ["start", "sort", "team", "human_model", "train", "results", "errors"]
 Open = Callable[..., AppTest]
 
 
@@ -86,34 +86,6 @@ def test_sorting_needs_a_name(open_page: Open, filled: Home) -> None:
     assert "Enter your name" in _text(open_page("sort", filled, dataset="textures"))
 
 
-def test_sorting_stores_undoes_and_ends(open_page: Open, home: Home, tmp_path: Path) -> None:
-    with Store.open(home) as store:
-        datasets.add_dataset(store, "few", write_folder(tmp_path / "few", each=2))
-        labels.add_annotator(store, "Bo")
-    test = open_page("sort", home, annotator="Bo", dataset="few")
-    order = labels.queue(service.current().store, "few", "Bo")
-    for level, example in zip(["easy", "medium", "hard", "hard", "easy"], order, strict=False):
-        test.button(key=f"{level} {example} Bo").click().run()
-    assert not test.exception
-    test.button(key=f"undo {order[5]} Bo").click().run()
-    test.button(key=f"medium {order[4]} Bo").click().run()
-    test.button(key=f"skip {order[5]} Bo").click().run()
-    test.button(key=f"hard {order[5]} Bo").click().run()
-    assert "You have sorted every image" in _text(test)
-    stored = dict(service.current().store.rows("SELECT example, level FROM current_label"))
-    assert stored == dict(zip(order, ["easy", "medium", "hard", "hard", "medium", "hard"], strict=True))
-    assert len(service.current().store.rows("SELECT 1 FROM annotation")) == 9  # five levels, an undo, a level, a skip, a level
-    assert service.current().store.rows("SELECT count(*) FROM annotation WHERE action = 'label' AND seconds IS NULL")[0][0] == 0
-
-
-def test_sorting_shows_nothing_of_model_or_others(open_page: Open, filled: Home) -> None:
-    test = open_page("sort", filled, annotator="Bo", dataset="textures")
-    shown = _text(test) + "".join(str(element.proto) for element in test.main)
-    assert "Ana" not in shown
-    assert "simulated" not in shown
-    assert "difficulty" not in shown
-
-
 def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled: Home) -> None:
     test = open_page("human_model", filled, dataset="textures")
     assert "12 images with a level from people" in _text(test)
@@ -153,3 +125,15 @@ def test_names_with_markup_stay_text() -> None:
     assert layout.plain("**x** <b>`y`") == r"\*\*x\*\* \<b\>\`y\`"
     assert layout.class_titles(["aGrass", "dRiverLake"]) == {"aGrass": "Grass", "dRiverLake": "River Lake"}
     assert layout.class_titles(["cat", "big_dog"]) == {"cat": "cat", "big_dog": "big dog"}
+
+
+def test_the_team_page_tells_what_agreement_says(open_page: Open, filled: Home) -> None:
+    test = open_page("team", filled, dataset="textures")
+    assert "Only one annotator" in _text(test) or "one annotator" in _text(test).lower()
+    test.sidebar.radio[0].set_value("simulated").run()
+    assert not test.exception
+    judged = labels.judgements(service.current().store, "textures", "simulated")
+    assert test.metric[2].value == f"{agreement.alpha(judged).value:.2f}"
+    divided = int((judged.groupby("example")["level"].nunique() > 1).sum())
+    assert f"{divided} images have two different levels or more" in _text(test)
+    assert len(test.dataframe[0].value) == 3

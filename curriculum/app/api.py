@@ -1,0 +1,186 @@
+"""The routes that the sorting component talks to: store events, ask for images to sort, look back at one's own judgements.
+
+Every request carries a signed token; every answer is JSON, a refusal too. Nothing of the model and nothing
+of other people's levels leaves through here: of the team, one number.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from curriculum import events, labels
+from curriculum.app import identity, layout, service
+from curriculum.app.identity import Identity
+from curriculum.errors import CallError, ConfigError, CurriculumError, IdentityError
+from curriculum.store import Store
+
+MAX_BODY = 1_000_000
+MAX_QUEUE, QUEUE, MAX_EXCLUDE, HISTORY = 64, 24, 5000, 60
+NEVER_KEPT = {"Cache-Control": "no-store"}
+
+Body = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """A request that is turned away before any work: status and reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+# -- what the routes do --------------------------------------------------------------------------
+
+
+def keep(store: Store, who: Identity, body: Body) -> Body:
+    """Store a batch; answered after the commit."""
+    batch = body.get("events")
+    if not isinstance(batch, list) or len(batch) > events.MAX_EVENTS:
+        raise ConfigError(f"events is a list of up to {events.MAX_EVENTS:,}")
+    return events.store_events(store, who.dataset, who.annotator, batch)
+
+
+def next_images(store: Store, who: Identity, body: Body) -> Body:
+    """The next images for this annotator, without those in hand, and how far they and the team are."""
+    exclude, limit = body.get("exclude", []), body.get("limit", QUEUE)
+    if (
+        not isinstance(exclude, list)
+        or len(exclude) > MAX_EXCLUDE
+        or not all(isinstance(name, str) and events.storable(name) for name in exclude)
+    ):
+        raise ConfigError(f"exclude is a list of up to {MAX_EXCLUDE:,} examples")
+    if type(limit) is not int or not 0 <= limit <= MAX_QUEUE:
+        raise ConfigError("limit is out of range", got=limit, allowed=f"0 to {MAX_QUEUE}")
+    return {
+        "examples": _cards(store, who.dataset, labels.queue(store, who.dataset, who.annotator, limit, exclude)),
+        "progress": asdict(labels.progress(store, who.dataset, who.annotator)),
+    }
+
+
+def look_back(store: Store, who: Identity, body: Body) -> Body:
+    """A page of this annotator's own judgements, newest first."""
+    before = body.get("before")
+    try:
+        page = events.history(store, who.dataset, who.annotator, before=uuid.UUID(before) if before is not None else None, limit=HISTORY)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError("before is the id of an event") from error
+    titles = _titles(store, who.dataset)
+    for event in page["events"]:
+        event["image"], event["class_title"] = f"/img/{event.pop('sha256')}", titles[event.pop("class")]
+    return page
+
+
+def _cards(store: Store, dataset: str, names: Sequence[str]) -> list[Body]:
+    """What the browser needs to show these examples, in their order."""
+    titles = _titles(store, dataset)
+    rows = store.rows(
+        "SELECT example, sha256, class FROM example WHERE dataset = ? AND list_contains(?::TEXT[], example)", [dataset, list(names)]
+    )
+    cards = {
+        name: {"example": name, "image": f"/img/{sha256}", "class_title": titles[class_name]} for name, sha256, class_name in rows
+    }  # the image's address says nothing but its content
+    return [cards[name] for name in names]
+
+
+def _titles(store: Store, dataset: str) -> dict[str, str]:
+    return layout.class_titles(row[0] for row in store.rows("SELECT DISTINCT class FROM example WHERE dataset = ?", [dataset]))
+
+
+# -- what every route has in common --------------------------------------------------------------
+
+
+def _route(path: str, work: Callable[[Store, Identity, Body], Body], fields: Sequence[str]) -> Route:
+    async def answer(request: Request) -> Response:
+        try:
+            check_origin(request)
+            body = parse(await read_body(request), ("token", "dataset", *fields))
+            return JSONResponse(await run_in_threadpool(_work, work, body), headers=NEVER_KEPT)
+        except RefusedError as error:
+            return _refusal(error.status, str(error))
+        except IdentityError as error:
+            return _refusal(403, str(error))
+        except CallError as error:
+            return _refusal(400, str(error))
+        except CurriculumError as error:
+            log.error("%s", error)
+            return _refusal(503, str(error))
+
+    checked: Callable[[Request], Awaitable[Response]] = answer
+    return Route(path, checked, methods=["POST"])
+
+
+def _work(work: Callable[[Store, Identity, Body], Body], body: Body) -> Body:
+    running = service.current()
+    who = identity.verify(running.home, body.get("token"))
+    if body.get("dataset", who.dataset) != who.dataset:
+        raise IdentityError("this token is for another data set", got=who.dataset, todo="Load the sorting page anew.")
+    if not running.store.rows("SELECT 1 FROM dataset WHERE dataset = ?", [who.dataset]):
+        raise IdentityError("this token is for a data set that isn't there any more", got=who.dataset)
+    return work(running.store, who, body)
+
+
+def _refusal(status: int, reason: str) -> Response:
+    return JSONResponse({"error": reason}, status_code=status, headers=NEVER_KEPT)
+
+
+def check_origin(request: Request) -> None:
+    """Refuse what another site's page sends. A proxy's own header counts too: another site can't set it without asking us first."""
+    origin = request.headers.get("origin")
+    hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
+    if origin is not None and _host(origin) not in hosts - {None, ""}:
+        raise RefusedError(403, f"This request comes from another site ({origin[:100]}) and is refused.")
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, as far as the limit."""
+    parts, size = [], 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > MAX_BODY:
+                raise RefusedError(413, f"The request is larger than {MAX_BODY:,} bytes. Send fewer events at once.")
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise RefusedError(400, "The request broke off.") from error
+    return b"".join(parts)
+
+
+def parse(raw: bytes, allowed: Sequence[str]) -> Body:
+    """The JSON object of a request; unknown fields are refused."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, "The request is no JSON.") from error
+    if not isinstance(body, dict):
+        raise RefusedError(400, "The request is no JSON object.")
+    if unknown := set(body) - set(allowed):
+        raise RefusedError(
+            400, f"Unknown fields: {', '.join(sorted(ascii(name[:40]) for name in unknown))}. Allowed: {', '.join(allowed)}."
+        )
+    return body
+
+
+ROUTES = [
+    _route("/api/annotations", keep, ("events",)),
+    _route("/api/queue", next_images, ("exclude", "limit")),
+    _route("/api/history", look_back, ("before",)),
+]

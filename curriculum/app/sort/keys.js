@@ -1,0 +1,75 @@
+// Which key does what: the defaults, a person's own choice (kept in this browser), and what may not be chosen.
+
+const DEFAULT_KEYS = {
+  easy: "1",
+  medium: "2",
+  hard: "3",
+  undo: "Backspace",
+  back: "ArrowLeft",
+  forward: "ArrowRight",
+  skip: " ",
+  flag: "f",
+  note: "n",
+  zoom: "z",
+  help: "?",
+};
+
+const MEANING = {
+  easy: "○ easy, and on to the next image",
+  medium: "◐ medium, and on to the next image",
+  hard: "● hard, and on to the next image",
+  undo: "Undo: takes back what you did last, as often as you like, over days",
+  back: "Back over the images that you have judged; a level key there judges anew",
+  forward: "Forward again",
+  skip: "Skip: the image comes again at the end",
+  flag: "Flag: wrong class or broken image",
+  note: "Note on this image",
+  zoom: "Zoom: whole image or actual pixels",
+  help: "This list",
+};
+
+const KEY_NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Backspace: "⌫" };
+const KEYS_PLACE = `${SPACE}-keys`;
+const TAKEN = { r: "Streamlit runs the page anew with R", c: "Streamlit clears its cache with C" };
+const NEEDED = ["Tab", "Enter", "Escape", "Shift", "Control", "Alt", "Meta", "AltGraph", "Dead", "Process", "Unidentified"];
+
+const keyName = (key) => KEY_NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+const plainKey = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
+
+function loadKeys() {
+  try {
+    const own = JSON.parse(recall(KEYS_PLACE)) ?? {};
+    const keys = { ...DEFAULT_KEYS };
+    for (const action of Object.keys(keys)) if (typeof own[action] === "string") keys[action] = own[action];
+    return new Set(Object.values(keys)).size === Object.keys(keys).length ? keys : { ...DEFAULT_KEYS };
+  } catch {
+    return { ...DEFAULT_KEYS };
+  }
+}
+
+const saveKeys = (keys) => remember(KEYS_PLACE, JSON.stringify(keys));
+
+// Why an action can't have this key; "" where it can.
+function whyNot(keys, action, key) {
+  if (TAKEN[key]) return `${keyName(key)} can't be used: ${TAKEN[key]}.`;
+  if (NEEDED.includes(key)) return `${key} can't be used: the browser needs it.`;
+  const other = Object.keys(keys).find((name) => name !== action && keys[name] === key);
+  return other ? `${keyName(key)} means ${other} already.` : "";
+}
+
+// The digit keys count by their place too: a French keyboard types them only with Shift.
+function actionOf(keys, event) {
+  const digit = /^Digit\d$/.test(event.code) ? event.code.slice(5) : null;
+  const find = (key) => Object.keys(keys).find((action) => keys[action] === key);
+  return find(plainKey(event)) ?? (digit && !event.shiftKey ? find(digit) : undefined);
+}
+
+function isTyping(event) {
+  const target = event.composedPath()[0];
+  return Boolean(target?.isContentEditable || target?.matches?.("input, textarea, select, [role=combobox], [role=listbox] *, [role=slider]"));
+}
+
+// A button that was reached by the keyboard keeps its own Space and Enter.
+function pressesButton(event) {
+  return (event.key === " " || event.key === "Enter") && Boolean(event.composedPath()[0]?.closest?.("button, [role=button], summary"));
+}

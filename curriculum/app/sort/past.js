@@ -1,0 +1,86 @@
+// One's own standing judgements, newest first: what undo takes back and what Back walks over. Pages of older ones are
+// fetched as they are needed; what is done in this tab is put in front.
+
+class Past {
+  constructor(outbox) {
+    Object.assign(this, { outbox, events: [], levels: new Map(), more: true, loading: null, oldest: undefined });
+  }
+
+  // Fetches one more page; false where there is none or the server doesn't answer.
+  load() {
+    this.loading ??= this.page().finally(() => (this.loading = null));
+    return this.loading;
+  }
+
+  async page() {
+    if (!this.more) return false;
+    try {
+      const body = { token: this.outbox.token, dataset: this.outbox.dataset };
+      const { status, answer } = await post("/api/history", this.oldest ? { ...body, before: this.oldest } : body);
+      if (status !== 200) return false;
+      this.take(answer);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  take({ events, levels, more }) {
+    const known = new Set(this.events.map((event) => event.id));
+    for (const event of events) {
+      event.item = { example: event.example, image: event.image, class_title: event.class_title };
+      if (!known.has(event.id) && !this.undone?.has(event.id)) this.events.push(event);
+    }
+    for (const [example, labels] of Object.entries(levels)) {
+      const newer = this.levels.get(example) ?? [];
+      const ids = new Set(newer.map((label) => label.id));
+      const older = labels.filter(({ id }) => !ids.has(id) && !this.undone?.has(id));
+      this.levels.set(example, [...newer, ...older]);
+    }
+    this.oldest = events.at(-1)?.id ?? this.oldest;
+    this.more = more;
+  }
+
+  add(event, item) {
+    this.events.unshift({ ...event, item, undoable: true });
+    if (event.action === "label") this.levels.set(item.example, [{ id: event.id, level: event.level }, ...(this.levels.get(item.example) ?? [])]);
+  }
+
+  drop(id) {
+    (this.undone ??= new Set()).add(id);
+    const gone = this.events.find((event) => event.id === id);
+    this.events = this.events.filter((event) => event.id !== id);
+    if (gone) this.levels.set(gone.example, (this.levels.get(gone.example) ?? []).filter((label) => label.id !== id));
+    return gone;
+  }
+
+  // The latest judgement that an undo can take back, with older pages where they are needed.
+  async latest() {
+    for (;;) {
+      const found = this.events.find((event) => event.undoable);
+      if (found || !this.more) return found;
+      if (!(await this.load())) return undefined;
+    }
+  }
+
+  levelOf(example) {
+    return this.levels.get(example)?.[0]?.level ?? null;
+  }
+
+  noteOf(example) {
+    return this.events.find((event) => event.example === example && event.action === "note")?.note ?? "";
+  }
+
+  // What stands of an image: a level, flagged, skipped, or nothing.
+  stateOf(example) {
+    const has = (action) => this.events.some((event) => event.example === example && event.action === action);
+    return this.levelOf(example) ?? (has("flag") ? "flagged" : has("skip") ? "skipped" : null);
+  }
+
+  // The images judged, each once, newest first, without the one that is to be judged now.
+  images(now) {
+    const seen = new Map();
+    for (const { item } of this.events) if (item.example !== now?.example && !seen.has(item.example)) seen.set(item.example, item);
+    return [...seen.values()];
+  }
+}

@@ -1,0 +1,101 @@
+// The images in hand: listed by the server, loaded and decoded before their turn, so that the next one shows at once.
+
+const REFILL_BELOW = 16;
+const LOADED = 16;
+const DECODED = 8;
+
+// Loads and decodes a picture; a server that is away is waited for, a picture that can't be shown is `broken`.
+async function loadPicture(item) {
+  for (let tries = 0; ; ) {
+    const picture = new Image();
+    picture.decoding = "sync"; // never a frame with an empty place
+    picture.alt = `an image of the class ${item.class_title}`;
+    picture.src = item.image + (tries ? `?again=${Date.now()}` : "");
+    try {
+      await picture.decode();
+      item.picture = picture;
+      return;
+    } catch {
+      if ((await answers(item.image)) && ++tries > 1) {
+        item.broken = true;
+        return;
+      }
+    }
+    await pause(700);
+  }
+}
+
+async function answers(address) {
+  try {
+    return (await fetch(address, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(ANSWER_WITHIN) })).status < 500;
+  } catch {
+    return false;
+  }
+}
+
+const ready = (item) => (item.loading ??= loadPicture(item));
+
+class Queue {
+  constructor(outbox, listener) {
+    Object.assign(this, { outbox, listener, hand: [], finished: false, filling: false, judgements: 0, judged: new Map(), stopped: false });
+  }
+
+  current() {
+    return this.hand[0];
+  }
+
+  // Judged: out of the hand, and not in again by an answer that was asked for before.
+  judge(example) {
+    this.judged.set(example, ++this.judgements);
+    this.finished = false;
+    this.hand = this.hand.filter((item) => item.example !== example);
+    this.prepare();
+    this.fill();
+  }
+
+  putBack(item) {
+    this.hand = [item, ...this.hand.filter((other) => other.example !== item.example)];
+    this.prepare();
+  }
+
+  prepare() {
+    for (const item of this.hand.slice(0, LOADED)) ready(item);
+    for (const item of this.hand.slice(1, DECODED)) item.picture?.decode().catch(() => {});
+  }
+
+  async fill() {
+    if (this.filling || this.finished || this.hand.length >= REFILL_BELOW) return;
+    this.filling = true;
+    for (let wait = 300; !this.stopped && !(await this.ask(undefined)); wait = Math.min(wait * 2, LONGEST_WAIT)) await pause(wait);
+    this.filling = false;
+    // Asked while the last answer was still on its way, the server couldn't say whether that was all.
+    if (!this.hand.length && !this.stopped && !this.outbox.waiting()) this.fill();
+  }
+
+  // True when the server answered. `limit` 0 asks for the progress alone.
+  async ask(limit) {
+    const since = this.judgements;
+    const quiet = !this.outbox.waiting();
+    const exclude = [...new Set([...this.hand.map((item) => item.example), ...this.outbox.examples().filter(Boolean)])];
+    try {
+      const { status, answer } = await post("/api/queue", { token: this.outbox.token, dataset: this.outbox.dataset, exclude, limit });
+      if (status === 403) this.outbox.deny(answer.error);
+      if (status !== 200) return false;
+      if (limit !== 0) this.take(answer.examples, since, exclude);
+      // Counts that are older than what was pressed meanwhile would jump back.
+      if ((quiet && since === this.judgements) || !this.listener.knowsProgress()) this.listener.progress(answer.progress);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  take(cards, since, excluded) {
+    const inHand = new Set(this.hand.map((item) => item.example));
+    const fresh = cards.filter(({ example }) => !inHand.has(example) && !((this.judged.get(example) ?? 0) > since));
+    this.hand.push(...fresh);
+    this.finished = !fresh.length && !excluded.length; // else a skipped image of the outbox may be due again
+    this.prepare();
+    this.listener.filled();
+  }
+}

@@ -1,0 +1,477 @@
+"""Sorting in a real Chromium, verified in the database: every accepted key is stored once, on the image that was on the screen."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
+
+from curriculum import labels
+from curriculum.config import Home
+from curriculum.datasets import add_dataset
+from curriculum.store import Store
+from tests.browser import Server, chromium, serving
+from tests.ml import write_folder
+
+LEVEL = {"1": "easy", "2": "medium", "3": "hard"}
+RECORD = """window.pressed = [];
+const find = (root) => root.querySelector('.sorting') ?? [...root.querySelectorAll('*')].map((n) => n.shadowRoot && find(n.shadowRoot)).find(Boolean);
+addEventListener('keydown', (event) => {
+  const image = find(document)?.querySelector('.stage img');
+  window.pressed.push({key: event.key, example: image?.dataset.example ?? null, source: image?.src ?? null});
+}, true);"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(home: Home) -> Iterator[Server]:
+    """A running app with the data set `textures`: 3 classes of 40."""
+    with Store.open(home) as store:
+        add_dataset(store, "textures", write_folder(home.root / "pictures", each=40))
+    with serving(home) as running:
+        yield running
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with browser.new_context(viewport={"width": 1366, "height": 768}) as opened:
+        opened.add_init_script(RECORD)
+        yield opened
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
+    """Opens a sorting page; an uncaught error in any of them fails the test."""
+    failures: list[str] = []
+
+    def run(annotator: str = "Ann", dataset: str = "textures") -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(f"{server.url}/sort?annotator={annotator}&dataset={dataset}")
+        return page
+
+    yield run
+    assert failures == []
+
+
+def shown(page: Page) -> str:
+    """The image on the screen, as soon as keys count for it."""
+    image = page.locator(".sorting img[data-example]")
+    image.wait_for(timeout=30_000)
+    return image.get_attribute("data-example") or ""
+
+
+def press(page: Page, keys: str) -> None:
+    """Each key on an image that is on the screen."""
+    for key in keys:
+        before = shown(page)
+        page.keyboard.press("Space" if key == " " else key)
+        expect(page.locator(f'.sorting img[data-example="{before}"]')).to_have_count(0)
+
+
+def badge(page: Page) -> Locator:
+    return page.locator(".sorting .badge")
+
+
+def saved(page: Page) -> None:
+    expect(badge(page)).to_have_text("saved", timeout=30_000)
+
+
+def accepted(*pages: Page) -> list[tuple[str, str]]:
+    """What the page saw pressed while keys counted: (image, level)."""
+    pressed = [one for page in pages for one in page.evaluate("window.pressed")]
+    return [(one["example"], LEVEL[one["key"]]) for one in pressed if one["example"] and one["key"] in LEVEL]
+
+
+def stored(server: Server, what: str = "example, level", which: str = "action = 'label'") -> list[Any]:
+    """The log, after the server has ended."""
+    server.stop()
+    with Store.open(server.home) as store:
+        return store.rows(f"SELECT {what} FROM annotation WHERE {which} ORDER BY seq")
+
+
+# -- every key, on its image --------------------------------------------------------------------------
+
+
+def test_sixty_keys_land_on_the_images_that_were_shown(open_page: Open, server: Server) -> None:
+    page = open_page()
+    press(page, "123" * 20)
+    saved(page)
+    pressed = accepted(page)
+    sources = [(one["example"], one["source"].rsplit("/", 1)[1]) for one in page.evaluate("window.pressed")]
+    expect(page.get_by_text("60 of 120 sorted by you")).to_be_visible()
+    assert len({example for example, _ in pressed}) == 60
+    assert stored(server) == pressed
+    with Store.open(server.home) as store:
+        files = dict(store.rows("SELECT example, sha256 FROM example"))
+        seconds = [row[0] for row in store.rows("SELECT seconds FROM annotation")]
+    assert all(files[example] == source for example, source in sources)  # the picture itself, not only its name
+    assert all(0 < second < 20 for second in seconds)
+
+
+def test_a_burst_of_keys_is_stored_on_the_images_that_took_them(open_page: Open, server: Server) -> None:
+    page = open_page()
+    shown(page)
+    for n in range(80):
+        page.keyboard.press("123"[n % 3])
+        page.wait_for_timeout(30)
+    saved(page)
+    pressed = accepted(page)
+    assert len(page.evaluate("window.pressed")) == 80
+    assert 10 <= len(pressed) <= 80
+    assert stored(server) == pressed
+    assert len({example for example, _ in pressed}) == len(pressed)
+
+
+def test_a_key_before_the_paint_is_not_accepted_and_one_image_takes_one(open_page: Open, server: Server, context: BrowserContext) -> None:
+    held: list[Route] | None = []
+    context.route("**/img/*", lambda route: route.continue_() if held is None else held.append(route))
+    page = open_page()
+    expect(page.get_by_text("How hard is it to tell that this is")).to_be_visible(timeout=30_000)
+    for key in "1231":
+        page.keyboard.press(key)
+    waiting, held = held or [], None
+    for route in waiting:
+        route.continue_()
+    first = shown(page)
+    page.evaluate("""() => { for (const more of [{}, {}, {repeat: true}])
+        document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '2', bubbles: true, composed: true, ...more})); }""")
+    second = shown(page)
+    page.evaluate("""() => document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '3', bubbles: true, repeat: true}))""")
+    for modifier in ("Control", "Alt", "Meta"):
+        page.keyboard.press(f"{modifier}+3")
+    assert shown(page) == second
+    press(page, "3")
+    saved(page)
+    assert stored(server) == [(first, "medium"), (second, "hard")]
+
+
+# -- nothing lost, nothing doubled ----------------------------------------------------------------------
+
+
+def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, context: BrowserContext) -> None:
+    page = open_page()
+    press(page, "123")
+    saved(page)
+    context.set_offline(True)
+    press(page, "3213213")
+    expect(badge(page)).to_have_text("offline, 7 waiting, nothing is lost", timeout=30_000)
+    context.set_offline(False)
+    saved(page)
+    press(page, "11")
+    saved(page)
+    pressed = accepted(page)
+    assert len(pressed) == 12
+    assert stored(server) == pressed
+
+
+def test_a_killed_server_loses_nothing(open_page: Open, server: Server) -> None:
+    page = open_page()
+    press(page, "12")
+    server.kill()
+    press(page, "32132")
+    expect(badge(page)).to_have_text(re.compile("offline, [567] waiting, nothing is lost"), timeout=30_000)
+    page.wait_for_timeout(6000)  # by now Streamlit covers the page with its own notice: sorting goes on
+    press(page, "11")
+    server.start()
+    saved(page)
+    press(page, "33")
+    saved(page)
+    pressed = accepted(page)
+    assert len(pressed) == 11
+    assert stored(server) == pressed
+
+
+def test_what_a_closed_tab_left_is_sent_by_the_next(open_page: Open, server: Server, context: BrowserContext) -> None:
+    context.route("**/api/annotations", lambda route: route.abort())
+    first = open_page()
+    press(first, "12")
+    first.reload()  # the same tab, another life
+    press(first, "3")
+    pressed = accepted(first)
+    first.close()
+    context.unroute("**/api/annotations")
+    second = open_page()
+    saved(second)
+    expect(second.get_by_text("3 of 120 sorted by you")).to_be_visible(timeout=20_000)
+    assert second.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('curriculum-sorting|')).length") == 0
+    log = stored(server)
+    assert [level for _, level in log] == ["easy", "medium", "hard"]
+    assert pressed == [log[2]]
+    with Store.open(server.home) as store:
+        assert store.rows("SELECT count(*), count(DISTINCT id) FROM annotation") == [(3, 3)]
+
+
+def test_two_tabs_keep_to_their_own_until_one_is_gone(open_page: Open, server: Server) -> None:
+    one, two = open_page(), open_page()
+    one.route("**/api/annotations", lambda route: route.abort())
+    one.bring_to_front()
+    press(one, "123")
+    two.reload()
+    two.bring_to_front()
+    press(two, "33")
+    saved(two)
+    kept = "Object.keys(localStorage).filter((key) => key.startsWith('curriculum-sorting|')).length"
+    assert two.evaluate(kept) == 3  # the first is alive: its answers are its own to send
+    pressed = accepted(two) + accepted(one)
+    one.close()
+    two.reload()
+    saved(two)
+    two.wait_for_function(f"{kept} === 0")
+    assert sorted(stored(server)) == sorted(pressed)
+
+
+def test_without_storage_sorting_goes_on_and_says_so(open_page: Open, server: Server, context: BrowserContext) -> None:
+    context.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };")
+    page = open_page()
+    page.route("**/api/annotations", lambda route: route.abort())
+    press(page, "12")
+    expect(page.get_by_role("alert")).to_contain_text("storage is full or switched off")
+    expect(badge(page)).to_have_text("offline, 2 waiting: keep this page open")
+    page.unroute("**/api/annotations")
+    saved(page)
+    assert stored(server) == accepted(page)
+
+
+# -- undo and looking back ----------------------------------------------------------------------------
+
+
+def test_undo_reaches_back_over_a_reload(open_page: Open, server: Server) -> None:
+    page = open_page()
+    press(page, "123 1")
+    order = [one["example"] for one in page.evaluate("window.pressed")]
+    saved(page)
+    page.reload()
+    shown(page)
+    for example in order[::-1]:
+        page.keyboard.press("Backspace")
+        expect(page.locator(f'.sorting img[data-example="{example}"]')).to_be_visible()
+    page.keyboard.press("Backspace")
+    expect(page.get_by_text("There is nothing left to undo.").first).to_be_visible()
+    press(page, "2")
+    saved(page)
+    assert [row[0] for row in stored(server, "action", "true")] == ["label"] * 3 + ["skip", "label"] + ["undo"] * 5 + ["label"]
+    with Store.open(server.home) as store:
+        assert store.rows("SELECT example, level FROM current_label") == [(order[0], "medium")]
+
+
+def test_browsing_back_shows_the_own_level_and_takes_another(open_page: Open, server: Server) -> None:
+    page = open_page()
+    press(page, "123")
+    order = [example for example, _ in accepted(page)]
+    front = shown(page)
+    saved(page)
+    page.reload()
+    shown(page)
+    for example in order[::-1]:
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(f'.sorting img[data-example="{example}"]')).to_be_visible()
+    assert shown(page) == order[0]
+    expect(page.get_by_text("Your answer: ○ easy")).to_be_visible()
+    expect(page.locator(".sorting [data-do=easy]")).to_have_attribute("aria-pressed", "true")
+    press(page, "3")
+    assert shown(page) == order[1]
+    expect(page.get_by_text("Your answer: ◐ medium")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(f'.sorting img[data-example="{front}"]')).to_be_visible()
+    page.keyboard.press("Backspace")  # the level before is back, and the image with it
+    expect(page.get_by_text("Your answer: ○ easy")).to_be_visible()
+    expect(page.get_by_text("3 of 120 sorted by you · ○ easy 1 ◐ medium 1 ● hard 1")).to_be_visible()
+    saved(page)
+    assert stored(server, "action, level", "true")[3:] == [("label", "hard"), ("undo", "easy")]
+
+
+# -- skip, flag, note, help, mouse ---------------------------------------------------------------------
+
+
+def test_flags_and_notes_with_their_words(open_page: Open, server: Server) -> None:
+    page = open_page()
+    first = shown(page)
+    page.keyboard.press("n")
+    page.keyboard.type("1 roof, 2 roads? f z")  # letters and digits are words here, not levels
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Your note: 1 roof, 2 roads? f z")).to_be_visible()
+    page.keyboard.press("f")
+    page.keyboard.press("Escape")
+    assert shown(page) == first
+    page.keyboard.press("f")
+    page.keyboard.press("1")
+    expect(page.locator(f'.sorting img[data-example="{first}"]')).to_have_count(0)
+    second = shown(page)
+    page.locator(".sorting [data-do=flag]").click()
+    page.get_by_role("button", name="broken image").click()
+    expect(page.get_by_text("2 flagged")).to_be_visible()
+    shown(page)
+    page.keyboard.press("Backspace")
+    expect(page.get_by_text("1 flagged")).to_be_visible()
+    assert shown(page) == second
+    saved(page)
+    assert stored(server, "example, action, note", "true") == [
+        (first, "note", "1 roof, 2 roads? f z"), (first, "flag", "wrong class"), (second, "flag", "broken image"), (second, "undo", None),
+    ]  # fmt: skip
+
+
+def test_keys_can_be_changed_but_not_doubled(open_page: Open, server: Server) -> None:
+    page = open_page()
+    shown(page)
+    page.keyboard.press("?")
+    expect(page.get_by_role("heading", name="Keys")).to_be_visible()
+
+    def change(action: str, key: str) -> None:
+        page.get_by_role("button", name=f"Change the key for {action}").click()
+        page.keyboard.press(key)
+
+    for key, why in (("2", "2 means medium already."), ("r", "R can't be used"), ("c", "C can't be used"), ("Tab", "Tab can't be used")):
+        change("easy", key)
+        expect(page.locator(".sorting .told")).to_contain_text(why)
+    change("easy", "j")
+    expect(page.locator(".sorting .told")).to_contain_text("J means easy now.")
+    page.keyboard.press("Escape")
+    page.reload()
+    first = shown(page)
+    expect(page.locator(".sorting [data-do=easy]")).to_contain_text("J")
+    page.keyboard.press("1")  # means nothing any more
+    page.wait_for_timeout(200)
+    assert shown(page) == first
+    press(page, "j")
+    saved(page)
+    assert stored(server) == [(first, "easy")]
+
+
+def test_mouse_and_tab_key_work_too_and_leave_space_alone(open_page: Open, server: Server) -> None:
+    page = open_page()
+    first = shown(page)
+    page.locator(".sorting [data-do=medium]").click()
+    expect(page.locator(f'.sorting img[data-example="{first}"]')).to_have_count(0)
+    press(page, " ")  # after a click Space is still Skip
+    third = shown(page)
+    page.locator(".sorting [data-do=hard]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(f'.sorting img[data-example="{third}"]')).to_have_count(0)
+    shown(page)
+    page.locator("[data-testid=stSidebar] input").first.focus()
+    page.keyboard.press("1")  # typed into the sidebar's field
+    page.keyboard.press("Escape")
+    saved(page)
+    assert stored(server, "action, level", "true") == [("label", "medium"), ("skip", None), ("label", "hard")]
+
+
+def test_a_rerun_of_the_page_disturbs_nothing(open_page: Open, server: Server) -> None:
+    page = open_page()
+    press(page, "12")
+    before = shown(page)
+    page.keyboard.press("r")  # Streamlit's own key: the page's script runs again
+    page.wait_for_timeout(1500)
+    assert shown(page) == before
+    page.get_by_role("link", name="Start", exact=True).click()
+    expect(page.locator(".sorting")).to_have_count(0)
+    page.get_by_role("link", name="Sort", exact=True).click()
+    press(page, "3")
+    saved(page)
+    assert stored(server) == accepted(page)
+
+
+# -- what a person sees, and what not -------------------------------------------------------------------
+
+
+def test_broken_images_and_the_end_of_the_queue(open_page: Open, server: Server, tmp_path: Path) -> None:
+    server.stop()
+    with Store.open(server.home) as store:
+        folder = write_folder(tmp_path / "few", each=2)
+        add_dataset(store, "few", folder)
+        broken = labels.queue(store, "few", "Ann", 6)[1]
+    (folder / broken).write_bytes(b"no picture any more")
+    server.start()
+    page = open_page(dataset="few")
+    press(page, "1")
+    expect(page.get_by_text("This image can't be shown.")).to_be_visible(timeout=30_000)
+    page.keyboard.press("1")  # nobody can judge what isn't there
+    page.keyboard.press("f")
+    page.keyboard.press("2")
+    press(page, " 223")
+    skipped = shown(page)
+    press(page, " ")
+    assert shown(page) == skipped  # the only one that is left comes again
+    press(page, "1")
+    expect(page.get_by_text("You have sorted every image of few. Thank you! Flagged and set aside: 1.")).to_be_visible(timeout=30_000)
+    page.keyboard.press("Backspace")
+    press(page, "2")
+    saved(page)
+    assert stored(server, "example, note", "action = 'flag'") == [(broken, "broken image")]
+    with Store.open(server.home) as store:
+        assert store.rows("SELECT count(*), count(*) FILTER (example = ?) FROM current_label", [broken]) == [(5, 0)]
+
+
+def test_nothing_of_a_model_or_of_others_is_on_the_wire(open_page: Open, server: Server, context: BrowserContext) -> None:
+    server.stop()
+    with Store.open(server.home) as store:
+        for example in labels.queue(store, "textures", "Zelda", 120):
+            labels.annotate(store, "textures", example, "Zelda", "hard")
+        labels.add_annotator(store, "Zelda")
+        with store.write() as cursor:
+            cursor.execute(
+                """INSERT INTO score SELECT 'run-quark', 'textures', example, 'oof_loss', 0, 0.73519, 0.91827, 'red', 0.26481, [0.5]
+                   FROM example"""
+            )
+    server.start()
+    wire: list[bytes] = []
+
+    def keep(payload: str | bytes) -> None:
+        wire.append(payload.encode() if isinstance(payload, str) else payload)
+
+    context.on("page", lambda page: page.on("websocket", lambda socket: socket.on("framereceived", keep)))
+    answers: list[bytes] = []
+    context.on("response", lambda response: answers.append(response.body()) if "/api/" in response.url else None)
+    page = open_page()
+    press(page, "123")
+    page.keyboard.press("ArrowLeft")
+    saved(page)
+    page.wait_for_timeout(4000)  # the counts are asked for again
+    assert len(answers) >= 5
+    assert any(b"Ann" in frame for frame in wire)
+    team = json.loads(answers[0] if b"team" in answers[0] else next(a for a in answers if b"team" in a))
+    assert team["progress"]["team"] == 120
+    everything = b"\n".join([*wire, *answers, page.content().encode(), page.locator(".sorting").inner_html().encode()])
+    secrets = [b"Zelda", b"run-quark", b"oof_loss", b"difficulty", b"probability"]
+    secrets += [form for value in (0.73519, 0.91827, 0.26481) for form in (str(value).encode(), struct.pack("<d", value))]
+    assert [secret for secret in secrets if secret in everything] == []
+    levels = [level for answer in answers for level in json.loads(answer).get("levels", {}).values()]
+    assert {one["level"] for of_example in levels for one in of_example} <= {"easy", "medium", "hard"}
+    assert sum(len(of_example) for of_example in levels) <= 3  # of 120 labelled images, the own three at most
+
+
+def _stage_height(page: Page) -> float:
+    box = page.locator(".sorting .stage").bounding_box()
+    assert box is not None
+    return box["height"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_whole_screen_fits_a_laptop(browser: Browser, server: Server, scheme: Any) -> None:
+    page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme=scheme)
+    page.goto(f"{server.url}/sort?annotator=Ann&dataset=textures")
+    shown(page)
+    assert page.evaluate("(main => main.scrollHeight - main.clientHeight)(document.querySelector('[data-testid=stMain]'))") <= 0
+    height = _stage_height(page)
+    assert height > 450
+    press(page, "1")
+    assert _stage_height(page) == height  # no step between two images
+    colours = page.locator(".sorting").evaluate("node => [getComputedStyle(node).color, getComputedStyle(document.body).backgroundColor]")
+    assert colours[0] != colours[1]
+    expect(page.locator(".sorting .live")).to_have_text("Stored: ○ easy.")
+    page.close()
