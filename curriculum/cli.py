@@ -15,9 +15,10 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from curriculum import commands
-from curriculum.config import Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum import commands, label_commands
+from curriculum.config import LEVEL_SOURCES, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
+from curriculum.label_formats import FORMATS
 
 Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
 
@@ -88,17 +89,54 @@ def parser() -> argparse.ArgumentParser:
 
     label = _group(groups, "labels", "people's levels")
     command = _on_dataset(
-        label, "import", commands.labels_import, "take in a label file, all or nothing", "labels import --dataset demo levels.csv"
+        label, "import", label_commands.labels_import, "take in a label file, all or nothing", "labels import --dataset demo levels.csv"
     )
-    command.add_argument("path", metavar="FILE", help="CSV (example,annotator,level), or a folder with easy/ medium/ hard/")
+    command.add_argument(
+        "path", metavar="FILE", help="a table with example, annotator, level; Label Studio's JSON; or a folder with easy/ medium/ hard/"
+    )
     command.add_argument("--annotator", help="whose labels they are, where the file doesn't say")
-    command = _on_dataset(label, "export", commands.labels_export, "write labels to a file", "labels export --dataset demo levels.csv")
+    command.add_argument("--format", choices=FORMATS, help="default: by the suffix, else csv")
+    command.add_argument("--log", action="store_true", help="the file is a whole log, as `labels export --log` writes it")
+    command = _on_dataset(
+        label, "export", label_commands.labels_export, "write labels to a file", "labels export --dataset demo levels.csv"
+    )
     command.add_argument("path", metavar="PATH")
     command.add_argument("--who", default="all", help="people, simulated, all or an annotator's name (default: all)")
-    command.add_argument("--format", choices=["csv", "folders"], default="csv", help="folders: easy/ medium/ hard/ by consensus")
-    _on_dataset(label, "summary", commands.labels_summary, "count labels", "labels summary --dataset demo")
+    command.add_argument(
+        "--format", choices=FORMATS, help="folders (copies), links: easy/ medium/ hard/ by consensus (default: by the suffix, else csv)"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace the file that is there (never a folder)")
+    command.add_argument(
+        "--log", action="store_true", help="every event with its id and times, not only current labels (csv, jsonl, parquet)"
+    )
     command = _on_dataset(
-        label, "simulate", commands.labels_simulate, "add simulated annotators", "labels simulate --dataset demo --annotators 3"
+        label,
+        "replay",
+        label_commands.labels_replay,
+        "the labels as they were",
+        "labels replay --dataset demo --until 2026-01-31T12:00:00Z",
+    )
+    command.add_argument("--until", metavar="TIME", help="ISO time, UTC where it has no zone (default: now)")
+    command = _on_dataset(
+        label, "history", label_commands.labels_history, "every event of one image", "labels history --dataset demo aGrass/a001.jpg"
+    )
+    command.add_argument("example", metavar="EXAMPLE", help="class/file")
+    command = _command(
+        label, "backup", label_commands.labels_backup, "copy the whole database to a new folder, also while the app runs", "labels backup"
+    )
+    command.add_argument("folder", metavar="FOLDER", nargs="?", help="default: labels/backups/<UTC time>")
+    command = _command(
+        label, "restore", label_commands.labels_restore, "make a backup the database; the present one is kept beside it",
+        "labels restore labels/backups/20260131-120000-000000",
+    )  # fmt: skip
+    command.add_argument("folder", metavar="FOLDER", help="what `labels backup` wrote")
+    _on_dataset(label, "summary", label_commands.labels_summary, "count labels", "labels summary --dataset demo")
+    command = _on_dataset(
+        label, "agreement", label_commands.labels_agreement, "how far annotators agree", "labels agreement --dataset demo --who simulated"
+    )
+    command.add_argument("--who", choices=LEVEL_SOURCES, default="people", help="whose labels (default: people)")
+    command = _on_dataset(
+        label, "simulate", label_commands.labels_simulate, "add simulated annotators", "labels simulate --dataset demo --annotators 3"
     )
     command.add_argument("--annotators", type=int, default=3, help="how many (default: 3)")
     command.add_argument("--noise", type=float, default=0.15, help="standard deviation added to a difficulty of 0 to 1 (default: 0.15)")

@@ -1,6 +1,7 @@
 """What each command of `python -m curriculum` does: call the package, return a JSON document and the same for people.
 
-Nothing here prints results; progress goes to standard error. `cli` knows the flags and the exit codes.
+Nothing here prints results; progress goes to standard error. `cli` knows the flags and the exit codes, `label_commands` the
+commands of `labels`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curriculum import analysis, datasets, label_files, labels, runs, simulate, sources
-from curriculum.config import LEVELS, Home, ScoreConfig, TrainConfig
+from curriculum import analysis, datasets, runs, sources
+from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.errors import RunError
 from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
@@ -101,46 +102,6 @@ def data_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     rows = [{"dataset": d.name, "root": str(d.root), "examples": d.examples, "classes": list(d.classes)} for d in found]
     text = "\n".join(f"{d.name}: {d.examples} images, {len(d.classes)} classes, {d.root}" for d in found)
     return {"datasets": rows}, text or "No data set yet: `data demo`, `data fetch rsscn7` or `data add PATH --name NAME`."
-
-
-# -- labels --------------------------------------------------------------------------------------
-
-
-def labels_import(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    with Store.open(home, owner="labels import") as store:
-        done = label_files.import_labels(store, options.dataset, Path(options.path), options.annotator)
-    document = {"dataset": options.dataset, **dataclasses.asdict(done)}
-    return document, f"{done.read} labels read, {done.appended} were new; annotators: {', '.join(done.annotators)}"
-
-
-def labels_export(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    with Store.open_or_snapshot(home) as store:
-        count = label_files.export_labels(store, options.dataset, Path(options.path), options.who, options.format)
-    document = {"dataset": options.dataset, "path": str(Path(options.path).absolute()), "labels": count}
-    return document, f"{count} labels written to {options.path}"
-
-
-def labels_summary(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    with Store.open_or_snapshot(home) as store:
-        datasets.get_dataset(store, options.dataset)
-        counted = labels.summary(store, options.dataset)
-
-    def line(who: str, part: Any) -> str:
-        levels = ", ".join(f"{level} {part['levels'][level]}" for level in LEVELS)
-        return f"{who}: {part['labelled']} images by {part['annotators']} annotators ({part['annotations']} labels); consensus: {levels}"
-
-    return counted, "\n".join([options.dataset, line("people", counted), line("simulated", counted["simulated"])])
-
-
-def labels_simulate(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    with Store.open(home, owner="labels simulate") as store:
-        difficulty = analysis.known_difficulty(store, options.dataset, options.basis)
-        count = simulate.simulate_annotators(
-            store, options.dataset, difficulty, annotators=options.annotators, noise=options.noise, seed=options.seed
-        )
-        counted = labels.summary(store, options.dataset)["simulated"]
-    document = {"dataset": options.dataset, "annotators": options.annotators, "appended": count, "simulated": counted}
-    return document, f"{count} simulated labels by simulated-1 to simulated-{options.annotators}; people's labels are untouched"
 
 
 # -- runs ----------------------------------------------------------------------------------------

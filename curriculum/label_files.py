@@ -1,247 +1,141 @@
-"""Label files in and out: CSV, and the reports' three folders easy, medium and hard.
+"""Current labels in and out as files; the whole log is `label_log`'s.
 
-An import takes a whole file or nothing of it. This module checks and translates; `labels` keeps the
-log. It never changes an image of a data set.
+An import takes a whole file or nothing of it. This module says what a row may mean; `label_formats` reads and writes
+the files, `labels` keeps the log. It never changes an image of a data set.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import math
-import os
 import re
-import shutil
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from curriculum.config import LEVELS, SIMULATED_PREFIX
+from curriculum.config import LEVELS, SIMULATED_PREFIX, Level
 from curriculum.datasets import get_dataset
-from curriculum.errors import ConfigError, DatasetError, LabelFileError, UnknownError
-from curriculum.images import IGNORED, SUFFIXES
+from curriculum.errors import ConfigError, LabelFileError, UnknownError
+from curriculum.files import digest
+from curriculum.label_folders import read_folders, write_folders
+from curriculum.label_formats import FORMATS, Row, arrow_of, cut, format_of, read_table, refuse_any, write_table
 from curriculum.labels import append_many, check_annotator, consensus
 from curriculum.store import Store
 
-COLUMNS = ("example", "annotator", "level", "answered_at", "seconds")
-SHOWN_PROBLEMS = 20
-LEVEL_WORDS: dict[str, str] = {level: level for level in LEVELS} | {"1": "easy", "2": "medium", "3": "hard"}
-FORMULA = re.compile("^'*[=+@＝＋＠－-]")
-"""What a spreadsheet may take for a formula. Such a cell gets one ' in front on export and loses one on import."""
-TIME = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$", re.ASCII)
-NUMBER = re.compile(r"^\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.ASCII | re.IGNORECASE)
-
-Problems = dict[int, str]
-"""Row of the file's frame -> why it can't be taken (its first reason)."""
+COLUMNS = ("example", "level"), ("annotator", "answered_at", "seconds")
+"""Those that a file must have, and those that it may."""
+LEVEL_WORDS: dict[str, Level] = {level: level for level in LEVELS} | {"1": "easy", "2": "medium", "3": "hard"}
+NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did: rows read, labels appended (equal ones in force are passed over), whose they are."""
+    """What an import did: rows read, rows appended (those that are here already are passed over), whose they are."""
 
     read: int
     appended: int
     annotators: tuple[str, ...]
 
 
+class Label(NamedTuple):
+    """What a row says. answered_at is UTC; seconds is 0 or more."""
+
+    example: str
+    annotator: str
+    level: Level
+    answered_at: datetime | None
+    seconds: float | None
+
+
 # -- in ------------------------------------------------------------------------------------------
 
 
-def import_labels(store: Store, dataset: str, path: Path, annotator: str | None = None) -> ImportResult:
-    """Append the labels of a CSV file or of a folder with easy, medium and hard: all of them or none.
+def import_labels(store: Store, dataset: str, path: Path, annotator: str | None = None, format: str | None = None) -> ImportResult:  # noqa: A002
+    """Append the labels of a file or of a folder with easy, medium and hard: all of them or none.
 
     Args:
-        path: UTF-8 CSV with the columns example, annotator, level and, if known, answered_at (ISO 8601,
-            UTC where no zone is given) and seconds; or a folder of images below easy/, medium/, hard/.
-            Levels may also be 1, 2, 3. An image is found by `class/file`, else by a file name that is
-            unique in the data set, else (folders) by its content.
+        path: CSV, JSON Lines or Parquet with the columns example, annotator, level and, if known, answered_at (ISO 8601,
+            UTC where no zone is given) and seconds; Label Studio's JSON; or a folder of images, or of links to the data
+            set's, below easy/, medium/, hard/. Text is UTF-8. Levels may also be 1, 2, 3. An image is found by
+            `class/file`, else by a file name that is unique in the data set, else (folders) by its content.
         annotator: whose labels they are, where the file doesn't say; a folder never does.
+        format: one of FORMATS; by default what the path's suffix stands for, else csv.
 
     Raises:
         LabelFileError: rows that can't be taken, by line, with reasons; nothing was imported.
+        ConfigError: an unknown format.
         UnknownError: no such data set.
     """
-    get_dataset(store, dataset)
-    frame = _read_folders(path) if path.is_dir() else _read_csv(path)
-    if frame.empty:
-        return ImportResult(0, 0, ())
-    if "annotator" not in frame:
-        if annotator is None:
-            raise LabelFileError(f"{path} doesn't say whose labels these are", todo="Name the annotator: --annotator NAME.")
-        frame["annotator"] = annotator
-    elif annotator is not None:
-        frame["annotator"] = frame["annotator"].where(frame["annotator"] != "", annotator)
-    problems: Problems = {row: problem for row, problem in enumerate(frame["problem"]) if problem}
-    _check_levels(frame, problems)
-    _check_annotators(frame, problems)
-    _check_numbers(frame, problems)
-    _find_examples(store, dataset, frame, problems)
-    _check_contradictions(frame, problems)
-    if problems:
-        raise _refused(path, frame, problems)
-    taken = frame.drop_duplicates(["annotator", "example"], keep="last").assign(dataset=dataset)
-    appended = append_many(store, taken[["dataset", *COLUMNS]], "import")
-    return ImportResult(len(frame), appended, tuple(sorted(set(frame["annotator"]))))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Every row as text, with where it stands and what is wrong with its shape."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise LabelFileError(f"{path} can't be read ({error.strerror})") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise LabelFileError(f"{path} isn't UTF-8 text (line {line}); nothing was imported", todo="Save it as CSV in UTF-8.") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    lines, rows, start = [], [], 1
-    try:
-        for row in reader:
-            if row:  # a blank line is no row
-                lines.append(start)
-                rows.append(row)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise LabelFileError(f"{path} isn't a CSV file (line {start}: {error}); nothing was imported") from error
-    return _table(path, lines, rows)
-
-
-def _table(path: Path, lines: Sequence[int], rows: Sequence[list[str]]) -> pd.DataFrame:
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    if missing := [name for name in ("example", "level") if name not in header]:
-        raise LabelFileError(f"{path} lacks the column {' and the column '.join(missing)}", got=_cut(", ".join(header)), allowed=COLUMNS,
-                             todo="The first line names the columns, separated by commas.")  # fmt: skip
-    if twice := sorted({name for name in header if name in COLUMNS and header.count(name) > 1}):
-        raise LabelFileError(f"{path} has the column {twice[0]} twice")
-    width = len(header)
-    whole = [row if len(row) == width else [*row, *[""] * width][:width] for row in rows[1:]]
-    frame = pd.DataFrame({name: [row[i] for row in whole] for i, name in enumerate(header) if name in COLUMNS}, dtype=object)
-    frame["place"] = [f"line {line}" for line in lines[1:]]
-    frame["problem"] = ["" if len(row) == width else f"{len(row)} fields where the first line has {width}" for row in rows[1:]]
-    frame["content"] = None
-    for name in {"example", "annotator"} & set(frame.columns):
-        frame[name] = frame[name].map(_without_quote)
-    return frame
-
-
-def _read_folders(path: Path) -> pd.DataFrame:
-    """One row for every image below easy/, medium/ and hard/; `content` is its file."""
-    rows: list[dict[str, object]] = []
-    for folder in _visible(path):
-        level = folder.name.lower()
-        if not folder.is_dir():
+    root = get_dataset(store, dataset).root
+    kind = format_of(path, format)
+    rows = read_folders(path, root) if kind in ("folders", "links") else read_table(path, kind, *COLUMNS)
+    if annotator is None and rows and not any("annotator" in row.cells for row in rows):
+        raise LabelFileError(f"{path} doesn't say whose labels these are; nothing was imported", todo="Add --annotator NAME.")
+    names = _Names(store, dataset)
+    labels: dict[tuple[str, str], tuple[Label, str]] = {}
+    for row in rows:
+        if row.problem:
             continue
-        if level not in LEVELS:
-            rows.append({"place": _cut(folder.name), "problem": f"a folder that is none of {', '.join(LEVELS)}"})
-            continue
-        for file in _below(folder):
-            place = file.relative_to(path).as_posix()
-            rows.append({"place": _cut(place), "problem": _file_problem(path, file), "content": file, "level": level,
-                         "example": file.relative_to(folder).as_posix()})  # fmt: skip
-    if not any("level" in row for row in rows):
-        raise LabelFileError(f"{path} has no images below {', '.join(f'{level}/' for level in LEVELS)}; nothing was imported")
-    return pd.DataFrame(rows, columns=["example", "level", "place", "problem", "content"], dtype=object)
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise LabelFileError(f"{folder} can't be read ({error.strerror})") from error
-    return [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in IGNORED]
-
-
-def _below(folder: Path) -> Iterable[Path]:
-    """All visible files at any depth; a linked folder counts as a file, because it isn't followed."""
-    for entry in _visible(folder):
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _below(entry)
-        else:
-            yield entry
-
-
-def _file_problem(root: Path, file: Path) -> str:
-    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(root)):
-        return "a symbolic link that leads out of the folder"
-    if not file.is_file():
-        return "not a file"
-    return "" if file.suffix.lower() in SUFFIXES else "not an image file by its name"
-
-
-# -- checking ------------------------------------------------------------------------------------
-
-
-def _note(problems: Problems, rows: pd.Series[str], reason: str) -> None:
-    """Remember a reason for each row (index: row, value: what was given); a row's first reason stays."""
-    for row, given in zip(rows.index.tolist(), rows.tolist(), strict=True):
-        problems.setdefault(row, f"{reason}: {_cut(str(given))!r}" if str(given).strip() else reason)
-
-
-def _check_levels(frame: pd.DataFrame, problems: Problems) -> None:
-    words = frame["level"].fillna("").str.strip().str.lower()
-    known = words.map(LEVEL_WORDS)
-    _note(problems, frame.loc[known.isna(), "level"], "unknown level (allowed: easy, medium, hard, or 1, 2, 3)")
-    frame["level"] = known
-
-
-def _check_annotators(frame: pd.DataFrame, problems: Problems) -> None:
-    names: dict[str, str] = {}
-    for given in frame["annotator"].unique():
         try:
-            names[given] = check_annotator(given, simulated=given.strip().startswith(SIMULATED_PREFIX))
-        except ConfigError as error:
-            reason = error.what if given.strip() else "the annotator is empty"
-            _note(problems, frame.loc[frame["annotator"] == given, "annotator"], reason)
-    frame["annotator"] = frame["annotator"].map(names)
+            label = _label(row, names, annotator)
+        except ValueError as error:
+            row.problem = str(error)
+            continue
+        first, place = labels.setdefault((label.annotator, label.example), (label, row.place))
+        if first.level != label.level:
+            row.problem = f"{label.annotator} has {cut(label.example)} as {first.level} in {place} and as {label.level} here"
+    refuse_any(path, rows)
+    if not labels:
+        return ImportResult(0, 0, ())
+    frame = arrow_of(pd.DataFrame([label for label, _ in labels.values()])).to_pandas()
+    appended = append_many(store, frame.assign(dataset=dataset), "import")
+    return ImportResult(len(rows), appended, tuple(sorted({who for who, _ in labels})))
 
 
-def _check_numbers(frame: pd.DataFrame, problems: Problems) -> None:
-    """answered_at to UTC times, seconds to numbers; empty cells to nothing."""
-    for name in ("answered_at", "seconds"):
-        if name not in frame:
-            frame[name] = ""
-    times, seconds = frame["answered_at"].str.strip(), frame["seconds"].str.strip()
-    sound = times.where(times.str.match(TIME).astype(bool), None)
-    frame["answered_at"] = pd.to_datetime(sound, utc=True, format="ISO8601", errors="coerce")
-    wrong = (times != "") & frame["answered_at"].isna()
-    _note(problems, times[wrong], "answered_at is no ISO 8601 time")
-    numbers = [float(text) if NUMBER.match(text) else math.nan for text in seconds]
-    frame["seconds"] = np.array(numbers, dtype=np.float64)
-    _note(problems, seconds[(seconds != "") & ~np.isfinite(frame["seconds"])], "seconds is no number of 0 or more")
+def _label(row: Row, names: _Names, annotator: str | None) -> Label:
+    """What a row says; ValueError with the reason where it can't be taken."""
+    level = (row.cells.get("level") or "").strip().lower()
+    if level not in LEVEL_WORDS:
+        raise ValueError(said("unknown level (allowed: easy, medium, hard, or 1, 2, 3)", row.cells.get("level")))
+    who = read_annotator(row.cells.get("annotator") or annotator)
+    times = read_time("answered_at", row.cells.get("answered_at")), read_seconds(row.cells.get("seconds"))
+    return Label(names.find(row.cells.get("example") or "", row.file), who, LEVEL_WORDS[level], *times)
 
 
-def _check_contradictions(frame: pd.DataFrame, problems: Problems) -> None:
-    sound = frame[~frame.index.isin(list(problems))]
-    distinct = sound.drop_duplicates(["annotator", "example", "level"])
-    again = distinct[distinct.duplicated(["annotator", "example"])]
-    first = distinct.drop_duplicates(["annotator", "example"]).set_index(["annotator", "example"])
-    for row, annotator, example, level in again[["annotator", "example", "level"]].itertuples(name=None):
-        before = first.loc[(annotator, example)]
-        problems.setdefault(row, f"{annotator} has {_cut(example)} as {before['level']} in {before['place']} and as {level} here")
+def said(reason: str, given: str | None) -> str:
+    """A reason with what the file says, if it says anything."""
+    return f"{reason}: {cut(given)!r}" if given and given.strip() else reason
 
 
-def _refused(path: Path, frame: pd.DataFrame, problems: Problems) -> LabelFileError:
-    rows, places = sorted(problems), frame["place"].tolist()
-    listed = [f"\n  {places[row]}: {problems[row]}" for row in rows[:SHOWN_PROBLEMS]]
-    if len(rows) > SHOWN_PROBLEMS:
-        listed.append(f"\n  and {len(rows) - SHOWN_PROBLEMS} more")
-    return LabelFileError(f"{path} has {len(rows)} of {len(frame)} rows that can't be taken; nothing was imported:{''.join(listed)}")
+def read_annotator(text: str | None) -> str:
+    """A name as `labels` stores it; ValueError where it can't be one."""
+    try:
+        return check_annotator(text or "", simulated=(text or "").strip().startswith(SIMULATED_PREFIX))
+    except ConfigError as error:
+        raise ValueError(said(error.what, text) if (text or "").strip() else "the annotator is empty") from error
 
 
-def _cut(text: str) -> str:
-    """A stranger's text, short and without control characters."""
-    text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= 80 else text[:79] + "…"
+def read_time(name: str, text: str | None, *, zone: bool = False) -> datetime | None:
+    """ISO 8601 to UTC, UTC where no zone is given (or, with `zone`, a ValueError); empty to None."""
+    if not (text or "").strip():
+        return None
+    try:
+        time = datetime.fromisoformat((text or "").strip())
+        if zone and not time.tzinfo:
+            raise ValueError
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(said(f"{name} is no ISO 8601 time{' with its zone' if zone else ''}", text)) from error
 
 
-# -- which image a row means ---------------------------------------------------------------------
+def read_seconds(text: str | None) -> float | None:
+    """A finite number of 0 or more; empty to None."""
+    given = (text or "").strip()
+    if given and not (NUMBER.fullmatch(given) and math.isfinite(float(given))):
+        raise ValueError(said("seconds is no number of 0 or more, with a decimal point", text))
+    return float(given) if given else None
 
 
 class _Names:
@@ -257,63 +151,49 @@ class _Names:
             self.by_file.setdefault(example.rpartition("/")[2], []).append(example)
             self.by_content.setdefault(sha256, []).append(example)
 
-    def find(self, given: str, content: Path | None) -> tuple[str | None, str]:
-        """The example that a row means, or None and why there is none."""
+    def find(self, given: str, file: Path | None = None) -> str:
+        """The example that a row means; ValueError with the reason where there is none."""
         if given in self.paths:
-            return given, ""
-        parts = PurePosixPath(given.strip().replace("\\", "/")).parts
+            return given
+        whole = given.strip().replace("\\", "/")
+        parts = [part for part in whole.split("/") if part not in ("", ".")]
         if not parts:
-            return None, "the example is empty"
-        if ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
-            return None, "a path that leads out of the data set"
+            raise ValueError("the example is empty")
+        if ".." in parts or whole.startswith("/") or parts[0].endswith(":"):
+            raise ValueError(said("a path that leads out of the data set", given))
         if (path := "/".join(parts[-2:])) in self.paths:
-            return path, ""
+            return path
         named = [] if len(parts) > 1 and parts[-2] in self.classes else self.by_file.get(parts[-1], [])
-        if len(named) == 1:
-            return named[0], ""
-        alike = self.by_content.get(_digest(content), []) if content else []
-        if len(alike) == 1:
-            return alike[0], ""
+        alike = self.by_content.get(_digest(file), []) if file and len(named) != 1 else []
+        for found in (named, alike):
+            if len(found) == 1:
+                return found[0]
         if several := named or alike:
-            return None, f"could be any of {len(several)} images ({', '.join(_cut(e) for e in several[:3])}), give class/file"
-        return None, "no such image in the data set"
+            shown = ", ".join(cut(example) for example in several[:3])
+            raise ValueError(said(f"could be any of {len(several)} images ({shown}), give class/file", given))
+        raise ValueError(said("no such image in the data set", given))
 
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return digest(file)
     except OSError as error:
-        raise LabelFileError(f"{file} can't be read ({error.strerror})") from error
-
-
-def _find_examples(store: Store, dataset: str, frame: pd.DataFrame, problems: Problems) -> None:
-    names = _Names(store, dataset)
-    reasons: dict[str, list[int]] = {}
-    found: list[str | None] = []
-    memory: dict[str, tuple[str | None, str]] = {}
-    for row, given, content in frame[["example", "content"]].itertuples(name=None):
-        if row in problems:  # a link that leads out isn't even opened
-            found.append(None)
-            continue
-        outcome = names.find(given, content) if content else memory.get(given) or memory.setdefault(given, names.find(given, None))
-        found.append(outcome[0])
-        if outcome[0] is None:
-            reasons.setdefault(outcome[1], []).append(row)
-    for reason, rows in reasons.items():
-        _note(problems, frame.loc[rows, "example"], reason)
-    frame["example"] = pd.Series(found, index=frame.index, dtype=object)
+        raise ValueError(f"can't be read ({error.strerror})") from error
 
 
 # -- out -----------------------------------------------------------------------------------------
 
 
-def export_labels(store: Store, dataset: str, path: Path, who: str = "all", format: Literal["csv", "folders"] = "csv") -> int:  # noqa: A002
-    """Write labels to a CSV file (one row a current label), or copy the images into easy/, medium/ and hard/ by consensus.
+def export_labels(
+    store: Store, dataset: str, path: Path, who: str = "all", format: str | None = None, *, overwrite: bool = False  # noqa: A002
+) -> int:  # fmt: skip
+    """Write one row a current label, or put the images into easy/, medium/ and hard/ by consensus.
 
     Args:
-        path: the file, replaced if there; or a folder, which must be new or empty.
+        path: the file, new unless `overwrite`; or a folder, which must be new or empty.
         who: all | people | simulated | one annotator's name.
+        format: csv | jsonl | parquet | label-studio | folders (copies) | links (relative symbolic links); by default
+            what the path's suffix stands for, else csv.
 
     Returns:
         How many labels, or images, were written.
@@ -323,78 +203,40 @@ def export_labels(store: Store, dataset: str, path: Path, who: str = "all", form
         UnknownError: no such data set or annotator.
         DatasetError: an image to copy is gone.
     """
-    get_dataset(store, dataset)
+    root = get_dataset(store, dataset).root
     if who not in ("all", "people", "simulated"):
         known = [row[0] for row in store.rows("SELECT DISTINCT annotator FROM annotation WHERE dataset = ? ORDER BY 1", [dataset])]
         if who not in known:
             raise UnknownError("nobody of that name has labelled here", got=who, allowed=["all", "people", "simulated", *known])
-    if format not in ("csv", "folders"):
-        raise ConfigError("unknown label file format", got=format, allowed=["csv", "folders"])
+    kind = format_of(path, format, FORMATS if format else tuple(name for name in FORMATS if name != "folders"))
     try:
-        return _write_csv(store, dataset, path, who) if format == "csv" else _write_folders(store, dataset, path, who)
+        if kind in ("folders", "links"):
+            levels = _agreed(store, dataset, who)
+            write_folders(path, root, levels, links=kind == "links")
+            return len(levels)
+        labels = _current(store, dataset, who)
+        write_table(path, kind, labels, overwrite=overwrite)
+        return len(labels)
     except OSError as error:
-        raise ConfigError(f"{path} can't be written ({error.strerror or error})", todo="Nothing of it was left behind.") from error
+        raise unwritable(path, error) from error
 
 
-def _write_csv(store: Store, dataset: str, path: Path, who: str) -> int:
-    if path.is_dir():
-        raise ConfigError("this is a folder, not a file", got=str(path), todo="Give a file name, or ask for the format folders.")
-    rows = store.query(
-        """SELECT example, class, annotator, level,
-                  strftime(answered_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ') AS answered_at, seconds
-           FROM current_label JOIN example USING (dataset, example)
+def unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} can't be written ({error.strerror or error})", todo="Nothing of it was left behind.")
+
+
+def _current(store: Store, dataset: str, who: str) -> pd.DataFrame:
+    return store.query(
+        """SELECT example, annotator, level, answered_at, seconds FROM current_label
            WHERE dataset = $dataset AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
                                              WHEN 'simulated' THEN simulated ELSE annotator = $who END
            ORDER BY annotator, example""",
         {"dataset": dataset, "who": who},
     )
-    for name in ("example", "class", "annotator"):
-        rows[name] = rows[name].map(_with_quote)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with fresh.open("w", encoding="utf-8", newline="") as file:
-            rows.to_csv(file, index=False, lineterminator="\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return len(rows)
 
 
-def _write_folders(store: Store, dataset: str, path: Path, who: str) -> int:
-    path = path.resolve()
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError("this exists and isn't an empty folder", got=str(path), todo="Choose a new folder: nothing is overwritten.")
+def _agreed(store: Store, dataset: str, who: str) -> dict[str, str]:
+    """The consensus on the images that are there."""
     present = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ? AND present", [dataset])}
     agreed = consensus(store, dataset, who)
-    agreed = agreed[agreed["example"].isin(present)]
-    root = get_dataset(store, dataset).root
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        for level in LEVELS:
-            (fresh / level).mkdir(parents=True)
-        for example, level in zip(agreed["example"], agreed["level"], strict=True):
-            _copy(root / example, fresh / level / example)
-        if path.exists():
-            path.rmdir()
-        fresh.rename(path)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return len(agreed)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if not source.is_file():
-        raise DatasetError(f"the image {source} is gone", todo="Run `data check` on its data set.")
-    target.parent.mkdir(exist_ok=True)
-    shutil.copyfile(source, target)
-
-
-def _with_quote(text: str) -> str:
-    return "'" + text if FORMULA.match(text) else text
-
-
-def _without_quote(text: str) -> str:
-    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
+    return {example: level for example, level in zip(agreed["example"], agreed["level"], strict=True) if example in present}

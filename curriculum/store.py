@@ -13,9 +13,10 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -101,17 +102,7 @@ class Store:
         """Load the Parquet snapshot into memory. Writing to it raises StoreLockedError."""
         connection = duckdb.connect(":memory:")
         store = cls(connection, home, writable=False)
-        connection.execute(schema())
-        for table in TABLES:
-            connection.execute(f"DELETE FROM {table}")
-            path = home.snapshot / f"{table}.parquet"
-            try:
-                rows = pq.read_table(path)
-            except (OSError, ValueError) as error:
-                raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
-            connection.register("incoming", rows)
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
-            connection.unregister("incoming")
+        _load(connection, home.snapshot)
         _secure(connection)
         return store
 
@@ -204,25 +195,20 @@ class Store:
             return {table: self._cursor().sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
 
     @classmethod
-    def build(cls, home: Home, ddl: str, tables: Mapping[str, pa.Table]) -> None:
-        """Make a home's database, which mustn't exist, from its DDL and its rows, and close it.
+    def build(cls, home: Home, folder: Path) -> None:
+        """Make a home's database, which mustn't exist, from a folder of Parquet files as `tables` gives them, and close it.
 
         Raises:
-            StoreError: the rows don't fit the DDL.
+            StoreError: the files can't be read, or their rows don't fit.
         """
         home.labels.mkdir(parents=True, exist_ok=True)
         try:
             with closing(duckdb.connect(str(home.database))) as connection:
-                _secure(connection)
-                connection.execute(ddl)
-                for table, rows in tables.items():
-                    connection.register("incoming", rows)
-                    connection.execute(f'INSERT INTO "{table}" BY NAME SELECT * FROM incoming')
-                    connection.unregister("incoming")
+                _load(connection, folder)
                 last = connection.execute("SELECT coalesce(max(seq), 0) FROM annotation").fetchall()[0][0]
                 connection.execute("SELECT max(nextval('annotation_seq')) FROM range(?)", [last])
         except duckdb.Error as error:
-            raise StoreError(f"the tables can't be put into a database ({error})") from error
+            raise StoreError(f"the tables of {folder} can't be put into a database ({error})") from error
 
     def write_snapshot(self) -> int:
         """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
@@ -241,8 +227,28 @@ class Store:
         return changes
 
 
-def schema() -> str:
-    """The DDL of SCHEMA_VERSION."""
+def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Make the schema and fill it from a folder of Parquet files, all of one moment."""
+    connection.execute(_schema())
+    path, tables = folder, {}
+    try:
+        before = folder.stat()
+        for table in TABLES:
+            path = folder / f"{table}.parquet"
+            tables[table] = pq.read_table(path, partitioning=None)
+        after = folder.stat()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
+    if (before.st_ino, before.st_ctime_ns) != (after.st_ino, after.st_ctime_ns):
+        raise StoreError(f"the snapshot {folder} was replaced while it was read", todo="Try again.")
+    for table, rows in tables.items():
+        connection.execute(f"DELETE FROM {table}")
+        connection.register("incoming", rows)
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+        connection.unregister("incoming")
+
+
+def _schema() -> str:
     return (files("curriculum") / "schema.sql").read_text(encoding="utf-8")
 
 
@@ -264,7 +270,7 @@ def _migrate(store: Store) -> None:
                          allowed=f"up to {SCHEMA_VERSION}", todo="Update the program.")  # fmt: skip
     with store.write() as cursor:
         if version is None:
-            cursor.execute(schema())
+            cursor.execute(_schema())
         else:
             for step in range(version + 1, SCHEMA_VERSION + 1):
                 cursor.execute(MIGRATIONS[step])

@@ -14,7 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 from curriculum.config import Home
-from curriculum.datasets import add_dataset
+from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -57,6 +57,14 @@ def tiny(store: Store, tiny_folder: Callable[..., Path]) -> Store:
     """An open store with the data set `tiny`: classes a, b, c with 4 images each."""
     add_dataset(store, "tiny", tiny_folder())
     return store
+
+
+@pytest.fixture
+def other(tmp_path: Path, tiny: Store) -> Iterator[Store]:
+    """A second, empty store that has the same images as `tiny`."""
+    with Store.open(Home(tmp_path / "other")) as opened:
+        add_dataset(opened, "tiny", get_dataset(tiny, "tiny").root)
+        yield opened
 
 
 @pytest.fixture(scope="session")

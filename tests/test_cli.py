@@ -50,6 +50,14 @@ def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: P
     code, document = call("labels", "simulate", "--dataset", textures, "--annotators", "2")
     assert code == 0
     assert document["appended"] == 90
+    code, document = call("labels", "agreement", "--dataset", textures, "--who", "simulated")
+    assert code == 0
+    assert {"alpha", "alpha_interval", "pairwise_kappa", "fleiss_kappa", "self_consistency"} <= document.keys()
+    assert document["alpha_interval"][0] <= document["alpha"] <= document["alpha_interval"][1]
+    assert document["self_consistency"] is None
+    code, document = call("labels", "agreement", "--dataset", textures)
+    assert (code, document["alpha"], document["pairwise_kappa"]) == (0, None, [])
+    assert document["reasons"]["alpha"]
 
     people = tmp_path / "people.csv"
     people.write_text("example,annotator,level\nred/030.png,Ana,easy\nred/031.png,Ana,hard\nblue/000.png,Ana,medium\n")
@@ -93,6 +101,56 @@ def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: P
     assert not (home.runs / document["run_id"]).exists()
 
 
+def test_labels_go_out_in_and_back(call: Call, textures: str, tmp_path: Path, home: Home) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text("example;annotator;level\nred/030.png;Ana;easy\nred/031.png;Ana;hard\nblue/000.png;Bob;medium\n")
+    wanted = {"dataset": textures, "read": 3, "appended": 3, "annotators": ["Ana", "Bob"]}
+    assert call("labels", "import", "--dataset", textures, people) == (0, wanted)
+    for form, flags in (("csv", []), ("jsonl", ["--log"]), ("parquet", ["--log"]), ("label-studio", []), ("links", []), ("folders", [])):
+        path, what = tmp_path / f"out-{form}", "events" if flags else "labels"
+        code, document = call("labels", "export", "--dataset", textures, path, "--format", form, *flags)
+        assert (code, document) == (0, {"dataset": textures, "path": str(path), what: 3})
+        who = ["--annotator", "Cem"] if form in ("links", "folders") else []
+        code, document = call("labels", "import", "--dataset", textures, path, "--format", form, *flags, *who)
+        assert (code, document["read"], document["appended"]) == (0, 3, 3 if form == "links" else 0)
+        code, document = call("labels", "export", "--dataset", textures, path, "--format", form, *flags)
+        assert code == 2, "nothing is overwritten unasked"
+    assert call("labels", "export", "--dataset", textures, tmp_path / "out-csv", "--overwrite")[1]["labels"] == 6
+
+    code, document = call("labels", "backup")
+    assert (code, document["from"]) == (0, "database")
+    folder = Path(document["path"])
+    assert call("labels", "import", "--dataset", textures, "--annotator", "Dan", tmp_path / "out-links")[1]["appended"] == 3
+    events = call("labels", "history", "--dataset", textures, "red/030.png")[1]["events"]
+    assert [(event["annotator"], event["action"], event["level"], event["undone"]) for event in events] == [
+        (name, "label", "easy", False) for name in ("Ana", "Cem", "Dan")
+    ]
+    code, document = call("labels", "replay", "--dataset", textures, "--until", events[0]["recorded_at"])
+    assert code == 0
+    assert {(label["example"], label["annotator"], label["level"]) for label in document["labels"]} == {
+        ("red/030.png", "Ana", "easy"), ("red/031.png", "Ana", "hard"), ("blue/000.png", "Bob", "medium"),
+    }  # fmt: skip
+    assert len(call("labels", "replay", "--dataset", textures)[1]["labels"]) == 9
+    code, document = call("labels", "restore", folder)
+    assert (code, document["path"], document["rows"]["annotation"]) == (0, str(home.database), 6)
+    assert Path(document["kept"]).is_file()
+    assert len(call("labels", "replay", "--dataset", textures)[1]["labels"]) == 6
+
+
+def test_looking_back_for_people(call: Call, textures: str, tmp_path: Path, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text("example,annotator,level,answered_at\nred/030.png,Ana,easy,2026-03-01\n")
+    call("labels", "import", "--dataset", textures, people)
+    assert main(["--home", str(home.root), "labels", "replay", "--dataset", textures, "--until", "2126-01-31"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "red/030.png  Ana: easy", "textures as of 2126-01-31T00:00:00+00:00: 1 labels (easy 1, medium 0, hard 0)",
+    ]  # fmt: skip
+    assert main(["--home", str(home.root), "labels", "history", "--dataset", textures, "red/030.png"]) == 0
+    assert capsys.readouterr().out == "2026-03-01T00:00:00+00:00 Ana: label easy\n"
+    assert main(["--home", str(home.root), "labels", "history", "--dataset", textures, "red/031.png"]) == 0
+    assert capsys.readouterr().out == "Nobody has judged red/031.png yet.\n"
+
+
 def test_results_for_people_name_errors_and_confusion(call: Call, textures: str, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--home", str(home.root), "train", "--dataset", textures, "--mode", "fine-tune", "--epochs", "1", *QUICK]) == 0
     text = capsys.readouterr().out
@@ -113,6 +171,13 @@ def test_results_for_people_name_errors_and_confusion(call: Call, textures: str,
         (["score", "--dataset", "textures", "--method", "loss"], "--run"),
         (["labels", "simulate", "--dataset", "textures"], "Run `score`"),
         (["labels", "simulate", "--dataset", "textures", "--basis", "built-in"], "only the demo scenes"),
+        (["labels", "import", "--dataset", "textures", "nowhere.csv"], "can't be read (No such file"),
+        (["labels", "import", "--dataset", "textures", "--log", "--annotator", "Ana", "x"], "--annotator doesn't fit --log"),
+        (["labels", "export", "--dataset", "textures", "--log", "--who", "people", "x"], "--who doesn't fit --log"),
+        (["labels", "export", "--dataset", "textures", "--log", "--format", "links", "x"], "Allowed: csv, jsonl, parquet"),
+        (["labels", "replay", "--dataset", "textures", "--until", "yesterday"], "--until takes an ISO time"),
+        (["labels", "history", "--dataset", "textures", "red/999.png"], "no such image"),
+        (["labels", "restore", "nowhere"], "no whole backup"),
         (["runs", "show", "unknown"], "no such run"),
         (["runs", "show", "../data"], "no such run"),
         (["data", "add", "/nowhere/at/all", "--name", "x"], "not a folder"),
@@ -152,6 +217,11 @@ def test_while_another_process_owns_the_database(call: Call, textures: str, home
         code, document = call("labels", "simulate", "--dataset", textures)
         assert code == 1
         assert str(owner.pid) in document["error"]
+        code, document = call("labels", "backup")
+        assert (code, document["from"]) == (0, "snapshot")
+        code, document = call("labels", "restore", document["path"])
+        assert code == 1
+        assert str(owner.pid) in document["error"]
         code, document = call("score", "--dataset", textures, *QUICK)
         assert code == 0
         assert document["examples"] == 45
@@ -164,7 +234,8 @@ def test_while_another_process_owns_the_database(call: Call, textures: str, home
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     commands = [["app"], ["score"], ["train"], *(["data", name] for name in ("demo", "fetch", "add", "check", "list"))]
-    commands += [["labels", name] for name in ("import", "export", "summary", "simulate")]
+    commands += [["labels", name] for name in ("import", "export", "summary", "agreement", "simulate")]
+    commands += [["labels", name] for name in ("replay", "history", "backup", "restore")]
     commands += [["runs", name] for name in ("list", "show", "cancel", "resume", "delete", "ingest")]
     for words in commands:
         with pytest.raises(SystemExit) as ended:

@@ -77,7 +77,7 @@ def test_the_home_is_the_one_asked_for_else_the_environments_else_the_checkout(t
         ({"seed": -1}, "--seed is out of range. Got: -1."),
         ({"seed": 2**31}, "--seed is out of range. Got: 2147483648."),
         ({"epochs": 0}, "--epochs is out of range. Got: 0. Allowed: 1 to 10000."),
-        ({"epochs": "5"}, "--epochs is out of range. Got: '5'."),
+        ({"epochs": "5"}, "--epochs takes whole numbers. Got: '5'."),
         ({"learning_rate": float("nan")}, "--learning-rate is out of range. Got: nan."),
         ({"start_share": 0.0}, "--start-share is out of range. Got: 0.0. Allowed: 0.001 to 1.0."),
         ({"gate": 1.01}, "--gate is out of range. Got: 1.01."),

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import pandas as pd
 import pytest
-from PIL import Image
 
-from curriculum.config import LEVELS, Home
-from curriculum.datasets import add_dataset, check_dataset, get_dataset
-from curriculum.errors import ConfigError, DatasetError, LabelFileError, UnknownError
+from curriculum.config import Home
+from curriculum.datasets import add_dataset
+from curriculum.errors import ConfigError, UnknownError
 from curriculum.label_files import ImportResult, export_labels, import_labels
-from curriculum.labels import annotate, append_many
+from curriculum.labels import annotate
 from curriculum.store import Store
+from tests.label_cases import current, filled, levels, log, refusal
 
 HEADER = "example,annotator,level\n"
-NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -35,35 +33,6 @@ def csv(tmp_path: Path) -> Callable[[str], Path]:
     return cast(Callable[[str], Path], write)
 
 
-@pytest.fixture
-def other(tmp_path: Path, tiny: Store) -> Iterator[Store]:
-    """A second, empty store that has the same images."""
-    with Store.open(Home(tmp_path / "other")) as store:
-        add_dataset(store, "tiny", get_dataset(tiny, "tiny").root)
-        yield store
-
-
-def current(store: Store) -> list[tuple[Any, ...]]:
-    return store.rows("SELECT example, annotator, level, epoch_us(answered_at), seconds, simulated FROM current_label ORDER BY ALL")
-
-
-def levels(store: Store) -> dict[str, str]:
-    return dict(store.rows("SELECT example, level FROM current_label"))
-
-
-def count(store: Store) -> int:
-    return int(store.rows("SELECT count(*) FROM annotation")[0][0])
-
-
-def refusal(store: Store, path: Path, annotator: str | None = None) -> str:
-    """The message of a refused import, which must have left nothing."""
-    before = count(store)
-    with pytest.raises(LabelFileError) as caught:
-        import_labels(store, "tiny", path, annotator)
-    assert count(store) == before
-    return str(caught.value)
-
-
 # -- CSV in --------------------------------------------------------------------------------------
 
 
@@ -76,7 +45,7 @@ def test_a_csv_is_imported(tiny: Store, csv: Callable[..., Path]) -> None:
     ]
     assert tiny.rows("SELECT count(*) FROM annotation WHERE seconds IS NULL") == [(2,)]
     assert import_labels(tiny, "tiny", path) == ImportResult(2, 0, ("Ann", "Bob"))
-    assert count(tiny) == 2
+    assert len(log(tiny)) == 2
 
 
 def test_bom_spaces_case_crlf_extra_columns_and_blank_lines_do_no_harm(tiny: Store, csv: Callable[..., Path]) -> None:
@@ -153,10 +122,10 @@ def test_simulated_names_stay_marked(tiny: Store, csv: Callable[..., Path]) -> N
         ("a/a1.jpg,Ann,easy,now,", "answered_at is no ISO 8601 time: 'now'"),
         ("a/a1.jpg,Ann,easy,2026-02-30,", "answered_at is no ISO 8601 time: '2026-02-30'"),
         ("a/a1.jpg,Ann,easy,01.03.2026,", "answered_at is no ISO 8601 time"),
-        ("a/a1.jpg,Ann,easy,,-1", "seconds is no number of 0 or more: '-1'"),
+        ("a/a1.jpg,Ann,easy,,-1", "seconds is no number of 0 or more, with a decimal point: '-1'"),
         ("a/a1.jpg,Ann,easy,,nan", "seconds is no number of 0 or more"),
         ("a/a1.jpg,Ann,easy,,1e999", "seconds is no number of 0 or more"),
-        ('a/a1.jpg,Ann,easy,,"3,5"', "seconds is no number of 0 or more: '3,5'"),
+        ('a/a1.jpg,Ann,easy,,"3,5"', "seconds is no number of 0 or more, with a decimal point: '3,5'"),
         ("a/a1.jpg,Ann,easy,", "4 fields where the first line has 5"),
         ("a/a1.jpg,Ann,easy,,,", "6 fields where the first line has 5"),
         ("{0.example},Ann,easy,,", "no such image in the data set: '{0.example}'"),
@@ -193,87 +162,27 @@ def test_a_file_that_is_no_csv_of_labels_is_refused(tiny: Store, csv: Callable[.
         import_labels(tiny, "nowhere", csv(HEADER))
 
 
+def test_what_spreadsheets_write_is_taken(tiny: Store, csv: Callable[..., Path]) -> None:
+    semicolons = "example;annotator;level;seconds\r\na/a0.jpg;Lee, Ann;easy;1.5\r\na/a1.jpg;'=1;2;\r\n"
+    assert import_labels(tiny, "tiny", csv(semicolons, "utf-8-sig")) == ImportResult(2, 2, ("=1", "Lee, Ann"))
+    assert import_labels(tiny, "tiny", csv("example\tannotator\tlevel\na/a2.jpg\tLee, Ann\thard")).appended == 1
+    assert levels(tiny) == {"a/a0.jpg": "easy", "a/a1.jpg": "medium", "a/a2.jpg": "hard"}
+    assert "line 2: seconds is no number of 0 or more, with a decimal point: '1,5'" in refusal(
+        tiny, csv("example;annotator;level;seconds\na/a0.jpg;Bob;easy;1,5\n")
+    )
+
+
+def test_a_half_written_file_is_refused(tiny: Store, csv: Callable[..., Path]) -> None:
+    whole = HEADER + "a/a0.jpg,Ann,easy\na/a1.jpg,Ann,hard"
+    for missing in range(1, len("a/a1.jpg,Ann,hard")):
+        assert "line 3: " in refusal(tiny, csv(whole[:-missing]))
+
+
 def test_a_file_without_rows_imports_nothing(tiny: Store, csv: Callable[..., Path]) -> None:
     assert import_labels(tiny, "tiny", csv(HEADER)) == ImportResult(0, 0, ())
 
 
-# -- folders in ----------------------------------------------------------------------------------
-
-
-def sorted_folder(store: Store, target: Path, places: dict[str, str]) -> Path:
-    """Copies of the images (keys) at these places (values)."""
-    root = get_dataset(store, "tiny").root
-    for example, place in places.items():
-        (target / place).parent.mkdir(parents=True, exist_ok=True)
-        (target / place).write_bytes((root / example).read_bytes())
-    return target
-
-
-def test_the_reports_folders_are_imported(tiny: Store, tmp_path: Path) -> None:
-    places = {"a/a0.jpg": "easy/a/a0.jpg", "b/b1.jpg": "Medium/b1.jpg", "c/c2.jpg": "HARD/c/c2.jpg", "c/c3.jpg": "HARD/renamed.jpg"}
-    folder = sorted_folder(tiny, tmp_path / "sorted", places)
-    (folder / "easy/.DS_Store").write_bytes(b"x")
-    (folder / "easy/Thumbs.db").write_bytes(b"x")
-    assert import_labels(tiny, "tiny", folder, "Ann") == ImportResult(4, 4, ("Ann",))
-    assert levels(tiny) == {"a/a0.jpg": "easy", "b/b1.jpg": "medium", "c/c2.jpg": "hard", "c/c3.jpg": "hard"}
-
-
-def test_a_folder_needs_an_annotator_and_the_three_names(tiny: Store, tmp_path: Path) -> None:
-    folder = sorted_folder(tiny, tmp_path / "sorted", {"a/a0.jpg": "easy/a0.jpg"})
-    assert "--annotator" in refusal(tiny, folder)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert "no images below easy/, medium/, hard/" in refusal(tiny, empty, "Ann")
-
-
-def test_bad_files_in_a_folder_refuse_it_by_their_place(tiny: Store, tmp_path: Path) -> None:
-    root = get_dataset(tiny, "tiny").root
-    folder = sorted_folder(
-        tiny, tmp_path / "sorted", {"a/a0.jpg": "easy/a/a0.jpg", "a/a1.jpg": "easy/a/a1.jpg", "a/a2.jpg": "esay/a/a2.jpg"}
-    )
-    sorted_folder(tiny, folder, {"a/a0.jpg": "hard/a/a0.jpg"})
-    (folder / "hard/notes.txt").write_text("x", encoding="utf-8")
-    Image.new("RGB", (3, 3)).save(folder / "hard/stranger.jpg")
-    (folder / "hard/link.jpg").symlink_to(root / "b/b0.jpg")
-    (folder / "hard/linked").symlink_to(root / "b")
-    message = refusal(tiny, folder, "Ann")
-    assert "esay: a folder that is none of easy, medium, hard" in message
-    assert "hard/a/a0.jpg: Ann has a/a0.jpg as easy in easy/a/a0.jpg and as hard here" in message
-    assert "hard/notes.txt: not an image file by its name" in message
-    assert "hard/stranger.jpg: no such image in the data set: 'stranger.jpg'" in message
-    assert "hard/link.jpg: a symbolic link that leads out" in message
-    assert "hard/linked: a symbolic link that leads out" in message
-    assert "6 of 8 rows" in message
-
-
-def test_content_decides_where_names_do_not(store: Store, tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
-    root = tiny_folder()
-    Image.new("RGB", (9, 9), "red").save(root / "b/a0.jpg")
-    (root / "c/twin.jpg").write_bytes((root / "c/c1.jpg").read_bytes())
-    add_dataset(store, "tiny", root)
-    folder = sorted_folder(store, tmp_path / "sorted", {"b/a0.jpg": "easy/a0.jpg"})
-    import_labels(store, "tiny", folder, "Ann")
-    assert levels(store) == {"b/a0.jpg": "easy"}
-    sorted_folder(store, folder, {"c/c1.jpg": "hard/other.jpg"})
-    assert "easy/a0.jpg" not in (message := refusal(store, folder, "Ann"))
-    assert "hard/other.jpg: could be any of 2 images (c/c1.jpg, c/twin.jpg)" in message
-
-
 # -- out -----------------------------------------------------------------------------------------
-
-
-def filled(store: Store) -> Store:
-    """Ann and Bob by hand, one simulated, with times, a superseded and an undone answer."""
-    for n, (example, level) in enumerate([("a/a0.jpg", "easy"), ("a/a1.jpg", "medium"), ("b/b0.jpg", "hard"), ("a/a0.jpg", "hard")]):
-        shown = NOON + timedelta(hours=n)
-        annotate(
-            store, "tiny", example, "Ann", cast(Literal["easy"], level), shown_at=shown, answered_at=shown + timedelta(seconds=0.1 * n)
-        )
-    annotate(store, "tiny", "c/c0.jpg", "Bob", "easy")
-    annotate(store, "tiny", "c/c1.jpg", "Bob", None)
-    simulated = pd.DataFrame({"dataset": "tiny", "example": ["c/c0.jpg"], "annotator": "simulated-1", "level": "hard"})
-    append_many(store, simulated, "simulate")
-    return store
 
 
 def test_csv_goes_out_and_in_again_without_loss(tiny: Store, other: Store, tmp_path: Path) -> None:
@@ -289,16 +198,16 @@ def test_csv_goes_out_and_in_again_without_loss(tiny: Store, other: Store, tmp_p
 def test_the_csv_says_what_it_says(tiny: Store, tmp_path: Path) -> None:
     assert export_labels(filled(tiny), "tiny", tmp_path / "out.csv", who="Ann") == 3
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines() == [
-        "example,class,annotator,level,answered_at,seconds",
-        "a/a0.jpg,a,Ann,hard,2026-03-01T15:00:00.423456Z,0.3",
-        "a/a1.jpg,a,Ann,medium,2026-03-01T13:00:00.223456Z,0.1",
-        "b/b0.jpg,b,Ann,hard,2026-03-01T14:00:00.323456Z,0.2",
+        "example,annotator,level,answered_at,seconds",
+        "a/a0.jpg,Ann,hard,2026-03-01T15:00:00.423456Z,0.3",
+        "a/a1.jpg,Ann,medium,2026-03-01T13:00:00.223456Z,0.1",
+        "b/b0.jpg,Ann,hard,2026-03-01T14:00:00.323456Z,0.2",
     ]
 
 
 def test_who_selects(tiny: Store, tmp_path: Path) -> None:
     filled(tiny)
-    counts = {who: export_labels(tiny, "tiny", tmp_path / "out.csv", who=who) for who in ("all", "people", "simulated", "Bob")}
+    counts = {who: export_labels(tiny, "tiny", tmp_path / f"{who}.csv", who=who) for who in ("all", "people", "simulated", "Bob")}
     assert counts == {"all": 5, "people": 4, "simulated": 1, "Bob": 1}
     with pytest.raises(UnknownError, match=r"Got: 'Cem'\. Allowed: all, people, simulated, Ann, Bob, simulated-1"):
         export_labels(tiny, "tiny", tmp_path / "out.csv", who="Cem")
@@ -320,61 +229,26 @@ def test_no_cell_is_a_formula_and_every_name_comes_back(store: Store, tiny_folde
         assert current(other) == current(store)
 
 
-def test_labels_of_images_that_are_gone_are_kept_in_the_csv(tiny: Store, tmp_path: Path) -> None:
-    (get_dataset(filled(tiny), "tiny").root / "a/a0.jpg").unlink()
-    check_dataset(tiny, "tiny")
-    assert export_labels(tiny, "tiny", tmp_path / "out.csv") == 5
-    assert export_labels(tiny, "tiny", tmp_path / "folders", format="folders") == 3
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "json"])
+def test_every_format_goes_out_and_in_again_without_loss(tiny: Store, other: Store, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out.{suffix}"
+    assert export_labels(filled(tiny), "tiny", path) == 5
+    assert import_labels(other, "tiny", path) == ImportResult(5, 5, ("Ann", "Bob", "simulated-1"))
+    assert current(other) == current(tiny)
 
 
-def test_folders_hold_the_consensus_and_come_back(tiny: Store, other: Store, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()  # an empty one may be there
-    assert export_labels(filled(tiny), "tiny", folder, who="people", format="folders") == 4
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-    assert files == ["easy/c/c0.jpg", "hard/a/a0.jpg", "hard/b/b0.jpg", "medium/a/a1.jpg"]
-    root = get_dataset(tiny, "tiny").root
-    assert (folder / "hard/b/b0.jpg").read_bytes() == (root / "b/b0.jpg").read_bytes()
-    assert import_labels(other, "tiny", folder, "Dora").appended == 4
-    assert levels(other) == {"a/a0.jpg": "hard", "a/a1.jpg": "medium", "b/b0.jpg": "hard", "c/c0.jpg": "easy"}
-
-
-def test_an_export_overwrites_no_folder_and_leaves_nothing_half_made(tiny: Store, tmp_path: Path) -> None:
-    filled(tiny)
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "mine.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(ConfigError, match="isn't an empty folder"):
-        export_labels(tiny, "tiny", full, format="folders")
-    with pytest.raises(ConfigError, match="isn't an empty folder"):
-        export_labels(tiny, "tiny", full / "mine.txt", format="folders")
+def test_an_export_overwrites_only_when_asked(tiny: Store, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"there already.*out\.csv.*--overwrite"):
+        export_labels(filled(tiny), "tiny", path)
+    assert path.read_text(encoding="utf-8") == "mine"
+    assert export_labels(tiny, "tiny", path, overwrite=True) == 5
+    assert path.read_text(encoding="utf-8").startswith("example,annotator,level")
     with pytest.raises(ConfigError, match="a folder, not a file"):
-        export_labels(tiny, "tiny", full)
+        export_labels(tiny, "tiny", tmp_path, overwrite=True)
     with pytest.raises(ConfigError, match="can't be written"):
-        export_labels(tiny, "tiny", full / "mine.txt" / "out.csv")
-    with pytest.raises(ConfigError, match="Allowed: csv, folders"):
-        export_labels(tiny, "tiny", full / "x", format=cast(Literal["csv"], "xlsx"))
-    (get_dataset(tiny, "tiny").root / "b/b0.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"b0\.jpg is gone.*data check"):
-        export_labels(tiny, "tiny", tmp_path / "half", format="folders")
-    assert [path.name for path in full.iterdir()] == ["mine.txt"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "home", "set"]
-
-
-def test_2800_images_and_5_annotators_take_under_2_seconds_each_way(store: Store, tmp_path: Path) -> None:
-    rows = pd.DataFrame({"example": [f"c{i // 400}/{i:04}.jpg" for i in range(2800)]})
-    facts = rows.assign(
-        dataset="tiny", width=1, height=1, bytes=1, mtime_ns=1, sha256=rows["example"], format="PNG", present=True, **{"class": "c"}
-    )
-    with store.write() as cursor:
-        cursor.execute("INSERT INTO dataset (dataset, root) VALUES ('tiny', 'nowhere')")
-        store.insert(cursor, "example", facts)
-    rows["level"] = [LEVELS[i % 3] for i in range(2800)]
-    text = pd.concat([rows.assign(annotator=f"person {k}", seconds=0.1 * k) for k in range(5)]).to_csv(index=False)
-    (tmp_path / "in.csv").write_text(text, encoding="utf-8")
-    started = time.perf_counter()
-    assert import_labels(store, "tiny", tmp_path / "in.csv").appended == 14_000
-    imported = time.perf_counter()
-    assert export_labels(store, "tiny", tmp_path / "out.csv") == 14_000
-    assert imported - started < 2
-    assert time.perf_counter() - imported < 2
+        export_labels(tiny, "tiny", path / "below.csv")
+    with pytest.raises(ConfigError, match="Allowed: csv, jsonl, parquet, label-studio, folders, links"):
+        export_labels(tiny, "tiny", tmp_path / "x", format="xlsx")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["home", "out.csv", "set"]

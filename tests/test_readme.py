@@ -22,7 +22,21 @@ def test_commands_parse(command: str) -> None:
 def test_every_command_is_there() -> None:
     named = {" ".join(command.split()[:2]) for command in COMMANDS} | {command.split()[0] for command in COMMANDS}
     wanted = {"app", "score", "train", "data demo", "data fetch", "data add", "data check", "data list", "labels import", "labels export"}
-    wanted |= {"labels summary", "labels simulate", "runs list", "runs show", "runs cancel", "runs resume", "runs delete", "runs ingest"}
+    wanted |= {
+        "labels summary",
+        "labels agreement",
+        "labels simulate",
+        "labels replay",
+        "labels history",
+        "labels backup",
+        "labels restore",
+        "runs list",
+        "runs show",
+        "runs cancel",
+        "runs resume",
+        "runs delete",
+        "runs ingest",
+    }
     assert wanted <= named
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -221,6 +223,29 @@ def test_snapshot_holds_every_table(home: Home, tiny: Store) -> None:
             select = f"SELECT * FROM (SELECT COLUMNS(*)::TEXT FROM {table}) ORDER BY ALL"
             assert copy.rows(select) == tiny.rows(select), table
         assert copy.rows("SELECT config->>'epochs' FROM run") == [("3",)]
+
+
+def test_a_snapshot_is_of_one_moment_while_the_owner_replaces_it(home: Home, store: Store) -> None:
+    store.write_snapshot()
+    stop = threading.Event()
+
+    def own() -> None:
+        for n in itertools.takewhile(lambda _: not stop.is_set(), itertools.count()):
+            with store.write() as cursor:
+                cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES (?, false)", [f"person {n}"])
+                cursor.execute("INSERT INTO rejected_file VALUES ('tiny', ?, 'not an image')", [f"{n}.txt"])
+            store.write_snapshot()
+
+    with ThreadPoolExecutor(1) as pool:
+        owner = pool.submit(own)
+        counts: list[tuple[int, int]] = []
+        while len(counts) < 30:
+            with suppress(StoreError), Store.from_snapshot(home) as copy:  # refused and tried again, never mixed
+                counts += copy.rows("SELECT (SELECT count(*) FROM annotator), (SELECT count(*) FROM rejected_file)")
+        stop.set()
+        owner.result()
+    assert all(annotators == files for annotators, files in counts), counts
+    assert counts[-1] > counts[0]
 
 
 def test_damaged_snapshot_is_an_error(home: Home, store: Store) -> None:

@@ -1,0 +1,125 @@
+"""Backups of the whole database: a folder of Parquet files with a manifest, and a new database from one.
+
+A backup is there whole or not at all, and names its files' SHA-256 and its schema version. A restore checks them all, and
+never loses the database that was there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from curriculum.config import Home
+from curriculum.errors import ConfigError, StoreError, StoreLockedError
+from curriculum.files import digest, flush, write_json, write_whole
+from curriculum.store import SCHEMA_VERSION, TABLES, Store
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: where the database that was there is kept (None: there was none), and the rows of each table."""
+
+    kept: Path | None
+    rows: dict[str, int]
+
+
+def backup(store: Store, folder: Path | None = None) -> Path:
+    """Write every table to a new folder, by default labels/backups/<UTC time>, whole or not at all; returns that folder.
+
+    Raises:
+        ConfigError: the folder is there already.
+    """
+    folder = (folder or store.home.labels / "backups" / _stamp()).absolute()
+    if folder.exists():
+        raise ConfigError("this is there already", got=str(folder), todo="Choose a new folder: nothing is overwritten.")
+    fresh = folder.with_name(f".{folder.name}.{_stamp()}")
+    try:
+        fresh.mkdir(parents=True)
+        sums, tables = {}, store.tables()
+        for table, rows in tables.items():
+            file = fresh / f"{table}.parquet"
+            pq.write_table(rows, file)
+            flush(file)
+            sums[file.name] = digest(file)
+        counts = {table: rows.num_rows for table, rows in tables.items()}
+        made = {"schema_version": SCHEMA_VERSION, "made_at": datetime.now(UTC).isoformat(), "rows": counts, "sha256": sums}
+        write_json(fresh / MANIFEST, made)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def restore(home: Home, folder: Path) -> Restored:
+    """Put a backup in the database's place; what was there is kept as labels/curriculum.duckdb.<UTC time>.bak.
+
+    The new database is made and opened beside the old one first, so that a backup that can't be restored changes nothing.
+
+    Raises:
+        StoreLockedError: another process owns the database.
+        StoreError: the folder is no whole backup, or from another version of this program.
+    """
+    rows = _check(folder)
+    beside = Home(home.labels / f".restore-{_stamp()}")
+    try:
+        Store.build(beside, folder)
+        with Store.open(beside, owner="labels restore") as store:
+            store.rows("CHECKPOINT")
+        return Restored(_swap(home, beside.database), rows)
+    finally:
+        shutil.rmtree(beside.root, ignore_errors=True)
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+
+
+def _check(folder: Path) -> dict[str, int]:
+    """Row counts of a backup, once everything is as its manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version, counts, sums = manifest["schema_version"], manifest["rows"], manifest["sha256"]
+        rows = {table: int(counts[table]) for table in TABLES} if version == SCHEMA_VERSION else {}
+        damaged = [name for name in (f"{table}.parquet" for table in rows) if digest(folder / name) != sums[name]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreError(f"{folder} is no whole backup ({error!r})", todo="Give a folder that `labels backup` wrote.") from error
+    if version != SCHEMA_VERSION:
+        raise StoreError("the backup was made by another version of this program", got=f"schema version {version}",
+                         allowed=f"{SCHEMA_VERSION}", todo="Restore it with that version, then update.")  # fmt: skip
+    if damaged:
+        raise StoreError("the backup was changed or damaged", got=", ".join(damaged), todo="Restore another backup.")
+    return rows
+
+
+def _swap(home: Home, fresh: Path) -> Path | None:
+    """Put a database file in the home's place, holding the old one's lock; a crash at any point leaves the old one, a copy of it, or both."""
+    home.labels.mkdir(parents=True, exist_ok=True)
+    existed, owned = home.database.exists(), None
+    try:
+        owned = Store.open(home, owner="labels restore")
+        owned.rows("CHECKPOINT")
+    except StoreLockedError:
+        raise
+    except StoreError:
+        pass  # damaged, or of a newer version: nobody has it open, and it is kept as it is
+    kept = home.database.with_name(f"{home.database.name}.{_stamp()}.bak") if existed else None
+    log = home.database.with_name(home.database.name + ".wal")
+    try:
+        if kept is not None:
+            write_whole(kept, lambda copy: shutil.copy2(home.database, copy))
+            with suppress(FileNotFoundError):
+                log.replace(kept.with_name(kept.name + ".wal"))
+        fresh.replace(home.database)
+        shutil.rmtree(home.snapshot, ignore_errors=True)  # it shows the old one
+    finally:
+        if owned is not None:
+            owned.close()
+    return kept

@@ -1,0 +1,62 @@
+"""What the labels were at an earlier time, and what became of one image: read from the log, never changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+
+from curriculum.datasets import get_dataset
+from curriculum.errors import ConfigError, UnknownError
+from curriculum.store import Store
+
+
+def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.DataFrame:
+    """The labels in force when the database had recorded the events up to a time, that time included.
+
+    What was taken back only later is in force. Among events of one annotator on one image the log's order counts,
+    because clocks may go back.
+
+    Args:
+        until: with its time zone; None: all events.
+
+    Returns:
+        example, annotator, level, by example and annotator.
+
+    Raises:
+        ConfigError: a time without a zone.
+        UnknownError: no such data set.
+    """
+    get_dataset(store, dataset)
+    if until is not None and until.tzinfo is None:
+        raise ConfigError("a time needs its zone", got=until.isoformat(), todo="Add one, such as Z for UTC.")
+    return store.query(
+        """WITH past AS (
+               SELECT * FROM annotation
+               WHERE dataset = $dataset AND ($until::TIMESTAMPTZ IS NULL OR recorded_at <= $until::TIMESTAMPTZ)
+           )
+           SELECT example, annotator, level FROM past AS event
+           WHERE action = 'label' AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
+           QUALIFY row_number() OVER (PARTITION BY example, annotator ORDER BY seq DESC) = 1
+           ORDER BY example, annotator""",
+        {"dataset": dataset, "until": until},
+    )
+
+
+def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
+    """Every event of one image, in the log's order: seq, id, annotator, action, level, note, undoes, source, shown_at,
+    answered_at, seconds, recorded_at, and `undone`: whether it was taken back later.
+
+    Raises:
+        UnknownError: no such data set, or no such image in it.
+    """
+    get_dataset(store, dataset)
+    if not store.rows("SELECT 1 FROM example WHERE dataset = ? AND example = ?", [dataset, example]):
+        raise UnknownError(f"the data set {dataset} has no such image", got=example, todo="Give it as class/file.")
+    return store.query(
+        """SELECT seq, id::TEXT AS id, annotator, action, level, note, undoes::TEXT AS undoes, source,
+                  shown_at, answered_at, seconds, recorded_at,
+                  EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id) AS undone
+           FROM annotation AS event WHERE dataset = ? AND example = ? ORDER BY seq""",
+        [dataset, example],
+    )

@@ -1,0 +1,214 @@
+"""The whole log of a data set out and in again without loss: every event, in its order, with its id and its times.
+
+An import takes a whole file or nothing of it, and only ever continues what is here: of each annotator's events on each
+image, the file must hold all that the database has, in the same order, or the other way round.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from curriculum.config import LEVELS, SIMULATED_PREFIX
+from curriculum.datasets import get_dataset
+from curriculum.label_files import ImportResult, read_annotator, read_seconds, read_time, said, unwritable
+from curriculum.label_formats import TABLE_FORMATS, Row, arrow_of, format_of, read_table, refuse_any, write_table
+from curriculum.labels import ACTIONS, FLAG_REASONS, MAX_NOTE
+from curriculum.store import Cursor, Store
+
+SOURCES = ("sort", "import", "simulate")
+MAX_SEQ = 100_000_000
+"""Up to which number the log's own are kept: the database counts up to them, 60 million a second."""
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class LoggedEvent(NamedTuple):
+    """An event as the table `annotation` has it, column by column."""
+
+    seq: int
+    id: str
+    dataset: str
+    example: str
+    annotator: str
+    action: str
+    level: str | None
+    note: str | None
+    undoes: str | None
+    source: str
+    shown_at: datetime | None
+    answered_at: datetime
+    seconds: float | None
+    recorded_at: datetime
+
+
+COLUMNS = LoggedEvent._fields
+OPTIONAL = ("level", "note", "undoes", "shown_at", "seconds")
+Pair = tuple[str, str]
+
+
+def export_log(store: Store, dataset: str, path: Path, format: str | None = None, *, overwrite: bool = False) -> int:  # noqa: A002
+    """Write every event of a data set, in order.
+
+    Args:
+        path: the file, new unless `overwrite`.
+        format: csv | jsonl | parquet; by default what the path's suffix stands for, else csv.
+
+    Returns:
+        How many events were written.
+
+    Raises:
+        ConfigError: the target can't be used, or a format that has no place for events.
+        UnknownError: no such data set.
+    """
+    get_dataset(store, dataset)
+    events = _logged(store, dataset)
+    try:
+        write_table(path, format_of(path, format, TABLE_FORMATS), events, overwrite=overwrite)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return len(events)
+
+
+def _logged(store: Store, dataset: str) -> pd.DataFrame:
+    columns = ", ".join(f"{name}::TEXT AS {name}" if name in ("id", "undoes") else name for name in COLUMNS)
+    return store.query(f"SELECT {columns} FROM annotation WHERE dataset = ? ORDER BY seq", [dataset])
+
+
+def import_log(store: Store, dataset: str, path: Path, format: str | None = None) -> ImportResult:  # noqa: A002
+    """Append the events of a file that `export_log` wrote: all that aren't here yet, or none.
+
+    They keep everything but, where the database has events already, their numbers (seq): then they are numbered anew, in
+    the file's order.
+
+    Raises:
+        LabelFileError: rows that can't be taken, by line, with reasons; nothing was imported.
+        ConfigError: a format that has no place for events.
+        UnknownError: no such data set.
+    """
+    get_dataset(store, dataset)
+    rows = read_table(path, format_of(path, format, TABLE_FORMATS), COLUMNS)
+    examples = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ?", [dataset])}
+    read: list[tuple[LoggedEvent, Row]] = []
+    for row in rows:
+        try:
+            if not row.problem:
+                read.append((_event(row.cells, dataset, examples), row))
+        except ValueError as error:
+            row.problem = str(error)
+    refuse_any(path, rows)
+    read.sort(key=lambda both: both[0].seq)
+    with store.write() as cursor:
+        fresh = _continuation(store, dataset, read)
+        refuse_any(path, rows)
+        _append(store, cursor, fresh)
+    return ImportResult(len(rows), len(fresh), tuple(sorted({event.annotator for event, _ in read})))
+
+
+# -- one event -----------------------------------------------------------------------------------
+
+
+def _event(cells: dict[str, str | None], dataset: str, examples: set[str]) -> LoggedEvent:
+    """The event of a row; ValueError with the reason where it can't be taken."""
+    given: dict[str, Any] = {name: cells.get(name) for name in COLUMNS}
+    if empty := [name for name in COLUMNS if name not in OPTIONAL and given[name] is None]:
+        raise ValueError(f"{empty[0]} is empty")
+    if not re.fullmatch("[0-9]{1,18}", given["seq"]):
+        raise ValueError(said("seq is no whole number of 0 or more", given["seq"]))
+    given["seq"], given["seconds"] = int(given["seq"]), read_seconds(given["seconds"])
+    given |= {name: _uuid(name, given[name]) for name in ("id", "undoes")}
+    given |= {name: read_time(name, given[name], zone=True) for name in ("shown_at", "answered_at", "recorded_at")}
+    if given["dataset"] != dataset:
+        raise ValueError(said("an event of another data set", given["dataset"]))
+    if given["example"] not in examples:
+        raise ValueError(said("no such image in the data set", given["example"]))
+    if given["annotator"] != read_annotator(given["annotator"]):
+        raise ValueError(said("an annotator's name has no spaces around it and single ones within", given["annotator"]))
+    _check_action(event := LoggedEvent(**given))
+    return event
+
+
+def _uuid(name: str, text: str | None) -> str | None:
+    try:
+        return str(uuid.UUID(text)) if text else None
+    except ValueError as error:
+        raise ValueError(said(f"{name} is no UUID", text)) from error
+
+
+def _among(what: str, given: str | None, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise ValueError(said(f"unknown {what} (allowed: {', '.join(allowed)})", given))
+
+
+def _check_action(event: LoggedEvent) -> None:
+    """What each action must and mustn't carry."""
+    _among("action", event.action, ACTIONS)
+    _among("source", event.source, SOURCES)
+    if event.level is not None or event.action == "label":
+        _among("level", event.level, LEVELS)
+    if event.level is not None and event.action not in ("label", "undo"):
+        raise ValueError(said("only a label and an undo have a level", event.level))
+    if (event.undoes is not None) != (event.action == "undo"):
+        raise ValueError("an undo, and nothing else, undoes")
+    if (event.note is not None) != (event.action in ("flag", "note")):
+        raise ValueError("a flag and a note, and nothing else, have a note")
+    if event.action == "flag":
+        _among("reason of a flag", event.note, FLAG_REASONS)
+    if event.note is not None and (len(event.note) > MAX_NOTE or UNSTORABLE.search(event.note)):
+        raise ValueError(f"a note has up to {MAX_NOTE:,} characters that can be stored")
+
+
+# -- all together --------------------------------------------------------------------------------
+
+
+def _continuation(store: Store, dataset: str, read: list[tuple[LoggedEvent, Row]]) -> list[LoggedEvent]:
+    """The events that aren't here yet, in order; what contradicts the file or the database becomes its row's problem."""
+    here: dict[Pair, list[LoggedEvent]] = {}
+    for values in arrow_of(_logged(store, dataset)).to_pylist():
+        event = LoggedEvent(**values)
+        here.setdefault((event.example, event.annotator), []).append(event)
+    taken = {str(row[0]): row[1] for row in store.rows("SELECT id, dataset FROM annotation")}
+    ids: set[str] = set()
+    numbers: set[int] = set()
+    counted: dict[Pair, int] = {}
+    standing: dict[str, Pair] = {}
+    fresh = []
+    for event, row in read:
+        pair = (event.example, event.annotator)
+        ours, place = here.get(pair, []), counted.get(pair, 0)
+        counted[pair] = place + 1
+        if event.id in ids or event.seq in numbers:
+            row.problem = "this id, or this seq, is in the file already"
+        elif event.action == "undo" and standing.pop(event.undoes or "", None) != pair:
+            row.problem = "this undoes no earlier judgement of the same annotator on the same image"
+        elif place < len(ours) and ours[place]._replace(seq=event.seq) != event:
+            row.problem = "the database has another event of this annotator on this image here: whose is later can't be known"
+        elif place >= len(ours) and event.id in taken:
+            row.problem = f"this id stands for another event in the data set {taken[event.id]}"
+        elif place >= len(ours):
+            fresh.append(event)
+        ids.add(event.id)
+        numbers.add(event.seq)
+        if event.action != "undo":
+            standing[event.id] = pair
+    return fresh
+
+
+def _append(store: Store, cursor: Cursor, fresh: list[LoggedEvent]) -> None:
+    if not fresh:
+        return
+    names = pd.DataFrame({"annotator": sorted({event.annotator for event in fresh})})
+    names["simulated"] = names["annotator"].str.startswith(SIMULATED_PREFIX)
+    store.insert(cursor, "annotator", names, "ON CONFLICT DO NOTHING")
+    frame = arrow_of(pd.DataFrame(fresh, columns=list(COLUMNS))).to_pandas()
+    keep = fresh[-1].seq <= MAX_SEQ and not store.rows("SELECT 1 FROM annotation LIMIT 1")
+    count = fresh[-1].seq if keep else len(fresh)
+    last = store.rows("SELECT max(nextval('annotation_seq')) FROM range(?)", [count])[0][0]
+    if not keep:
+        frame["seq"] = range(last - count + 1, last + 1)
+    store.insert(cursor, "annotation", frame)
