@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torchvision.models import ResNet
 
 from curriculum.cache import ArrayCache, CachedRows
@@ -124,7 +125,8 @@ def out_of_fold_losses(
                 raise CancelledError("the scoring was cancelled")
             held = parts == fold
             if held.any():
-                probabilities[repeat, held] = _head(features[~held], labels[~held], features[held], classes)
+                with threadpool_limits(1):  # small matrices: threads cost time, and ten times as much beside another run
+                    probabilities[repeat, held] = _head(features[~held], labels[~held], features[held], classes)
             progress("out-of-fold heads", repeat * folds + fold + 1, repeats * folds)
     losses = np.stack([cross_entropy(each, labels) for each in probabilities])
     return Scores(losses.mean(0), probabilities.mean(0).astype(np.float32), losses, stability(losses))
