@@ -208,7 +208,7 @@ def _train_text(store: Store, result: Result) -> str:
         for row in analysis.errors_by(frame, "class").to_dict("records")
     ]
     lines += [
-        f"  {r['example']}: {r['predicted']} ({r['probability']:.2f}), people: {r['level'] or 'no level'}"
+        f"  {r['example']}: {r['predicted']} ({r['probability']:.2f}), people: {r['level'] if isinstance(r['level'], str) else 'no level'}"
         for r in wrong.head(10).to_dict("records")
     ]
     return "\n".join(lines)

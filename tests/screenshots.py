@@ -16,7 +16,15 @@ from curriculum.store import Store
 from tests.browser import chromium, serving
 from tests.conftest import CHECKOUT
 
-PAGES = {"start": "", "sort": "sort", "human-model": "human-model", "train": "train", "results": "results", "errors": "errors"}
+PAGES = {
+    "start": "",
+    "sort": "sort",
+    "team": "team",
+    "human-model": "human-model",
+    "train": "train",
+    "results": "results",
+    "errors": "errors",
+}
 OUT = CHECKOUT / "docs" / "screenshots"
 
 

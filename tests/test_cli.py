@@ -92,6 +92,7 @@ def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: P
     assert [stage["stage"] for stage in document["stages"]] == ["easy", "easy+medium", "all"]
 
     shown = call("runs", "show", document["run_id"])[1]
+    assert "nan" not in shown
     assert [epoch["epoch"] for epoch in shown["epochs"]] == [1, 2, 3, 4]
     assert sum(epoch["subset_size"] for epoch in shown["epochs"]) == document["samples_seen"]
     listed = call("runs", "list", "--dataset", textures)[1]["runs"]
