@@ -92,7 +92,6 @@ def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: P
     assert [stage["stage"] for stage in document["stages"]] == ["easy", "easy+medium", "all"]
 
     shown = call("runs", "show", document["run_id"])[1]
-    assert "nan" not in shown
     assert [epoch["epoch"] for epoch in shown["epochs"]] == [1, 2, 3, 4]
     assert sum(epoch["subset_size"] for epoch in shown["epochs"]) == document["samples_seen"]
     listed = call("runs", "list", "--dataset", textures)[1]["runs"]
@@ -100,6 +99,15 @@ def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: P
     assert call("runs", "delete", document["run_id"])[1] == {"run_id": document["run_id"], "deleted": True}
     assert len(call("runs", "list")[1]["runs"]) == 1
     assert not (home.runs / document["run_id"]).exists()
+
+
+def test_a_run_is_reported_in_words(call: Call, textures: str, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    learnt_nothing = ["--mode", "fine-tune", "--epochs", 1, "--learning-rate", 1e-6]
+    assert main(["--home", str(home.root), "train", "--dataset", textures, *map(str, learnt_nothing), *QUICK]) == 0
+    report = capsys.readouterr().out
+    assert "rows: true class, columns: predicted" in report
+    assert "people: no level" in report
+    assert "nan" not in report
 
 
 def test_labels_go_out_in_and_back(call: Call, textures: str, tmp_path: Path, home: Home) -> None:
