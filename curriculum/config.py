@@ -42,6 +42,8 @@ MODE_MEANING: dict[str, str] = {
     "transfer": "only the last layer learns, on frozen features: seconds",
     "scratch": "no pretrained weights, all images, flips and rotations",
 }
+DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
+DEFAULT_RULE = {"staged": "constant", "self-paced": "constant", "fine-tune": "constant", "transfer": "accuracy", "scratch": "constant"}
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from curriculum import metrics, pacing
-from curriculum.config import TrainConfig
+from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
 from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy, turn
 from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
 
 DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
-DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
-DEFAULT_RULE = {"staged": "constant", "self-paced": "constant", "fine-tune": "constant", "transfer": "accuracy", "scratch": "constant"}
 EVAL_BATCH = 128
 
 

@@ -9,6 +9,7 @@ from curriculum.app.layout import LEVEL_COLOUR, LEVEL_MARK, MODEL_COLOUR, PEOPLE
 from curriculum.config import LEVELS
 
 CURVES = {"train": PEOPLE_COLOUR, "val": "#D55E00", "test": "#009E73"}
+DASHES = {"train": [1, 0], "val": [6, 3], "test": [2, 2]}
 
 
 def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
@@ -65,7 +66,7 @@ def curves(epochs: pd.DataFrame, measure: str, title: str, percent: bool = False
     colour = alt.Color(
         "part:N", scale=alt.Scale(domain=there, range=[CURVES[split] for split in there]), title=None, legend=alt.Legend(orient="top")
     )
-    dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=list(CURVES), range=[[1, 0], [6, 3], [2, 2]]), legend=None)
+    dash = alt.StrokeDash("part:N", scale=alt.Scale(domain=there, range=[DASHES[split] for split in there]), legend=None)
     axis = alt.Axis(format="%") if percent else alt.Axis()
     tooltip = ["epoch", "stage", "part", alt.Tooltip(measure, format=".2%" if percent else ".3f")]
     line = (

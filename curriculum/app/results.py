@@ -10,6 +10,7 @@ import streamlit as st
 
 from curriculum.app import charts, layout
 from curriculum.app.train import show_curves
+from curriculum.config import DEFAULT_RATE, DEFAULT_RULE
 from curriculum.words import duration, figure
 
 REPORTED = pd.DataFrame(
@@ -34,9 +35,16 @@ def page() -> None:
 
 def describe(frame: pd.DataFrame, run_id: str) -> str:
     """A run in a picker: what, when, how good."""
-    row = frame.set_index("run_id").loc[run_id]
-    config, when, accuracy = row["config"], row["created_at"], row["result"]["test_accuracy"]
-    return f"{row['mode']}, {config['image_size']} px, seed {row['seed']}, {row['protocol']}, {when:%d %b %H:%M}: {accuracy:.1%}"
+    row: dict[Any, Any] = frame.set_index("run_id").loc[run_id].to_dict()
+    config, accuracy = row["config"], row["result"]["test_accuracy"]
+    how = f"{row['mode']}, rate {_rate(row['mode'], config)}, {config['image_size']} px, seed {row['seed']}, {row['protocol']}"
+    return f"{how}, {row['created_at']:%d %b %H:%M}: {accuracy:.1%}"
+
+
+def _rate(mode: str, config: dict[str, Any]) -> str:
+    """The learning rate at the start, and whether it follows the train accuracy."""
+    rate = DEFAULT_RATE[mode] if config["learning_rate"] is None else config["learning_rate"]
+    return f"{rate:g}" + (" by accuracy" if (config["rate_rule"] or DEFAULT_RULE[mode]) == "accuracy" else "")
 
 
 def _table(done: pd.DataFrame, dataset: str) -> None:
@@ -44,10 +52,11 @@ def _table(done: pd.DataFrame, dataset: str) -> None:
     table = pd.DataFrame({
         "method": done["mode"].to_numpy(), "protocol": done["protocol"].to_numpy(), "seed": done["seed"].to_numpy(),
         "weights": [str(config["weights"]).rsplit("/", 1)[-1] for config in done["config"]], "px": [config["image_size"] for config in done["config"]],
+        "learning rate": [_rate(mode, config) for mode, config in zip(done["mode"], done["config"], strict=True)],
         "accuracy": results["test_accuracy"], "loss": results["test_loss"], "KNN": results["test_knn"],
         "peak (biased)": results["peak_test_accuracy"], "chosen epoch": results["epoch"], "samples seen": results["samples_seen"],
         "time": [duration(seconds) for seconds in results["seconds"]],
-    })  # fmt: skip
+    }).dropna(axis="columns", how="all")  # fmt: skip
     shares = {column: st.column_config.NumberColumn(format="%.4f") for column in ("accuracy", "loss", "KNN", "peak (biased)")}
     st.dataframe(table, hide_index=True, column_config={**shares, "samples seen": st.column_config.NumberColumn(format="localized")})
     notes = ["Accuracy, loss and KNN are on test images that training never saw and no choice was made by (protocol honest)."]
