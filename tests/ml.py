@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curriculum import datasets, labels, runs, simulate
 from curriculum.cache import ArrayCache, CachedRows
+from curriculum.config import Home, Level, ScoreConfig, TrainConfig
 from curriculum.records import TrainingData
+from curriculum.rundir import RunDir
+from curriculum.store import Store
 
 SIZE = 32
 CLASSES = ("blue", "green", "red")
@@ -51,3 +56,26 @@ def write_folder(root: Path, each: int = 12, *, seed: int = 0, noise: float = 25
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i:03}.png")
     return root
+
+
+def finish(store: Store, run: RunDir) -> None:
+    """Wait for a run's end and take it in."""
+    deadline = time.monotonic() + 90
+    while runs.ingest(store, run).active:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def fill(store: Store, home: Home, people: dict[str, list[Level]]) -> None:
+    """A data set `textures`, its ranking, simulated levels, each person's levels, a staged run and a failed one."""
+    datasets.add_dataset(store, "textures", write_folder(home.root / "pictures", each=15))
+    finish(store, runs.start(store, ScoreConfig("textures", weights="none", image_size=SIZE)))
+    simulate.simulate_annotators(store, "textures", dict(store.rows("SELECT example, difficulty FROM score")))
+    for person, levels in people.items():
+        labels.add_annotator(store, person)
+        for level, example in zip(levels, labels.queue(store, "textures", person, len(levels)), strict=True):
+            labels.annotate(store, "textures", example, person, level)
+    staged = TrainConfig("textures", mode="staged", levels="simulated", weights="none", image_size=SIZE, epochs=3)
+    finish(store, runs.start(store, staged))
+    diverges = TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=1, learning_rate=10.0)
+    finish(store, runs.start(store, diverges))

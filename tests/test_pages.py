@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curriculum import agreement, datasets, labels, runs, simulate
+from curriculum import agreement, datasets, labels, runs
 from curriculum.app import layout, service
-from curriculum.config import Home, ScoreConfig, TrainConfig
-from curriculum.rundir import RunDir
+from curriculum.config import Home
 from curriculum.store import Store
-from tests.ml import write_folder
+from tests.ml import fill, write_folder
 
 PAGES = ["start", "sort", "team", "human_model", "train", "results", "errors"]
 Open = Callable[..., AppTest]
@@ -22,29 +20,11 @@ Open = Callable[..., AppTest]
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home with a data set, simulated labels, a person's labels, a ranking, a finished run and a failed one."""
+    """A home with a data set, simulated labels, twelve of Ana's, a ranking, a finished run and a failed one."""
     home = Home(tmp_path_factory.mktemp("filled"))
     with Store.open(home) as store:
-        datasets.add_dataset(store, "textures", write_folder(home.root / "pictures", each=15))
-        _finish(store, runs.start(store, ScoreConfig("textures", weights="none", image_size=32)))
-        difficulty = dict(store.rows("SELECT example, difficulty FROM score"))
-        simulate.simulate_annotators(store, "textures", difficulty)
-        labels.add_annotator(store, "Ana")
-        for level, example in zip(["easy", "medium", "hard"] * 4, labels.queue(store, "textures", "Ana", 12), strict=True):
-            labels.annotate(store, "textures", example, "Ana", level)  # type: ignore[arg-type]
-        config = TrainConfig("textures", mode="staged", levels="simulated", weights="none", image_size=32, epochs=3)
-        _finish(store, runs.start(store, config))
-        _finish(
-            store, runs.start(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=32, epochs=1, learning_rate=10.0))
-        )
+        fill(store, home, {"Ana": ["easy", "medium", "hard"] * 4})
     return home
-
-
-def _finish(store: Store, run: RunDir) -> None:
-    deadline = time.monotonic() + 90
-    while runs.ingest(store, run).active:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def steps(epochs: pd.DataFrame, column: str, title: str) -> alt.LayerChart:
 def _with_stages(chart: alt.Chart, epochs: pd.DataFrame) -> alt.LayerChart:
     starts = epochs.groupby("stage", sort=False)["epoch"].min().reset_index().iloc[1:]
     rules = alt.Chart(starts).mark_rule(strokeDash=[4, 4], color="gray").encode(x="epoch:Q", tooltip=["stage", "epoch"])
-    return (chart + rules).properties(height=230)
+    return alt.layer(*([chart] if starts.empty else [chart, rules])).properties(height=230)
 
 
 def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart:

@@ -33,13 +33,13 @@ def page() -> None:
     classes = tuple(result["classes"])
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Confusion matrix")
+        st.header("Confusion matrix")
         st.altair_chart(charts.count_table(analysis.confusion(judged, classes), "true class", "predicted class"), width="stretch")
     with right:
-        st.subheader("Misclassified by class")
+        st.header("Misclassified by class")
         st.altair_chart(charts.error_shares(analysis.errors_by(judged, "class"), "class", "misclassified (95 % interval)"), width="stretch")
         if judged["level"].notna().any():
-            st.subheader("By people's level")
+            st.header("By people's level")
             st.altair_chart(
                 charts.error_shares(analysis.errors_by(judged, "level"), "level", "misclassified (95 % interval)"), width="stretch"
             )
@@ -49,7 +49,7 @@ def page() -> None:
 
 
 def _gallery(wrong: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    st.subheader("The misclassified images")
+    st.header("The misclassified images")
     if wrong.empty:
         st.success("None. On these images the model is right throughout.", icon=":material/done_all:")
         return

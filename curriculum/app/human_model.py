@@ -140,7 +140,7 @@ def _in_words(low: float, high: float) -> str:
 
 
 def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> None:
-    st.subheader("Side by side")
+    st.header("Side by side")
     name = st.segmented_control("Class", ["all", *dataset.classes], default="all", key="_side_class") or "all"
     of_class = frame if name == "all" else frame[frame["class"] == name]
     labelled = both if name == "all" else both[both["class"] == name]
@@ -195,7 +195,7 @@ def _clearest_first(found: pd.DataFrame, column: str, level: str) -> NDArray[np.
 
 
 def _disagreements(both: pd.DataFrame) -> None:
-    st.subheader("Where people and model disagree most")
+    st.header("Where people and model disagree most")
     harder, easier = st.columns(2, gap="large", border=True)
     for place, direction, meaning in (
         (harder, "model finds it harder", "Easy for people, hard for the model: a wrong class? An odd example?"),

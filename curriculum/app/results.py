@@ -101,7 +101,7 @@ def _one(row: dict[str, Any], run_id: str) -> None:
         places[1].altair_chart(charts.steps(epochs, "learning_rate", "learning rate"), width="stretch")
         places[2].altair_chart(charts.steps(epochs, "samples_seen", "samples seen"), width="stretch")
     if result["stages"]:
-        st.subheader("After each stage, on test")
+        st.header("After each stage, on test")
         stages = pd.DataFrame(result["stages"]).rename(columns={
             "own_accuracy": "accuracy on its own levels", "own_loss": "loss on its own levels", "own_examples": "images of its own levels",
             "accuracy": "accuracy on all", "loss": "loss on all", "knn": "KNN on all",

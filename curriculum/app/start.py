@@ -35,7 +35,7 @@ def page() -> None:
 
 
 def _who() -> None:
-    st.subheader("Your name")
+    st.header("Your name")
     known = [r[0] for r in layout.store().rows("SELECT annotator FROM annotator WHERE NOT simulated ORDER BY annotator")]
     current = st.session_state.get("annotator")
     name = st.selectbox(
@@ -60,7 +60,7 @@ def _next_steps(dataset: str) -> None:
     total = store.rows("SELECT count(*) FROM example WHERE dataset = ? AND present", [dataset])[0][0]
     trained = runs.list_runs(store, dataset, "train")
     done = int((trained["state"] == "done").sum())
-    st.subheader("What next")
+    st.header("What next")
     layout.link("sort", f"1. Sort images: {summary['labelled']:,} of {total:,} have a level from people", ":material/sort:")
     ranked = analysis.latest_score(store, dataset)
     layout.link("human-model", "2. Compare with the model's ranking" + ("" if ranked else ": not ranked yet"), ":material/compare:")
@@ -134,7 +134,7 @@ def _poll_jobs() -> None:
 
 def _data(dataset: datasets.Dataset | None) -> None:
     store = layout.store()
-    st.subheader("Images")
+    st.header("Images")
     if dataset:
         shown = store.rows(
             """SELECT sha256, class FROM example WHERE dataset = ? AND present

@@ -72,7 +72,7 @@ def _overall(report: dict[str, Any], judged: pd.DataFrame, total: int) -> None:
 
 
 def _annotators(found: list[AnnotatorReport]) -> None:
-    st.subheader("Annotators")
+    st.header("Annotators")
     table = pd.DataFrame({
         "annotator": [a.annotator for a in found], "images": [a.labels for a in found],
         "with the others": [a.reliability.value for a in found], "finds harder by": [a.bias.value for a in found],
@@ -97,7 +97,7 @@ def _says_something(measure: Coefficient) -> bool:
 
 
 def _pairs(pairs: list[dict[str, Any]]) -> None:
-    st.subheader("Each pair")
+    st.header("Each pair")
     known = pd.DataFrame([pair for pair in pairs if pair["kappa"] is not None])
     if known.empty:
         st.caption("No two annotators share enough images yet.")
@@ -110,7 +110,7 @@ def _pairs(pairs: list[dict[str, Any]]) -> None:
 
 
 def _contested(rows: pd.DataFrame, judged: pd.DataFrame) -> None:
-    st.subheader("Images that divide us")
+    st.header("Images that divide us")
     if rows.empty:
         st.success("None: on every image that two or more have sorted, they agree.", icon=":material/done_all:")
         return

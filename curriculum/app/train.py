@@ -145,7 +145,7 @@ def _past(dataset: str) -> None:
     frame = frame[~frame["state"].isin(["queued", "running"])]
     if frame.empty:
         return
-    st.subheader("Earlier runs")
+    st.header("Earlier runs")
     home = service.current().home
     for row in frame.head(20).to_dict("records"):
         result = row["result"] or {}

@@ -1,0 +1,61 @@
+"""axe-core's rules on every page in a real Chromium, light and dark: no finding that it calls serious or critical."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from curriculum.config import Home
+from curriculum.store import Store
+from tests.browser import Server, chromium, serving
+from tests.ml import fill
+
+PAGES = ["", "sort", "team", "human-model", "train", "results", "errors"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An app whose every page has something to show."""
+    home = Home(tmp_path_factory.mktemp("filled"))
+    with Store.open(home) as store:
+        fill(store, home, {"Ana": ["easy"] * 12, "Bo": ["hard"] * 12})
+    with serving(home) as running:
+        yield running
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_serious(browser: Browser, server: Server, page: str, scheme: Any) -> None:
+    tab = browser.new_page(viewport={"width": 1366, "height": 800}, color_scheme=scheme)
+    tab.goto(f"{server.url}/{page}?annotator=Ana&dataset=textures")
+    tab.wait_for_selector(".sorting img[data-example]" if page == "sort" else "h1", timeout=60_000)
+    tab.wait_for_function("!document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')", timeout=60_000)
+    tab.wait_for_timeout(1500)  # what fades in is pale until it is there
+    found = Axe().run(tab).response
+    tab.close()
+    serious = [
+        (rule["id"], node["html"][:200], node.get("failureSummary", "")[:300])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+    assert serious == []
+    assert len(found["passes"]) > 10  # the page was there to be judged
+
+
+def test_the_rules_find_what_is_wrong(browser: Browser) -> None:
+    """The judge is awake: an image without words for it is a finding."""
+    tab = browser.new_page()
+    tab.set_content("<html lang='en'><title>t</title><main><h1>t</h1><img src='data:,'></main></html>")
+    assert "image-alt" in {rule["id"] for rule in Axe().run(tab).response["violations"]}
+    tab.close()
