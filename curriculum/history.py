@@ -60,3 +60,9 @@ def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
            FROM annotation AS event WHERE dataset = ? AND example = ? ORDER BY seq""",
         [dataset, example],
     )
+
+
+def recently_judged(store: Store, dataset: str) -> list[str]:
+    """The images with any event, the latest event first."""
+    rows = store.rows("SELECT example FROM annotation WHERE dataset = ? GROUP BY example ORDER BY max(seq) DESC", [dataset])
+    return [row[0] for row in rows]

@@ -20,6 +20,7 @@ PAGES = {
     "start": "",
     "sort": "sort",
     "team": "team",
+    "labels": "labels",
     "human-model": "human-model",
     "train": "train",
     "results": "results",

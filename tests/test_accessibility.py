@@ -14,7 +14,7 @@ from curriculum.store import Store
 from tests.browser import Server, chromium, serving
 from tests.ml import fill
 
-PAGES = ["", "sort", "team", "human-model", "train", "results", "errors"]
+PAGES = ["", "sort", "team", "labels", "human-model", "train", "results", "errors"]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from curriculum.config import Home
 from curriculum.store import Store
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "human_model", "train", "results", "errors"]
+PAGES = ["start", "sort", "team", "labels", "human_model", "train", "results", "errors"]
 Open = Callable[..., AppTest]
 
 

@@ -1,0 +1,139 @@
+"""Labels: what was said of an image and when, labels in and out as files, and backups."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import labels
+from curriculum.app import layout
+from curriculum.app.layout import Tile
+from curriculum.backup import backup
+from curriculum.config import LEVELS
+from curriculum.datasets import Dataset
+from curriculum.errors import CurriculumError
+from curriculum.history import example_log, recently_judged, replay
+from curriculum.label_files import export_labels, import_labels
+from curriculum.label_log import export_log, import_log
+
+SUFFIXES = {"CSV": ".csv", "JSON Lines": ".jsonl", "Parquet": ".parquet", "Label Studio": ".json"}
+LABELS, LOG = "labels in force", "everything that was ever done"
+
+
+def page() -> None:
+    st.title("What was said, and when?")
+    dataset = layout.chosen_dataset()
+    if dataset is None:
+        return
+    st.caption("For who leads: it shows everybody's answers. While sorting, nobody should look here.")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _one_image(dataset)
+    with right:
+        _as_it_was(dataset)
+    left, middle, right = st.columns(3, gap="large")
+    with left:
+        _take_out(dataset)
+    with middle:
+        _bring_in(dataset)
+    with right:
+        _keep_safe()
+
+
+def _one_image(dataset: Dataset) -> None:
+    st.header("One image's life")
+    judged = recently_judged(layout.store(), dataset.name)
+    if not judged:
+        st.info("Nobody has judged an image of this data set yet.", icon=":material/history:")
+        layout.link("sort", "Sort images", ":material/sort:")
+        return
+    example = st.selectbox("Image", judged, help="Every image that somebody has judged, the latest first. Type to search.")
+    sha256, class_name = layout.store().rows(
+        "SELECT sha256, class FROM example WHERE dataset = ? AND example = ?", [dataset.name, example]
+    )[0]
+    log = example_log(layout.store(), dataset.name, example)
+    layout.gallery([Tile(sha256, example, (class_name, example))], 160)
+    st.dataframe(
+        pd.DataFrame({
+            "when": log["answered_at"], "who": log["annotator"], "what": [_said(row) for row in log.to_dict("records")],
+            "seconds": log["seconds"], "from": log["source"],
+        }),
+        hide_index=True,
+        column_config={
+            "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+            "seconds": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )  # fmt: skip
+
+
+def _said(event: dict[object, object]) -> str:
+    words = str(event["action"]) if event["action"] != "label" else layout.level_text(event["level"])
+    note = f": {event['note']}" if isinstance(event["note"], str) else ""
+    return words + note + (" (taken back later)" if event["undone"] else "")
+
+
+def _as_it_was(dataset: Dataset) -> None:
+    st.header("As it was")
+    until = st.datetime_input("At", value=None, max_value=datetime.now(), help="The server's clock. Empty: now.")
+    then = replay(layout.store(), dataset.name, until.astimezone() if until else None)
+    if then.empty:
+        st.info("No level was in force at that time.", icon=":material/history:")
+        return
+    counts = pd.crosstab(then["annotator"], then["level"]).reindex(columns=list(LEVELS), fill_value=0)
+    st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True)
+    st.caption(f"{len(then):,} levels on {then['example'].nunique():,} images were in force.")
+    st.download_button("These levels as CSV", then.to_csv(index=False).encode(), f"{dataset.name}-levels.csv", icon=":material/download:")
+
+
+def _take_out(dataset: Dataset) -> None:
+    st.header("Take out")
+    what = st.radio("What", [LABELS, LOG], help="The second comes back exactly as it was, times, notes and undos included.")
+    kinds = [name for name in SUFFIXES if what == LABELS or name != "Label Studio"]
+    kind = st.selectbox("As", kinds)
+    suffix = SUFFIXES[kind]
+    name = f"{dataset.name}-{'log' if what == LOG else 'labels'}{suffix}"
+    st.download_button(f"Download {name}", lambda: _file(dataset.name, what, suffix), name, icon=":material/download:")
+    st.caption("As folders easy/, medium/ and hard/ of images: `python -m curriculum labels export --format folders`.")
+
+
+def _file(dataset: str, what: str, suffix: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"labels{suffix}"
+        (export_log if what == LOG else export_labels)(layout.store(), dataset, path)
+        return path.read_bytes()
+
+
+def _bring_in(dataset: Dataset) -> None:
+    st.header("Bring in")
+    uploaded = st.file_uploader("A file of labels", type=list(SUFFIXES.values()), help="All of it is taken, or nothing.")
+    what = st.radio("It holds", [LABELS, LOG])
+    annotator = st.text_input("Whose, where the file doesn't say", max_chars=labels.MAX_NAME, disabled=what == LOG) or None
+    if not st.button("Import", icon=":material/upload:", disabled=uploaded is None) or uploaded is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(uploaded.name).name
+        path.write_bytes(uploaded.getbuffer())
+        try:
+            store = layout.store()
+            done = import_log(store, dataset.name, path) if what == LOG else import_labels(store, dataset.name, path, annotator)
+        except CurriculumError as error:
+            st.error(layout.plain(str(error).replace(f"{folder}/", "")), icon=":material/error:")
+            return
+    st.success(f"{done.read:,} read, {done.appended:,} were new.", icon=":material/done_all:")
+
+
+def _keep_safe() -> None:
+    st.header("Keep safe")
+    if st.button("Back up everything now", icon=":material/backup:"):
+        st.success(f"The whole database is backed up in {backup(layout.store())}", icon=":material/done_all:")
+    folder = layout.store().home.labels / "backups"
+    there = sorted((path.name for path in folder.glob("[!.]*") if path.is_dir()), reverse=True)
+    if there:
+        st.dataframe(pd.DataFrame({f"{len(there)} backups, the latest first (UTC)": there}), hide_index=True, height=180)
+    else:
+        st.caption("There is no backup yet.")
+    st.caption("To go back to one, end the app and call `python -m curriculum labels restore FOLDER`: what is there now is kept too.")
