@@ -235,3 +235,26 @@ def _why_contested(votes: NDArray[np.int64]) -> str:
     if not (votes[0] and votes[-1]):
         return f"{said}: one level apart"
     return f"{said}: all three levels" if votes.all() else f"{said}: opposite ends, nothing between"
+
+
+def drift(judgements: pd.DataFrame, block: int = 50) -> pd.DataFrame:
+    """How each annotator's measure of hardness, and pace, move while they sort.
+
+    The order of images is random, so blocks differ only by chance while an annotator's measure stays the same.
+
+    Args:
+        judgements: annotator, level, seconds (NaN: unknown) and seq, the order of the log.
+        block: labels that one point stands for; what is left over at the end is not shown.
+
+    Returns:
+        annotator, labels (so far, at the block's end), mean_level (0 easy to 2 hard, higher = harder), seconds (median; NaN: unknown).
+    """
+    ordered = judgements.sort_values("seq")
+    ordered = ordered.assign(
+        level=ordered["level"].map(LEVELS.index).astype(float),
+        labels=(ordered.groupby("annotator").cumcount() // block + 1) * block,
+    )
+    blocks = ordered.groupby(["annotator", "labels"]).agg(
+        mean_level=("level", "mean"), seconds=("seconds", "median"), size=("level", "size")
+    )
+    return blocks[blocks["size"] == block].drop(columns="size").reset_index()

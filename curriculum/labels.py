@@ -242,9 +242,12 @@ def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
 
 
 def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
-    """Every current label: example, class, sha256, annotator, level, seconds (NaN where unknown). `who`: people | simulated | all."""
+    """Every current label: example, class, sha256, annotator, level, seconds (NaN where unknown), seq (the log's order), source.
+
+    `who`: people | simulated | all.
+    """
     return store.query(
-        """SELECT example, class, sha256, annotator, level, seconds FROM current_label JOIN example USING (dataset, example)
+        """SELECT example, class, sha256, annotator, level, seconds, seq, source FROM current_label JOIN example USING (dataset, example)
            WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated')) ORDER BY example, annotator""",
         {"dataset": dataset, "who": who},
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from curriculum import labels
 from curriculum.config import LEVELS
-from curriculum.consensus import Posterior, annotator_reports, contested, dawid_skene, glad, majority, posterior
+from curriculum.consensus import Posterior, annotator_reports, contested, dawid_skene, drift, glad, majority, posterior
 from curriculum.errors import ConfigError
 from curriculum.store import Store
 
@@ -310,3 +310,16 @@ def test_bad_input_is_refused(function: object) -> None:
         function(judged(Ann="emh", Bob="emh").replace("medium", "tricky"))
     with pytest.raises(ConfigError, match="lacks columns"):
         function(judged(Ann="emh").drop(columns="annotator"))
+
+
+def test_drift_by_hand() -> None:
+    log = pd.DataFrame({
+        "annotator": ["Ann", "Bob", "Ann", "Ann", "Ann", "Ann"], "level": ["easy", "hard", "medium", "hard", "hard", "easy"],
+        "seconds": [1.0, 9.0, 3.0, 2.0, np.nan, 1.0], "seq": [1, 2, 3, 5, 4, 6],
+    })  # fmt: skip
+    moved = drift(log, block=2)
+    assert moved["annotator"].tolist() == ["Ann", "Ann"]  # Bob's one label, and Ann's fifth, fill no block
+    assert moved["labels"].tolist() == [2, 4]
+    assert moved["mean_level"].tolist() == [0.5, 2.0]
+    assert moved["seconds"].tolist() == [2.0, 2.0]
+    assert drift(log.head(0)).empty

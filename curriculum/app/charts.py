@@ -148,3 +148,19 @@ def pair_table(pairs: pd.DataFrame) -> alt.LayerChart:
         x=x, y=y, text=alt.Text("kappa:Q", format=".2f"), color=alt.condition("datum.kappa > 0.5", alt.value("white"), alt.value("#222"))
     )
     return (cells + text).properties(height=60 + 34 * len(names))
+
+
+def drift(frame: pd.DataFrame, measure: str, title: str) -> alt.Chart:
+    """A measure of each annotator by how many images they had sorted; a shape beside each colour."""
+    return (
+        alt.Chart(frame.dropna(subset=[measure]))
+        .mark_line(point=alt.OverlayMarkDef(size=40))
+        .encode(
+            x=alt.X("labels:Q", title="images sorted"),
+            y=alt.Y(f"{measure}:Q", title=title, scale=alt.Scale(zero=False)),
+            color=alt.Color("annotator:N", title=None, legend=alt.Legend(orient="top")),
+            strokeDash=alt.StrokeDash("annotator:N", legend=None),
+            tooltip=["annotator", "labels", alt.Tooltip(measure, format=".2f")],
+        )
+        .properties(height=230)
+    )

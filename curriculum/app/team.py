@@ -42,6 +42,7 @@ def page() -> None:
         _annotators(annotators)
     with right:
         _pairs(report["pairwise_kappa"])
+    _drift(judged)
     _contested(contested, judged)
 
 
@@ -107,6 +108,20 @@ def _pairs(pairs: list[dict[str, Any]]) -> None:
     ]
     st.altair_chart(charts.pair_table(known), width="stretch")
     st.caption("Cohen's kappa, quadratic weights. 1: the same levels; 0: as by chance. Hover for interval and images shared.")
+
+
+def _drift(judged: pd.DataFrame) -> None:
+    moved = consensus.drift(judged[judged["source"] == "sort"])  # files and simulations have an order of their own
+    moved = moved[moved.groupby("annotator")["labels"].transform("size") > 1]
+    st.header("Does the measure drift?")
+    if moved.empty:
+        st.caption("To be seen once somebody has sorted 100 images here.")
+        return
+    left, right = st.columns(2, gap="large")
+    left.altair_chart(charts.drift(moved, "mean_level", "mean level (0 easy, 2 hard)"), width="stretch")
+    if moved["seconds"].notna().any():
+        right.altair_chart(charts.drift(moved, "seconds", "seconds an image (median)"), width="stretch")
+    st.caption("Each point is 50 images, which come in random order: a line that rises or falls for long is the annotator, not the images.")
 
 
 def _contested(rows: pd.DataFrame, judged: pd.DataFrame) -> None:
