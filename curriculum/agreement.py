@@ -195,12 +195,20 @@ def self_consistency(repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: in
     examples, place = np.unique(rows["example"].to_numpy(object), return_inverse=True)
     parts = np.zeros((len(examples), cells.shape[1]))
     np.add.at(parts, place, cells)
-    nothing = "" if len(parts) else "nobody has judged the same image twice"
+    nothing = "" if len(parts) else "no image has been judged a second time yet"
     kappa = _kappa(parts, nothing, resamples, seed)
     if reason := nothing or _why_too_few(len(parts)):
         return SelfConsistency(Coefficient(None, None, None, len(parts), reason), kappa)
     equal = np.eye(len(LEVELS)).ravel()
     return SelfConsistency(mean_of(np.column_stack([parts @ equal, parts.sum(1)]), resamples, seed), kappa)
+
+
+def each_self_consistency(
+    frame: pd.DataFrame, repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, SelfConsistency]:
+    """`self_consistency` of each annotator who has judgements or repeats, by name."""
+    names = sorted({*frame["annotator"], *repeats["annotator"]})
+    return {name: self_consistency(repeats[repeats["annotator"] == name], resamples, seed) for name in names}
 
 
 def mean_of(parts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Coefficient:
@@ -220,6 +228,11 @@ def report(frame: pd.DataFrame, repeats: pd.DataFrame, resamples: int = RESAMPLE
         {"a": a, "b": b, "kappa": k.value, "low": k.low, "high": k.high, "n": k.n, "reason": k.reason or None}
         for (a, b), k in pairwise_kappa(frame, resamples, seed).items()
     ]
+    document["self_consistency_by_annotator"] = [
+        {"annotator": name, "same": own.same.value, "low": own.same.low, "high": own.same.high, "n": own.same.n, "kappa": own.kappa.value,
+         "reason": own.same.reason or None}
+        for name, own in each_self_consistency(frame, repeats, resamples, seed).items()
+    ]  # fmt: skip
     reasons = {name: measure.reason for name, measure in overall.items() if measure.reason}
     if not document["pairwise_kappa"]:
         reasons["pairwise_kappa"] = why_nothing_shared(frame)

@@ -136,6 +136,14 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--who", choices=LEVEL_SOURCES, default="people", help="whose labels (default: people)")
     command = _on_dataset(
+        label, "settings", label_commands.labels_settings, "show or change how the team sorts: how many people an image, how many repeats",
+        "labels settings --dataset demo --labels-per-image 2",
+    )  # fmt: skip
+    command.add_argument("--labels-per-image", type=_count_or_all, metavar="K|all", help="how many people sort each image, or all")
+    command.add_argument(
+        "--repeat-share", type=float, metavar="SHARE", help="of an annotator's images, how many come a second time, 0 to 0.5"
+    )
+    command = _on_dataset(
         label, "simulate", label_commands.labels_simulate, "add simulated annotators", "labels simulate --dataset demo --annotators 3"
     )
     command.add_argument("--annotators", type=int, default=3, help="how many (default: 3)")
@@ -200,6 +208,12 @@ def _add_options(command: argparse.ArgumentParser, kind: type[RunConfig]) -> Non
             choices = f.metadata["choices"]
             extra = {"type": _canonical(choices), "choices": choices, "metavar": "{" + ",".join(c.replace("_", "-") for c in choices) + "}"}
         command.add_argument("--" + f.name.replace("_", "-"), dest=f.name, help=f.metadata["help"].replace("%", "%%") + default, **extra)
+
+
+def _count_or_all(text: str) -> int | str:
+    if text == "all" or (text.isascii() and text.isdecimal()):
+        return "all" if text == "all" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number from 1 on nor the word all")
 
 
 def _canonical(choices: Sequence[str]) -> Callable[[str], str]:

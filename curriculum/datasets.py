@@ -1,4 +1,4 @@
-"""The data sets that the database knows: register, check again, list, read back.
+"""The data sets that the database knows: register, check again, list, read back, and how the team sorts each.
 
 `images` looks at files, this module keeps what it found. A file that goes away leaves its row, marked
 absent, so that no label is ever lost with it.
@@ -17,6 +17,8 @@ from curriculum.errors import ConfigError, UnknownError
 from curriculum.images import Example, Index, Progress, Rejected, index_folder
 from curriculum.store import Store
 
+MAX_LABELS, MAX_REPEAT_SHARE = 1000, 0.5
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -26,6 +28,23 @@ class Dataset:
     root: Path
     classes: tuple[str, ...]
     examples: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a team shares a data set out. `labels_per_image`: how many people sort each image, None: everybody every image.
+    `repeat_share`: of an annotator's images, how many are asked a second time, 0 to 0.5."""
+
+    labels_per_image: int | None = None
+    repeat_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        k, share = self.labels_per_image, self.repeat_share
+        if k is not None and not 1 <= k <= MAX_LABELS:
+            raise ConfigError("--labels-per-image is out of range", got=k, allowed=f"1 to {MAX_LABELS:,}, or all")
+        if not 0 <= share <= MAX_REPEAT_SHARE:
+            raise ConfigError("--repeat-share is out of range", got=share, allowed=f"0 to {MAX_REPEAT_SHARE}",
+                              todo="0.05 asks one image in twenty a second time, 0 none.")  # fmt: skip
 
 
 def add_dataset(store: Store, name: str, folder: Path, progress: Progress | None = None) -> Index:
@@ -66,7 +85,11 @@ def _save(store: Store, name: str, index: Index) -> None:
     rejected = pd.DataFrame([asdict(r) for r in index.rejected], columns=["path", "reason"])
     rejected["dataset"] = name
     with store.write() as cursor:
-        cursor.execute("INSERT OR REPLACE INTO dataset (dataset, root) VALUES (?, ?)", [name, _portable(store.home, index.root)])
+        cursor.execute(
+            """INSERT INTO dataset (dataset, root) VALUES (?, ?)
+               ON CONFLICT DO UPDATE SET root = excluded.root, indexed_at = excluded.indexed_at""",
+            [name, _portable(store.home, index.root)],
+        )
         cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND present", [name])
         store.upsert(cursor, "example", frame, ("dataset", "example"))
         cursor.execute("DELETE FROM rejected_file WHERE dataset = ?", [name])
@@ -102,6 +125,23 @@ def get_dataset(store: Store, name: str) -> Dataset:
         "no such data set", got=name, allowed=[d.name for d in known] or "none is registered yet",
         todo="Add one: `data demo`, `data fetch rsscn7` or `data add PATH --name NAME`.",
     )  # fmt: skip
+
+
+def settings(store: Store, name: str) -> Settings:
+    """How the team sorts a data set."""
+    rows = store.rows("SELECT labels_per_image, repeat_share FROM dataset WHERE dataset = ?", [name])
+    if not rows:
+        get_dataset(store, name)  # says which there are
+    return Settings(*rows[0])
+
+
+def change_settings(store: Store, name: str, new: Settings) -> None:
+    """From now on the team sorts so; no label that is there is touched."""
+    get_dataset(store, name)
+    with store.write() as cursor:
+        cursor.execute(
+            "UPDATE dataset SET labels_per_image = ?, repeat_share = ? WHERE dataset = ?", [new.labels_per_image, new.repeat_share, name]
+        )
 
 
 def examples(store: Store, name: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from curriculum.errors import ConfigError
 from curriculum.labels import ACTIONS, Event, record
 from curriculum.store import Store
 
-FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds")
+FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place")
 MAX_EVENTS = 1000
 """Of one batch."""
 
@@ -61,7 +61,7 @@ def read_event(raw: object) -> Event:
     return Event(
         id=_id(raw, "id") or _missing("id"), action=action, example=example, answered_at=answered_at,
         level=cast(Level | None, _text(raw, "level")), note=_text(raw, "note"), undoes=_id(raw, "undoes"),
-        shown_at=_time(raw, "shown_at"), seconds=_seconds(raw),
+        shown_at=_time(raw, "shown_at"), seconds=_seconds(raw), place=_place(raw),
     )  # fmt: skip
 
 
@@ -113,6 +113,15 @@ def _seconds(raw: dict[str, object]) -> float | None:
     return float(value)
 
 
+def _place(raw: dict[str, object]) -> int | None:
+    value = raw.get("place")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1e9:
+        raise ConfigError("place is a whole number from 0 on", got=str(value)[:40])
+    return value
+
+
 # -- looking back --------------------------------------------------------------------------------
 
 
@@ -123,8 +132,8 @@ def history(store: Store, dataset: str, annotator: str, *, before: uuid.UUID | N
         before: the last event of the page before; None for the first page.
 
     Returns:
-        `events` (id, example, sha256, class, action, note, undoable), `levels` (of each example named there, its
-        standing labels, latest first: what an undo brings back is the next one), `more` (whether there is another page).
+        `events` (id, example, sha256, class, action, note, undoable), `levels` (of each example named there, the
+        standing labels since it was last asked, latest first: what an undo brings back is the next one), `more` (whether there is another page).
     """
     rows = store.rows(
         """SELECT id, example, sha256, class, action, note, source = 'sort'
@@ -138,8 +147,10 @@ def history(store: Store, dataset: str, annotator: str, *, before: uuid.UUID | N
     events = [dict(zip(names, (str(row[0]), *row[1:]), strict=True)) for row in rows[:limit]]
     levels: dict[str, list[dict[str, str]]] = {}
     for example, event, level in store.rows(
-        """SELECT example, id, level FROM standing_annotation
-           WHERE dataset = ? AND annotator = ? AND action = 'label' AND list_contains(?::TEXT[], example) ORDER BY seq DESC""",
+        """SELECT example, id, level FROM (
+               SELECT *, bool_or(repeat) OVER (PARTITION BY example) AS again FROM standing_annotation
+               WHERE dataset = ? AND annotator = ? AND list_contains(?::TEXT[], example)
+           ) WHERE action = 'label' AND repeat = again ORDER BY seq DESC""",
         [dataset, annotator, [event["example"] for event in events]],
     ):
         levels.setdefault(example, []).append({"id": str(event), "level": level})

@@ -36,7 +36,7 @@ def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.Data
                WHERE dataset = $dataset AND ($until::TIMESTAMPTZ IS NULL OR recorded_at <= $until::TIMESTAMPTZ)
            )
            SELECT example, annotator, level FROM past AS event
-           WHERE action = 'label' AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
+           WHERE action = 'label' AND NOT repeat AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
            QUALIFY row_number() OVER (PARTITION BY example, annotator ORDER BY seq DESC) = 1
            ORDER BY example, annotator""",
         {"dataset": dataset, "until": until},
@@ -45,7 +45,7 @@ def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.Data
 
 def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
     """Every event of one image, in the log's order: seq, id, annotator, action, level, note, undoes, source, shown_at,
-    answered_at, seconds, recorded_at, and `undone`: whether it was taken back later.
+    answered_at, seconds, repeat, recorded_at, and `undone`: whether it was taken back later.
 
     Raises:
         UnknownError: no such data set, or no such image in it.
@@ -55,7 +55,7 @@ def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
         raise UnknownError(f"the data set {dataset} has no such image", got=example, todo="Give it as class/file.")
     return store.query(
         """SELECT seq, id::TEXT AS id, annotator, action, level, note, undoes::TEXT AS undoes, source,
-                  shown_at, answered_at, seconds, recorded_at,
+                  shown_at, answered_at, seconds, repeat, recorded_at,
                   EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id) AS undone
            FROM annotation AS event WHERE dataset = ? AND example = ? ORDER BY seq""",
         [dataset, example],

@@ -98,13 +98,35 @@ def labels_history(options: argparse.Namespace, home: Home) -> tuple[Result, str
 
 def _line(event: Result) -> str:
     words = [event["answered_at"], f"{event['annotator']}:", event["action"], event["level"], event["note"]]
-    return " ".join(word for word in words if word) + (" (taken back later)" if event["undone"] else "")
+    return (
+        " ".join(word for word in words if word)
+        + (" (asked a second time)" if event["repeat"] else "")
+        + (" (taken back later)" if event["undone"] else "")
+    )
 
 
 def _plain(value: Any) -> Any:
     if pd.isna(value):
         return None
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+# -- how the team sorts ------------------------------------------------------------------------------
+
+
+def labels_settings(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    changes: Result = {}
+    if options.labels_per_image is not None:
+        changes["labels_per_image"] = None if options.labels_per_image == "all" else options.labels_per_image
+    if options.repeat_share is not None:
+        changes["repeat_share"] = options.repeat_share
+    with Store.open(home, owner="labels settings") if changes else Store.open_or_snapshot(home, owner="labels settings") as store:
+        chosen = dataclasses.replace(datasets.settings(store, options.dataset), **changes)
+        if changes:
+            datasets.change_settings(store, options.dataset, chosen)
+    count = "all" if chosen.labels_per_image is None else chosen.labels_per_image
+    text = f"{options.dataset}: labels per image: {count}; asked a second time: {chosen.repeat_share:.1%} of each annotator's images"
+    return {"dataset": options.dataset, "labels_per_image": count, "repeat_share": chosen.repeat_share}, text
 
 
 # -- counting, agreement, simulating ----------------------------------------------------------------
@@ -137,14 +159,16 @@ def labels_agreement(options: argparse.Namespace, home: Home) -> tuple[Result, s
     with Store.open_or_snapshot(home, owner="labels agreement") as store:
         datasets.get_dataset(store, options.dataset)
         judged = labels.judgements(store, options.dataset, options.who)
-    # Nobody is shown an image twice on purpose yet, and a correction is no repeat: self-consistency is undefined.
-    repeats = pd.DataFrame({"example": [], "annotator": [], "first": [], "second": []}, dtype=str)
+        repeats = labels.repeats(store, options.dataset, options.who)
     document = {"dataset": options.dataset, "who": options.who, **agreement.report(judged, repeats)}
     names = {"alpha": "Krippendorff's alpha (ordinal)", "fleiss_kappa": "Fleiss' kappa", "self_consistency": "same level when judged again"}
     text = [
         _coefficient(what, document[key], document[f"{key}_interval"], document[f"{key}_n"], document["reasons"].get(key))
         for key, what in names.items()
     ]
+    for one in document["self_consistency_by_annotator"]:
+        interval = None if one["low"] is None else (one["low"], one["high"])
+        text.append(_coefficient(f"same level when judged again, {one['annotator']}", one["same"], interval, one["n"], one["reason"]))
     for pair in document["pairwise_kappa"]:
         interval = None if pair["low"] is None else (pair["low"], pair["high"])
         text.append(_coefficient(f"kappa of {pair['a']} and {pair['b']}", pair["kappa"], interval, pair["n"], pair["reason"]))

@@ -44,6 +44,7 @@ class LoggedEvent(NamedTuple):
     shown_at: datetime | None
     answered_at: datetime
     seconds: float | None
+    repeat: str  # true or false
     recorded_at: datetime
 
 
@@ -76,7 +77,7 @@ def export_log(store: Store, dataset: str, path: Path, format: str | None = None
 
 
 def _logged(store: Store, dataset: str) -> pd.DataFrame:
-    columns = ", ".join(f"{name}::TEXT AS {name}" if name in ("id", "undoes") else name for name in COLUMNS)
+    columns = ", ".join(f"{name}::TEXT AS {name}" if name in ("id", "undoes", "repeat") else name for name in COLUMNS)
     return store.query(f"SELECT {columns} FROM annotation WHERE dataset = ? ORDER BY seq", [dataset])
 
 
@@ -149,6 +150,7 @@ def _check_action(event: LoggedEvent) -> None:
     """What each action must and mustn't carry."""
     _among("action", event.action, ACTIONS)
     _among("source", event.source, SOURCES)
+    _among("repeat", event.repeat, ("true", "false"))
     if event.level is not None or event.action == "label":
         _among("level", event.level, LEVELS)
     if event.level is not None and event.action not in ("label", "undo"):

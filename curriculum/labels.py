@@ -1,13 +1,13 @@
-"""People's judgement: the append-only log of annotations, undo, what to sort next, who did how much.
+"""People's judgement: the append-only log of annotations, undo, hidden repeats, who did how much.
 
-An annotation is never changed: a later one of the same annotator supersedes it, and an undo is an
-entry of its own that names what it takes back. `label_files` reads and writes files of labels.
+An annotation is never changed: a later one of the same annotator supersedes it, and an undo is an entry of its own that
+names what it takes back. What somebody does when an image is asked a second time is marked as `repeat`, lives beside
+what was done the first time, and changes no label. `assignment` says what is asked, `label_files` reads and writes files.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -24,6 +24,8 @@ FlagReason = Literal["wrong class", "broken image"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 FLAG_REASONS: tuple[FlagReason, ...] = get_args(FlagReason)
 MAX_NAME, MAX_NOTE = 64, 10_000
+REPEAT_AFTER = 50
+"""How many other images an annotator has labelled, at least, before one is asked a second time."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,7 @@ class Event:
     undoes: uuid.UUID | None = None  # None: the latest that stands
     shown_at: datetime | None = None
     seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one annotator, and the team, have come."""
-
-    mine: dict[str, int]  # images by level
-    skipped: int  # seen and passed over: they come again
-    flagged: int  # set aside with a reason, without a level
-    total: int  # images of the data set
-    team: int  # images labelled by at least one person
-    median_seconds: float | None  # my own, from image shown to key; None before the first
+    place: int | None = None  # how many images back the annotator had gone; 0: the image whose turn it was; None: not said
 
 
 def check_annotator(name: str, *, simulated: bool = False) -> str:
@@ -131,13 +122,29 @@ def record(cursor: Cursor, dataset: str, annotator: str, event: Event) -> str:
     _check_event(event)
     example, level, undoes = event.example, event.level, event.undoes
     if event.action == "undo":
-        example, level, undoes = _taken_back(cursor, dataset, annotator, event)
+        example, level, undoes, repeat = _taken_back(cursor, dataset, annotator, event)
+    else:
+        repeat = _is_repeat(cursor, dataset, annotator, event)
     if not cursor.execute("SELECT 1 FROM example WHERE dataset = ? AND example = ?", [dataset, example]).fetchone():
         raise ConfigError(f"the data set {dataset} has no such example", got=example)
     cursor.execute(
-        """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, source, shown_at, answered_at, seconds)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?) ON CONFLICT DO NOTHING""",
-        [event.id, dataset, example, annotator, event.action, level, event.note, undoes, event.shown_at, event.answered_at, event.seconds],
+        """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, source, shown_at, answered_at, seconds,
+                                   repeat)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
+        [
+            event.id,
+            dataset,
+            example,
+            annotator,
+            event.action,
+            level,
+            event.note,
+            undoes,
+            event.shown_at,
+            event.answered_at,
+            event.seconds,
+            repeat,
+        ],
     )
     return str(example)
 
@@ -158,10 +165,41 @@ def _check_event(event: Event) -> None:
         raise ConfigError("only an undo takes back", got=event.action)
 
 
-def _standing(cursor: Cursor, dataset: str, annotator: str, event: uuid.UUID | None) -> tuple[uuid.UUID, str] | None:
-    """Id and example of the named event, or of the latest, if it is this annotator's and still stands."""
-    row: tuple[uuid.UUID, str] | None = cursor.execute(
-        """SELECT id, example FROM standing_annotation
+def _is_repeat(cursor: Cursor, dataset: str, annotator: str, event: Event) -> bool:
+    """Whether this was done when the image was asked a second time, as the log alone tells.
+
+    The browser doesn't know, and says only whether the image had its turn (place 0) or was gone back to. Its turn, while
+    a label of the annotator's stands that lies `REPEAT_AFTER` images back, means the second time; it counts labels that
+    were taken back too, so that an undo meanwhile can't turn a repeat into a correction. Who goes back corrects what
+    they see there, which is what they said last: the repeat's answer where there is one, else the label.
+    """
+    if event.place is None:
+        return False
+    mine = {"dataset": dataset, "annotator": annotator, "example": event.example}
+    done = cursor.execute(
+        """SELECT id, undoes, repeat, CASE WHEN action = 'label' AND NOT repeat THEN seq END FROM annotation
+           WHERE dataset = $dataset AND annotator = $annotator AND example = $example""",
+        mine,
+    ).fetchall()
+    undone = {undoes for _, undoes, _, _ in done}
+    standing = [(repeat, seq) for event_id, undoes, repeat, seq in done if undoes is None and event_id not in undone]
+    label = max((seq for _, seq in standing if seq), default=None)
+    if label is None:
+        return False
+    if event.place > 0 or any(repeat for repeat, _ in standing):
+        return any(repeat for repeat, _ in standing)
+    since = cursor.execute(
+        """SELECT count(DISTINCT example) FROM annotation
+           WHERE dataset = $dataset AND annotator = $annotator AND example <> $example AND action = 'label' AND NOT repeat AND seq > $label""",
+        {**mine, "label": label},
+    ).fetchall()[0][0]
+    return bool(since >= REPEAT_AFTER)
+
+
+def _standing(cursor: Cursor, dataset: str, annotator: str, event: uuid.UUID | None) -> tuple[uuid.UUID, str, bool] | None:
+    """Id, example and repeat of the named event, or of the latest, if it is this annotator's and still stands."""
+    row: tuple[uuid.UUID, str, bool] | None = cursor.execute(
+        """SELECT id, example, repeat FROM standing_annotation
            WHERE dataset = $dataset AND annotator = $annotator AND source = 'sort' AND ($event::UUID IS NULL OR id = $event::UUID)
            ORDER BY seq DESC LIMIT 1""",
         {"dataset": dataset, "annotator": annotator, "event": event},
@@ -169,67 +207,22 @@ def _standing(cursor: Cursor, dataset: str, annotator: str, event: uuid.UUID | N
     return row
 
 
-def _taken_back(cursor: Cursor, dataset: str, annotator: str, event: Event) -> tuple[str, Level | None, uuid.UUID]:
-    """What an undo is about: the example, the level that is in force again, the event taken back."""
+def _taken_back(cursor: Cursor, dataset: str, annotator: str, event: Event) -> tuple[str, Level | None, uuid.UUID, bool]:
+    """What an undo is about: the example, the level that is in force again, the event taken back, whether that is a repeat."""
     found = _standing(cursor, dataset, annotator, event.undoes)
     if found is None and event.undoes is None:
         raise ConfigError("nothing is left to undo")
     if found is None:
         raise ConfigError("this can't be undone: it is no judgement of yours, or it was taken back already", got=str(event.undoes))
-    undoes, example = found
+    undoes, example, repeat = found
     if event.example not in (None, example):
         raise ConfigError("this undo names another image than the judgement that it takes back", got=event.example)
     before = cursor.execute(
         """SELECT level FROM standing_annotation
-           WHERE dataset = ? AND annotator = ? AND example = ? AND action = 'label' AND id <> ? ORDER BY seq DESC LIMIT 1""",
-        [dataset, annotator, example, undoes],
+           WHERE dataset = ? AND annotator = ? AND example = ? AND action = 'label' AND repeat = ? AND id <> ? ORDER BY seq DESC LIMIT 1""",
+        [dataset, annotator, example, repeat, undoes],
     ).fetchone()
-    return example, before[0] if before else None, undoes
-
-
-def queue(store: Store, dataset: str, annotator: str, limit: int = 20, exclude: Sequence[str] = ()) -> list[str]:
-    """The next examples for an annotator: unlabelled, in an order of their own, skipped ones last, flagged ones not at all.
-
-    The order is seeded by the annotator's name and balanced over the classes: each block of as many
-    images as there are classes holds every class once, while they last. `exclude`: those in hand already.
-    """
-    rows = store.rows(
-        """WITH mine AS (
-               SELECT example, max(seq) FILTER (action = 'skip') AS skipped, bool_or(action IN ('label', 'flag')) AS done
-               FROM standing_annotation WHERE dataset = $dataset AND annotator = $annotator GROUP BY example
-           ), turn AS (
-               SELECT example, row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block
-               FROM example WHERE dataset = $dataset AND present
-           )
-           SELECT example FROM turn LEFT JOIN mine USING (example)
-           WHERE NOT coalesce(done, false) AND NOT list_contains($exclude::TEXT[], example)
-           ORDER BY skipped NULLS FIRST, block, hash($annotator || example) LIMIT $limit""",
-        {"dataset": dataset, "annotator": annotator, "limit": limit, "exclude": list(exclude)},
-    )
-    return [row[0] for row in rows]
-
-
-def progress(store: Store, dataset: str, annotator: str) -> Progress:
-    """How many images this annotator has put into each level, and how far the team is."""
-    *mine, flagged, skipped = store.rows(
-        """WITH mine AS (
-               SELECT example, max_by(level, seq) FILTER (action = 'label') AS level,
-                      bool_or(action = 'flag') AS flagged, bool_or(action = 'skip') AS skipped
-               FROM standing_annotation JOIN example USING (dataset, example)
-               WHERE dataset = $d AND annotator = $a AND present GROUP BY example
-           )
-           SELECT count(*) FILTER (level = 'easy'), count(*) FILTER (level = 'medium'), count(*) FILTER (level = 'hard'),
-                  count(*) FILTER (level IS NULL AND flagged), count(*) FILTER (level IS NULL AND skipped AND NOT flagged) FROM mine""",
-        {"d": dataset, "a": annotator},
-    )[0]
-    total, team, median = store.rows(
-        """SELECT (SELECT count(*) FROM example WHERE dataset = $d AND present),
-                  (SELECT count(DISTINCT example) FROM current_label JOIN example USING (dataset, example)
-                   WHERE dataset = $d AND present AND NOT simulated),
-                  (SELECT median(seconds) FROM annotation WHERE dataset = $d AND annotator = $a AND action = 'label')""",
-        {"d": dataset, "a": annotator},
-    )[0]
-    return Progress(dict(zip(LEVELS, mine, strict=True)), skipped, flagged, total, team, median)
+    return example, before[0] if before else None, undoes, repeat
 
 
 def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
@@ -249,6 +242,25 @@ def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     return store.query(
         """SELECT example, class, sha256, annotator, level, seconds, seq, source FROM current_label JOIN example USING (dataset, example)
            WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated')) ORDER BY example, annotator""",
+        {"dataset": dataset, "who": who},
+    )
+
+
+def repeats(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
+    """What was judged twice, the second time without the first in sight: example, annotator, first, second (levels).
+
+    `first` is the label that stood when the image was asked again, `second` what stands of the answer; repeats whose
+    first label was taken back are left out. `who`: people | simulated | all.
+    """
+    return store.query(
+        """WITH label AS (SELECT *, starts_with(annotator, 'simulated-') AS simulated FROM standing_annotation
+                          WHERE dataset = $dataset AND action = 'label'),
+                again AS (SELECT example, annotator, simulated, min(seq) AS seq, arg_max(level, seq) AS second
+                          FROM label WHERE repeat GROUP BY ALL)
+           SELECT example, annotator, arg_max(label.level, label.seq) AS first, second
+           FROM again JOIN label USING (example, annotator)
+           WHERE NOT label.repeat AND label.seq < again.seq AND ($who = 'all' OR again.simulated = ($who = 'simulated'))
+           GROUP BY example, annotator, second ORDER BY example, annotator""",
         {"dataset": dataset, "who": who},
     )
 

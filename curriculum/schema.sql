@@ -9,6 +9,8 @@ CREATE TABLE schema_version (
 CREATE TABLE dataset (
     dataset     TEXT PRIMARY KEY,               -- the name that every command and page uses
     root        TEXT NOT NULL,                  -- folder of class folders; relative to the home where it lies inside
+    labels_per_image INTEGER CHECK (labels_per_image >= 1), -- how many people sort each image; NULL: everybody
+    repeat_share DOUBLE NOT NULL DEFAULT 0.05 CHECK (repeat_share BETWEEN 0 AND 0.5), -- of an annotator's images, asked a second time
     indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 
@@ -55,6 +57,7 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
     shown_at    TIMESTAMPTZ,                    -- when the image was shown, if known
     answered_at TIMESTAMPTZ NOT NULL,           -- when the person answered
     seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to key, hidden time left out; NULL where it isn't known
+    repeat      BOOLEAN NOT NULL DEFAULT false, -- done when the image was asked a second time: never changes the label
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 
@@ -63,12 +66,12 @@ CREATE VIEW standing_annotation AS
 SELECT * FROM annotation AS event
 WHERE action <> 'undo' AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id);
 
--- The label in force of each annotator: the latest that stands. Skips, flags and notes change no label.
+-- The label in force of each annotator: the latest that stands. Skips, flags, notes and repeats change no label.
 CREATE VIEW current_label AS
 SELECT dataset, example, annotator, level, seq, answered_at, seconds, source,
        starts_with(annotator, 'simulated-') AS simulated
 FROM standing_annotation
-WHERE action = 'label'
+WHERE action = 'label' AND NOT repeat
 QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1;
 
 -- The agreed level of each labelled example: the majority; where levels tie, the harder one, because

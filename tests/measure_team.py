@@ -88,13 +88,10 @@ async def sort_together(server: Server, annotators: list[str], seconds: float, o
 def compare(accepted: list[Answer], stored: list[Answer]) -> dict[str, int]:
     """Keys accepted (a key before the image has painted is not), and how many of them were lost, doubled, or stored on an image that wasn't there."""
     want, have = Counter(accepted), Counter(stored)
-    images = {(name, example) for name, example, _ in accepted}
-    return {
-        "accepted": len(accepted),
-        "lost": (want - have).total(),
-        "doubled": sum(count - 1 for count in have.values() if count > 1),
-        "on a wrong image": sum((name, example) not in images for name, example, _ in stored),
-    }
+    shown = {(name, example) for name, example, _ in accepted}
+    surplus = have - want  # an image that was asked twice is accepted twice
+    wrong = sum(count for (name, example, _), count in surplus.items() if (name, example) not in shown)
+    return {"accepted": len(accepted), "lost": (want - have).total(), "doubled": surplus.total() - wrong, "on a wrong image": wrong}
 
 
 def measure(folder: Path, annotators: int, seconds: float, offline: float) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curriculum import datasets, labels, runs, simulate
+from curriculum import assignment, datasets, labels, runs, simulate
 from curriculum.cache import ArrayCache, CachedRows
 from curriculum.config import Home, Level, ScoreConfig, TrainConfig
 from curriculum.records import TrainingData
@@ -73,7 +73,7 @@ def fill(store: Store, home: Home, people: dict[str, list[Level]]) -> None:
     simulate.simulate_annotators(store, "textures", dict(store.rows("SELECT example, difficulty FROM score")))
     for person, levels in people.items():
         labels.add_annotator(store, person)
-        for level, example in zip(levels, labels.queue(store, "textures", person, len(levels)), strict=True):
+        for level, example in zip(levels, assignment.queue(store, "textures", person, len(levels)), strict=True):
             labels.annotate(store, "textures", example, person, level)
     staged = TrainConfig("textures", mode="staged", levels="simulated", weights="none", image_size=SIZE, epochs=3)
     finish(store, runs.start(store, staged))

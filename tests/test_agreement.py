@@ -346,7 +346,7 @@ def test_repeats_of_one_image_stay_together() -> None:
 @pytest.mark.parametrize(
     ("repeats", "n", "same", "kappa"),
     [
-        (repeated(), 0, "nobody has judged the same image twice", "nobody has judged the same image twice"),
+        (repeated(), 0, "no image has been judged a second time", "no image has been judged a second time"),
         (repeated(("a", "eh")), 1, "only one image", "only one image"),
         (repeated(("a", "ee"), ("b", "ee")), 2, "", "every label is easy"),
     ],
@@ -402,6 +402,19 @@ def test_the_report_is_json_and_complete() -> None:
     assert document["self_consistency"] == 0.75 and document["self_consistency_n"] == 4
     assert [set(pair) for pair in document["pairwise_kappa"]] == [{"a", "b", "kappa", "low", "high", "n", "reason"}] * 3
     assert [(pair["a"], pair["b"]) for pair in document["pairwise_kappa"]] == list(combinations(["person 0", "person 1", "person 2"], 2))
+
+
+def test_each_annotators_own_consistency_or_the_reason_why_not() -> None:
+    again = pd.DataFrame(
+        {"example": ["a", "b", "c"], "annotator": ["Ann", "Ann", "Bob"], "first": ["easy"] * 3, "second": ["easy", "hard", "easy"]}
+    )
+    document = report(judged(Ann="emh", Bob="emh", Cem="emh"), again)
+    assert document["self_consistency"] == pytest.approx(2 / 3)
+    ann, bob, cem = document["self_consistency_by_annotator"]
+    assert (ann["annotator"], ann["same"], ann["n"], ann["reason"]) == ("Ann", 0.5, 2, None)
+    assert (ann["low"], ann["high"]) == (0.0, 1.0)
+    assert (bob["annotator"], bob["same"], bob["n"]) == ("Bob", None, 1) and "two" in bob["reason"]
+    assert (cem["annotator"], cem["same"], cem["n"]) == ("Cem", None, 0) and "second time" in cem["reason"]
 
 
 def test_the_report_of_nothing_gives_reasons() -> None:

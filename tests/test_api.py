@@ -21,13 +21,16 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 from starlette.applications import Starlette
 
-from curriculum import datasets, labels
+from curriculum import assignment, datasets, labels
 from curriculum.app import api, identity, service
 from curriculum.app.identity import Identity
 from curriculum.config import LEVELS, Home
+from curriculum.datasets import Settings
 from curriculum.errors import IdentityError, StoreError
+from curriculum.leases import Leases
 from curriculum.store import Store
 from tests.browser import free_port
+from tests.ml import write_folder
 
 NOON = "2026-03-01T12:00:00+01:00"
 Folder = Callable[..., Path]
@@ -256,6 +259,11 @@ REFUSALS: list[tuple[object, str]] = [
     (event("undo", None), "nothing is left to undo"),
     (event("undo", None, undoes=str(uuid.uuid4())), "no judgement of yours"),
     (event("undo", None, undoes="x"), "undoes is a UUID"),
+    (event(place=-1), "place"),
+    (event(place=0.5), "place"),
+    (event(place=True), "place"),
+    (event(place="0"), "place"),
+    (event(repeat=True), "unknown fields"),
     (event(surprise=1), "unknown fields"),
     ({**event(), "\ud800": 1}, "unknown fields"),
     ("an event", "JSON object"),
@@ -288,7 +296,7 @@ def test_too_much_and_no_json_are_turned_away(sign_in: SignIn, database: Store) 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of)
 )
-FIELD = st.sampled_from(["id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds"])
+FIELD = st.sampled_from(["id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place"])
 LIKELY = st.sampled_from(["label", "undo", "note", "a/a0.jpg", "easy", NOON, "00000000-0000-0000-0000-000000000000", "wrong class"])
 
 
@@ -361,7 +369,7 @@ def test_skips_flags_and_notes_change_no_label_and_can_be_undone(sign_in: SignIn
 
 def test_the_queue_gives_what_is_left_but_for_what_is_in_hand(sign_in: SignIn, database: Store) -> None:
     client = sign_in()
-    order = labels.queue(database, "tiny", "Ann", 12)
+    order = assignment.queue(database, "tiny", "Ann", 12)
     answer = client.post("queue")[1]
     assert [card["example"] for card in answer["examples"]] == order
     sha256 = dict(database.rows("SELECT example, sha256 FROM example WHERE dataset = 'tiny'"))
@@ -400,6 +408,116 @@ def test_an_annotator_sees_nothing_of_others_or_of_a_model(sign_in: SignIn, data
     wire = json.dumps([queue, history])
     for word in ("Zelda", "zelda", *(e["id"] for e in secret), "hard", "73519", "91827", "26481", "run-q", "oof", "difficulty", "probab"):
         assert word not in wire.replace('"hard": 0', "")
+
+
+def test_the_end_of_the_queue_is_told_and_nothing_else(sign_in: SignIn, database: Store) -> None:
+    client = sign_in("Ann", "other")
+    answer = client.post("queue")[1]
+    assert set(answer) == {"examples", "end", "later", "progress"}
+    assert (len(answer["examples"]), answer["end"], answer["later"]) == (4, None, False)
+    client.send(*(event(example=card["example"], place=0) for card in answer["examples"]))
+    answer = client.post("queue")[1]
+    assert (answer["examples"], answer["end"], answer["later"]) == ([], "You have sorted every image of other. Thank you!", False)
+
+
+# -- shared out --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(database: Store, tmp_path: Path) -> Store:
+    """The server's store with the data set `many`: 3 classes of 40."""
+    datasets.add_dataset(database, "many", write_folder(tmp_path / "many", each=40))
+    return database
+
+
+def sort_all(client: Client) -> int:
+    """Sorts as the page does, a few in hand, until nothing is left; returns how many."""
+    hand: list[str] = []
+    done = 0
+    while True:
+        answer = client.post("queue", exclude=hand)[1]
+        hand += [card["example"] for card in answer["examples"]]
+        for example in [hand.pop(0) for _ in hand[:3]]:
+            client.send(event(example=example, place=0))
+            done += 1
+        if answer["end"] and not answer["later"]:
+            return done
+
+
+def test_eight_at_once_give_each_image_the_one_label_that_it_needs(sign_in: SignIn, many: Store) -> None:
+    datasets.change_settings(many, "many", Settings(1, 0.0))
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda n: sort_all(sign_in(f"person {n}", "many")), range(8)))
+    assert sum(done) == 120
+    assert many.rows("SELECT count(*), count(DISTINCT example), count(DISTINCT id) FROM annotation") == [(120, 120, 120)]
+    assert sign_in("Zoe", "many").post("queue")[1]["end"] == "Every image has its 1 label. Thank you!"
+
+
+def test_a_lease_reserves_and_never_refuses(sign_in: SignIn, database: Store) -> None:
+    now = [0.0]
+    service.current().leases = Leases(600, clock=lambda: now[0])
+    datasets.change_settings(database, "tiny", Settings(1, 0.0))
+    ann, bob = sign_in("Ann"), sign_in("Bob")
+    hand = [card["example"] for card in ann.post("queue")[1]["examples"]]
+    assert len(hand) == 12
+    answer = bob.post("queue")[1]
+    assert (answer["examples"], answer["later"]) == ([], True)
+    ann.send(event("skip", hand[0], place=0))  # out of her hand: his at once
+    assert [card["example"] for card in bob.post("queue")[1]["examples"]] == [hand[0]]
+    for _ in range(4):  # still in her hand, as every request says
+        now[0] += 500
+        ann.post("queue", exclude=hand[1:])
+    assert bob.post("queue", exclude=hand[:1])[1]["examples"] == []
+    now[0] += 601
+    assert len(bob.post("queue", exclude=hand[:1])[1]["examples"]) == 11
+    bob.send(event(example=hand[1], level="hard", place=0))
+    assert len(ann.send(*(event(example=example, place=0) for example in hand))["stored"]) == 12
+    assert database.rows("SELECT count(*) FROM current_label") == [(13,)]
+
+
+def test_what_an_undo_opens_again_is_in_the_hand_again(sign_in: SignIn, database: Store) -> None:
+    datasets.change_settings(database, "tiny", Settings(1, 0.0))
+    ann, bob = sign_in("Ann"), sign_in("Bob")
+    first = ann.post("queue", limit=1)[1]["examples"][0]["example"]
+    label = event(example=first, place=0)
+    ann.send(label, event("undo", first, undoes=label["id"]))
+    assert first not in [card["example"] for card in bob.post("queue")[1]["examples"]]
+
+
+# -- a second time -----------------------------------------------------------------------------------
+
+
+def test_a_repeat_looks_like_any_image_on_the_wire(sign_in: SignIn, many: Store) -> None:
+    datasets.change_settings(many, "many", Settings(None, 0.0))
+    client = sign_in("Ann", "many")
+    first: dict[str, Any] = {}
+    while len(first) < 80:
+        for card in client.post("queue", limit=20)[1]["examples"]:
+            first[card["example"]] = card
+            client.send(event(example=card["example"], level="medium", place=0))
+    datasets.change_settings(many, "many", Settings(None, 0.2))
+    answer = client.post("queue", limit=20)[1]
+    again = [card for card in answer["examples"] if card["example"] in first]
+    assert len(again) == 4
+    assert all(card == first[card["example"]] for card in again)
+    assert set(answer["progress"]) == {"mine", "skipped", "flagged", "total", "team", "median_seconds"}
+    assert answer["progress"]["mine"]["medium"] == 80
+    name = again[0]["example"]
+    second = event(example=name, level="hard", place=0)
+    client.send(second)
+    before, answer = answer["progress"], client.post("queue", limit=20)[1]
+    assert answer["progress"]["mine"] == {"easy": 0, "medium": 80, "hard": 1}
+    assert (answer["progress"]["total"], answer["progress"]["team"]) == (before["total"], 80)
+    history = client.post("history")[1]
+    assert history["levels"][name] == [{"id": second["id"], "level": "hard"}]
+    assert current(many) == dict.fromkeys(first, "medium")
+    assert labels.repeats(many, "many").values.tolist() == [[name, "Ann", "medium", "hard"]]
+    client.send(event("undo", name, undoes=second["id"]))
+    assert name in [card["example"] for card in client.post("queue", limit=20)[1]["examples"]]
+    wire = json.dumps([answer, history]).lower()
+    assert [
+        word for word in ("repeat", "again", "twice", "second", "lease", "held", "source") if word in wire.replace("median_seconds", "")
+    ] == []
 
 
 def test_history_goes_back_page_by_page_over_ones_own_judgements(sign_in: SignIn, database: Store) -> None:

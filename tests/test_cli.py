@@ -146,6 +146,22 @@ def test_labels_go_out_in_and_back(call: Call, textures: str, tmp_path: Path, ho
     assert len(call("labels", "replay", "--dataset", textures)[1]["labels"]) == 6
 
 
+def test_settings_are_shown_and_changed(call: Call, textures: str, capsys: pytest.CaptureFixture[str], home: Home) -> None:
+    assert call("labels", "settings", "--dataset", textures) == (0, {"dataset": textures, "labels_per_image": "all", "repeat_share": 0.05})
+    assert call("labels", "settings", "--dataset", textures, "--labels-per-image", "2")[0] == 0
+    code, document = call("labels", "settings", "--dataset", textures, "--repeat-share", "0.1")
+    assert (code, document) == (0, {"dataset": textures, "labels_per_image": 2, "repeat_share": 0.1})
+    assert call("labels", "settings", "--dataset", textures, "--labels-per-image", "all")[1]["labels_per_image"] == "all"
+    code, document = call("labels", "settings", "--dataset", textures, "--repeat-share", "0.6")
+    assert (code, "0 to 0.5" in document["error"]) == (2, True)
+    assert call("labels", "settings", "--dataset", textures, "--labels-per-image", "0")[0] == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["labels", "settings", "--dataset", textures, "--labels-per-image", "some"])
+    assert (caught.value.code, "neither a whole number" in capsys.readouterr().err) == (2, True)
+    assert main(["--home", str(home.root), "labels", "settings", "--dataset", textures]) == 0
+    assert capsys.readouterr().out == "textures: labels per image: all; asked a second time: 10.0% of each annotator's images\n"
+
+
 def test_looking_back_for_people(call: Call, textures: str, tmp_path: Path, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     people = tmp_path / "people.csv"
     people.write_text("example,annotator,level,answered_at\nred/030.png,Ana,easy,2026-03-01\n")

@@ -9,10 +9,11 @@ from typing import cast
 import pandas as pd
 import pytest
 
+from curriculum.assignment import progress, queue
 from curriculum.config import LEVELS, Level
 from curriculum.datasets import check_dataset, get_dataset
 from curriculum.errors import ConfigError
-from curriculum.labels import add_annotator, annotate, append_many, check_annotator, consensus, progress, queue, summary, undo
+from curriculum.labels import add_annotator, annotate, append_many, check_annotator, consensus, summary, undo
 from curriculum.store import Store
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from curriculum import labels
+from curriculum import assignment, labels
 from curriculum.backup import restore
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
@@ -33,7 +33,7 @@ def _upload(page: Page, path: Path) -> None:
 def test_labels_go_out_and_come_back(home: Home, tmp_path: Path) -> None:
     with Store.open(home) as store:
         add_dataset(store, "textures", write_folder(home.root / "pictures", each=10))
-        first, second = labels.queue(store, "textures", "Ann", 2)
+        first, second = assignment.queue(store, "textures", "Ann", 2)
         labels.annotate(store, "textures", first, "Ann", "easy")
         labels.annotate(store, "textures", first, "Ann", "hard")
         labels.undo(store, "textures", "Ann")

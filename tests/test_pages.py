@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curriculum import agreement, datasets, labels, runs
+from curriculum import agreement, assignment, datasets, labels, runs
 from curriculum.app import layout, service
 from curriculum.config import Home
 from curriculum.store import Store
@@ -117,3 +119,32 @@ def test_the_team_page_tells_what_agreement_says(open_page: Open, filled: Home) 
     divided = int((judged.groupby("example")["level"].nunique() > 1).sum())
     assert f"{divided} images have two different levels or more" in _text(test)
     assert len(test.dataframe[0].value) == 3
+
+
+def test_the_team_page_sets_how_we_sort_and_shows_who_repeats_themselves(open_page: Open, home: Home, tmp_path: Path) -> None:
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "textures", write_folder(tmp_path / "pictures", each=30))
+    test = open_page("team", home, dataset="textures")
+    test.checkbox[0].uncheck()
+    test.number_input[0].set_value(3)
+    test.slider[0].set_value(50.0)
+    next(button for button in test.button if button.label == "Save").click().run()
+    assert "Saved." in _text(test) and not test.exception
+    store = service.current().store
+    assert datasets.settings(store, "textures") == datasets.Settings(3, 0.5)
+    for annotator in ("Ana", "Ben"):
+        for example in assignment.queue(store, "textures", annotator, 90):
+            labels.annotate(store, "textures", example, annotator, "easy")
+    test.run()
+    assert test.metric[4].value == "undefined" and "No image has been judged a second time yet" in _text(test)
+    for example in (again := assignment.queue(store, "textures", "Ana", 90)):
+        with store.write() as cursor:
+            event = labels.Event(uuid.uuid4(), "label", example, datetime.now(UTC), "easy" if example != again[0] else "hard", place=0)
+            labels.record(cursor, "textures", "Ana", event)
+    test.run()
+    share = (len(again) - 1) / len(again)
+    assert test.metric[4].value == f"{share:.0%}"
+    table = test.dataframe[0].value.set_index("annotator")
+    assert table.loc["Ana", "same level again"] == pytest.approx(share)
+    assert str(table.loc["Ana", "95 % interval"]).endswith(f"{len(again)} images")
+    assert table.loc["Ben", "95 % interval"] == "none yet"

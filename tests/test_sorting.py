@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import struct
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
-from curriculum import labels
+from curriculum import assignment, labels
 from curriculum.config import Home
-from curriculum.datasets import add_dataset
+from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
 from tests.browser import Server, chromium, serving
 from tests.ml import write_folder
@@ -36,9 +38,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def server(home: Home) -> Iterator[Server]:
-    """A running app with the data set `textures`: 3 classes of 40."""
+    """A running app with the data set `textures`: 3 classes of 40, each to be asked once."""
     with Store.open(home) as store:
         add_dataset(store, "textures", write_folder(home.root / "pictures", each=40))
+        change_settings(store, "textures", Settings(None, 0.0))
     with serving(home) as running:
         yield running
 
@@ -394,7 +397,7 @@ def test_broken_images_and_the_end_of_the_queue(open_page: Open, server: Server,
     with Store.open(server.home) as store:
         folder = write_folder(tmp_path / "few", each=2)
         add_dataset(store, "few", folder)
-        broken = labels.queue(store, "few", "Ann", 6)[1]
+        broken = assignment.queue(store, "few", "Ann", 6)[1]
     (folder / broken).write_bytes(b"no picture any more")
     server.start()
     page = open_page(dataset="few")
@@ -420,7 +423,7 @@ def test_broken_images_and_the_end_of_the_queue(open_page: Open, server: Server,
 def test_nothing_of_a_model_or_of_others_is_on_the_wire(open_page: Open, server: Server, context: BrowserContext) -> None:
     server.stop()
     with Store.open(server.home) as store:
-        for example in labels.queue(store, "textures", "Zelda", 120):
+        for example in assignment.queue(store, "textures", "Zelda", 120):
             labels.annotate(store, "textures", example, "Zelda", "hard")
         labels.add_annotator(store, "Zelda")
         with store.write() as cursor:
@@ -453,6 +456,105 @@ def test_nothing_of_a_model_or_of_others_is_on_the_wire(open_page: Open, server:
     levels = [level for answer in answers for level in json.loads(answer).get("levels", {}).values()]
     assert {one["level"] for of_example in levels for one in of_example} <= {"easy", "medium", "hard"}
     assert sum(len(of_example) for of_example in levels) <= 3  # of 120 labelled images, the own three at most
+
+
+def nothing_said(page: Page) -> None:
+    """The image looks like one that was never judged."""
+    expect(page.locator(".sorting .said")).not_to_contain_text("Your")
+    expect(page.locator(".sorting .levels [aria-pressed=true]")).to_have_count(0)
+
+
+def test_an_image_that_comes_again_looks_like_a_new_one(open_page: Open, server: Server, context: BrowserContext) -> None:
+    server.stop()
+    with Store.open(server.home) as store:
+        known = assignment.queue(store, "textures", "Ann", 80)
+        for example in known:
+            labels.annotate(store, "textures", example, "Ann", "medium")
+        with store.write() as cursor:
+            labels.record(cursor, "textures", "Ann", labels.Event(uuid.uuid4(), "note", known[0], datetime.now(UTC), note="an old note"))
+        change_settings(store, "textures", Settings(None, 0.5))
+        due = [name for name in assignment.queue(store, "textures", "Ann", 24) if name in known]
+        total = assignment.progress(store, "textures", "Ann").total
+    server.start()
+    answers: list[bytes] = []
+    context.on("response", lambda response: answers.append(response.body()) if "/api/" in response.url else None)
+    page = open_page()
+    turns: list[str] = []
+    while len(set(turns) & set(due)) < 4:
+        turns.append(shown(page))
+        nothing_said(page)
+        press(page, "3")
+        counts = f"{80 + len(turns)} of {total} sorted by you · ○ easy 0 ◐ medium 80 ● hard {len(turns)}"
+        expect(page.get_by_text(counts)).to_be_visible()
+    front = shown(page)
+    saved(page)
+    again = turns[-1]
+    page.keyboard.press("ArrowLeft")
+    assert shown(page) == again
+    expect(page.get_by_text("1 back. Your answer: ● hard.")).to_be_visible()  # as of any image, what was said of it last
+    press(page, "1")  # a slip of the finger, mended
+    assert shown(page) == front
+    for reloaded in (False, True):
+        page.keyboard.press("Backspace")
+        expect(page.get_by_text("Your answer: ● hard")).to_be_visible()  # the mending is taken back
+        page.keyboard.press("Backspace")
+        expect(page.get_by_text("Your answer: ● hard")).to_have_count(0)
+        assert shown(page) == again
+        nothing_said(page)
+        page.keyboard.press("z")
+        if not reloaded:
+            press(page, "3")
+            page.keyboard.press("ArrowLeft")
+            assert shown(page) == again
+            press(page, "1")
+            saved(page)
+            page.reload()
+            shown(page)
+    press(page, "2")
+    saved(page)
+    page.wait_for_timeout(4000)  # the counts are asked for again, and stay
+    expect(page.get_by_text(f"{80 + len(turns)} of {total} sorted by you")).to_be_visible()
+    wire = b"\n".join(answers).lower().replace(b"median_seconds", b"")
+    assert [word for word in (b"repeat", b"again", b"twice", b"second", b"lease") if word in wire] == []
+    twice = sorted(set(turns) & set(due))
+    assert [row for row in stored(server, "example, level", "action = 'label' AND repeat") if row[0] != again] == [
+        (name, "hard") for name in turns if name in twice and name != again
+    ]
+    with Store.open(server.home) as store:
+        current = dict(store.rows("SELECT example, level FROM current_label"))
+        pairs = labels.repeats(store, "textures")
+    assert [current[name] for name in twice] == ["medium"] * 4
+    assert pairs[["example", "second"]].values.tolist() == [[name, "medium" if name == again else "hard"] for name in twice]
+    assert len(current) == 80 + len(turns) - 4
+
+
+def test_images_run_out_when_each_has_its_labels(open_page: Open, server: Server) -> None:
+    server.stop()
+    with Store.open(server.home) as store:
+        change_settings(store, "textures", Settings(1, 0.0))
+        order = assignment.queue(store, "textures", "Ann", 120)
+        for example in order[2:]:
+            labels.annotate(store, "textures", example, "Zelda", "hard")
+    server.start()
+    ann = open_page()
+    shown(ann)
+    bob = open_page("Bob")
+    expect(bob.get_by_text("The last images are in other people's hands.")).to_be_visible(timeout=30_000)
+    ann.bring_to_front()
+    left = shown(ann)
+    press(ann, "1")
+    assert shown(ann) != left
+    ann.keyboard.press("f")
+    ann.keyboard.press("2")  # set aside by her: Bob's turn, as his page finds by itself
+    bob.bring_to_front()
+    other = shown(bob)
+    assert {left, other} == set(order[:2])
+    press(bob, "2")
+    for page in (ann, bob):
+        page.bring_to_front()
+        saved(page)
+    expect(bob.get_by_text("Every image has its 1 label. Thank you! Back and Undo still work.")).to_be_visible(timeout=30_000)
+    assert stored(server, "example, level", "action = 'label' AND annotator <> 'Zelda'") == [(left, "easy"), (other, "medium")]
 
 
 def _stage_height(page: Page) -> float:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from curriculum.assignment import progress
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import StoreError, StoreLockedError
-from curriculum.labels import annotate, append_many, consensus, progress
+from curriculum.labels import annotate, append_many, consensus
 from curriculum.store import SCHEMA_VERSION, TABLES, Store
 
 Child = Callable[..., subprocess.Popen[str]]

@@ -19,14 +19,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from curriculum import events, labels
+from curriculum import assignment, events
 from curriculum.app import identity, layout, service
 from curriculum.app.identity import Identity
+from curriculum.app.service import Service
 from curriculum.errors import CallError, ConfigError, CurriculumError, IdentityError
 from curriculum.store import Store
 
 MAX_BODY = 1_000_000
 MAX_QUEUE, QUEUE, MAX_EXCLUDE, HISTORY = 64, 24, 5000, 60
+DONE = ("label", "skip", "flag")
+"""What takes an image out of the annotator's hand; an undo puts it back."""
 NEVER_KEPT = {"Cache-Control": "no-store"}
 
 Body = dict[str, Any]
@@ -44,15 +47,22 @@ class RefusedError(Exception):
 # -- what the routes do --------------------------------------------------------------------------
 
 
-def keep(store: Store, who: Identity, body: Body) -> Body:
+def keep(running: Service, who: Identity, body: Body) -> Body:
     """Store a batch; answered after the commit."""
     batch = body.get("events")
     if not isinstance(batch, list) or len(batch) > events.MAX_EVENTS:
         raise ConfigError(f"events is a list of up to {events.MAX_EVENTS:,}")
-    return events.store_events(store, who.dataset, who.annotator, batch)
+    answer = events.store_events(running.store, who.dataset, who.annotator, batch)
+    stored = [event for event in batch if isinstance(event, dict) and event.get("id") in answer["stored"]]
+    done, open_again = (
+        [event["example"] for event in stored if event["action"] in actions and event.get("example")] for actions in (DONE, ("undo",))
+    )
+    running.leases.release(who.dataset, who.annotator, done)
+    running.leases.take(who.dataset, who.annotator, open_again)
+    return answer
 
 
-def next_images(store: Store, who: Identity, body: Body) -> Body:
+def next_images(running: Service, who: Identity, body: Body) -> Body:
     """The next images for this annotator, without those in hand, and how far they and the team are."""
     exclude, limit = body.get("exclude", []), body.get("limit", QUEUE)
     if (
@@ -63,20 +73,25 @@ def next_images(store: Store, who: Identity, body: Body) -> Body:
         raise ConfigError(f"exclude is a list of up to {MAX_EXCLUDE:,} examples")
     if type(limit) is not int or not 0 <= limit <= MAX_QUEUE:
         raise ConfigError("limit is out of range", got=limit, allowed=f"0 to {MAX_QUEUE}")
+    found = assignment.hand_out(running.store, running.leases, who.dataset, who.annotator, limit, exclude)
     return {
-        "examples": _cards(store, who.dataset, labels.queue(store, who.dataset, who.annotator, limit, exclude)),
-        "progress": asdict(labels.progress(store, who.dataset, who.annotator)),
+        "examples": _cards(running.store, who.dataset, found.examples),
+        "end": found.end,
+        "later": found.later,
+        "progress": asdict(assignment.progress(running.store, who.dataset, who.annotator)),
     }
 
 
-def look_back(store: Store, who: Identity, body: Body) -> Body:
+def look_back(running: Service, who: Identity, body: Body) -> Body:
     """A page of this annotator's own judgements, newest first."""
     before = body.get("before")
     try:
-        page = events.history(store, who.dataset, who.annotator, before=uuid.UUID(before) if before is not None else None, limit=HISTORY)
+        page = events.history(
+            running.store, who.dataset, who.annotator, before=uuid.UUID(before) if before is not None else None, limit=HISTORY
+        )
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError("before is the id of an event") from error
-    titles = _titles(store, who.dataset)
+    titles = _titles(running.store, who.dataset)
     for event in page["events"]:
         event["image"], event["class_title"] = f"/img/{event.pop('sha256')}", titles[event.pop("class")]
     return page
@@ -101,7 +116,7 @@ def _titles(store: Store, dataset: str) -> dict[str, str]:
 # -- what every route has in common --------------------------------------------------------------
 
 
-def _route(path: str, work: Callable[[Store, Identity, Body], Body], fields: Sequence[str]) -> Route:
+def _route(path: str, work: Callable[[Service, Identity, Body], Body], fields: Sequence[str]) -> Route:
     async def answer(request: Request) -> Response:
         try:
             check_origin(request)
@@ -121,14 +136,14 @@ def _route(path: str, work: Callable[[Store, Identity, Body], Body], fields: Seq
     return Route(path, checked, methods=["POST"])
 
 
-def _work(work: Callable[[Store, Identity, Body], Body], body: Body) -> Body:
+def _work(work: Callable[[Service, Identity, Body], Body], body: Body) -> Body:
     running = service.current()
     who = identity.verify(running.home, body.get("token"))
     if body.get("dataset", who.dataset) != who.dataset:
         raise IdentityError("this token is for another data set", got=who.dataset, todo="Load the sorting page anew.")
     if not running.store.rows("SELECT 1 FROM dataset WHERE dataset = ?", [who.dataset]):
         raise IdentityError("this token is for a data set that isn't there any more", got=who.dataset)
-    return work(running.store, who, body)
+    return work(running, who, body)
 
 
 def _refusal(status: int, reason: str) -> Response:

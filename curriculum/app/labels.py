@@ -73,7 +73,7 @@ def _one_image(dataset: Dataset) -> None:
 def _said(event: dict[object, object]) -> str:
     words = str(event["action"]) if event["action"] != "label" else layout.level_text(event["level"])
     note = f": {event['note']}" if isinstance(event["note"], str) else ""
-    return words + note + (" (taken back later)" if event["undone"] else "")
+    return words + note + (" (asked again)" if event["repeat"] else "") + (" (taken back later)" if event["undone"] else "")
 
 
 def _as_it_was(dataset: Dataset) -> None:

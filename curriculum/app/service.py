@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from curriculum.config import Home
 from curriculum.errors import CurriculumError
+from curriculum.leases import Leases
 from curriculum.runs import Ingester
 from curriculum.store import Store
 
@@ -42,6 +43,7 @@ class Service:
 
     def __init__(self, home: Home) -> None:
         self.home, self.store = home, Store.open(home, owner="the app")
+        self.leases = Leases()
         self.jobs: dict[str, Job] = {}
         self.failed_runs: dict[str, str] = {}
         self._ingester = Ingester(self.store)

@@ -7,16 +7,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import agreement, consensus, labels
+from curriculum import agreement, consensus, datasets, labels
 from curriculum.agreement import Coefficient
 from curriculum.app import charts, layout
 from curriculum.app.layout import Tile
 from curriculum.config import LEVELS
 from curriculum.consensus import AnnotatorReport
+from curriculum.datasets import Settings
 from curriculum.words import figure
 
-NO_REPEATS = pd.DataFrame({"example": [], "annotator": [], "first": [], "second": []}, dtype=str)
-"""Nobody is shown an image twice on purpose yet, and a correction is no repeat."""
 IN_A_GALLERY = 40
 
 
@@ -25,6 +24,7 @@ def page() -> None:
     dataset = layout.chosen_dataset()
     if dataset is None:
         return
+    _settings(dataset.name)
     counts: dict[str, Any] = labels.summary(layout.store(), dataset.name)
     simulated = not counts["annotations"] and counts["simulated"]["annotations"]
     who = st.sidebar.radio("Annotators", ["people", "simulated"], index=1 if simulated else 0, format_func=layout.WHO.__getitem__)
@@ -35,11 +35,11 @@ def page() -> None:
         st.info("Nobody here has sorted an image of this data set yet.", icon=":material/group:")
         layout.link("sort", "Sort images", ":material/sort:")
         return
-    report, annotators, contested = _computed(judged)
+    report, annotators, contested = _computed(judged, labels.repeats(layout.store(), dataset.name, who))
     _overall(report, judged, dataset.examples)
     left, right = st.columns(2, gap="large")
     with left:
-        _annotators(annotators)
+        _annotators(annotators, report)
     with right:
         _pairs(report["pairwise_kappa"])
     _drift(judged)
@@ -47,13 +47,13 @@ def page() -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner="Measuring agreement ...")
-def _computed(judged: pd.DataFrame) -> tuple[dict[str, Any], list[AnnotatorReport], pd.DataFrame]:
+def _computed(judged: pd.DataFrame, repeats: pd.DataFrame) -> tuple[dict[str, Any], list[AnnotatorReport], pd.DataFrame]:
     """Seconds of bootstrap and Dawid-Skene, done once for the same labels."""
-    return agreement.report(judged, NO_REPEATS), consensus.annotator_reports(judged), consensus.contested(judged, limit=None)
+    return agreement.report(judged, repeats), consensus.annotator_reports(judged), consensus.contested(judged, limit=None)
 
 
 def _overall(report: dict[str, Any], judged: pd.DataFrame, total: int) -> None:
-    columns = st.columns(4)
+    columns = st.columns(5)
     shared = judged.groupby("example").size()
     columns[0].metric("Images with a level", f"{len(shared):,} of {total:,}")
     columns[1].metric("By two or more", f"{int((shared > 1).sum()):,}", help="Only these tell anything about agreement.")
@@ -65,23 +65,47 @@ def _overall(report: dict[str, Any], judged: pd.DataFrame, total: int) -> None:
             "Ordinal: easy against hard counts more than easy against medium. 1: all agree; 0: as by chance.",
         ),
         (columns[3], "fleiss_kappa", "Fleiss' kappa", "Levels as names, without their order. 1: all agree; 0: as by chance."),
+        (columns[4], "self_consistency", "Same level again", "Of the images that somebody was asked a second time, without knowing it."),
     ):
         with column:
-            st.metric(name, figure(report[key], ".2f"), help=meaning)
+            st.metric(name, figure(report[key], ".0%" if key == "self_consistency" else ".2f"), help=meaning)
             interval = report[f"{key}_interval"]
             st.caption(f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else report["reasons"].get(key, "").capitalize())
 
 
-def _annotators(found: list[AnnotatorReport]) -> None:
+def _settings(dataset: str) -> None:
+    """How the team shares the images out; for who leads."""
+    now = datasets.settings(layout.store(), dataset)
+    key = f"_settings_{dataset}_{now.labels_per_image}_{now.repeat_share}"  # what somebody else saved shows at once
+    with st.expander("How we sort", icon=":material/tune:"), st.form("team_settings", border=False):
+        everybody = st.checkbox("Everybody sorts every image", now.labels_per_image is None, key=f"{key}_all")
+        count = st.number_input(
+            "Otherwise: people for each image", 1, datasets.MAX_LABELS, now.labels_per_image or 2, key=f"{key}_count", width=220
+        )
+        share = st.slider(
+            "Images that come a second time, unannounced (%)", 0.0, 100 * datasets.MAX_REPEAT_SHARE, round(100 * now.repeat_share, 1), 0.5, key=f"{key}_share",
+            help="They show how far each of us agrees with ourselves. The second answer never changes a label.",
+        )  # fmt: skip
+        if st.form_submit_button("Save"):
+            datasets.change_settings(layout.store(), dataset, Settings(None if everybody else int(count), round(share / 100, 4)))
+            st.success("Saved. It holds from the next image on; no label is touched.", icon=":material/check:")
+
+
+def _annotators(found: list[AnnotatorReport], report: dict[str, Any]) -> None:
     st.header("Annotators")
+    again = {one["annotator"]: one for one in report["self_consistency_by_annotator"]}
     table = pd.DataFrame({
         "annotator": [a.annotator for a in found], "images": [a.labels for a in found],
         "with the others": [a.reliability.value for a in found], "finds harder by": [a.bias.value for a in found],
+        "same level again": [again[a.annotator]["same"] for a in found],
+        "95 % interval": [_interval(again[a.annotator]) for a in found],
         "seconds an image": [a.pace_seconds for a in found],
     })  # fmt: skip
     st.dataframe(table, hide_index=True, column_config={
         "with the others": st.column_config.NumberColumn(format="percent", help="Share of shared images with the others' consensus level."),
         "finds harder by": st.column_config.NumberColumn(format="%+.2f", help="Levels above (+) or below (-) the others' mean on shared images."),
+        "same level again": st.column_config.NumberColumn(format="percent", help="Of the images that came a second time, unannounced."),
+        "95 % interval": st.column_config.TextColumn(help="Of the share beside it."),
         "seconds an image": st.column_config.NumberColumn(format="%.1f", help="Median, where it is known."),
     })  # fmt: skip
     for one in found:
@@ -90,6 +114,10 @@ def _annotators(found: list[AnnotatorReport]) -> None:
             st.caption(
                 f"{layout.plain(one.annotator)} finds images {direction} than the others by {abs(one.bias.value or 0):.2f} levels on average."
             )
+
+
+def _interval(own: dict[str, Any]) -> str:
+    return "none yet" if own["low"] is None else f"{own['low']:.0%} to {own['high']:.0%}, {own['n']} images"
 
 
 def _says_something(measure: Coefficient) -> bool:

@@ -3,7 +3,7 @@
 
 class Past {
   constructor(outbox) {
-    Object.assign(this, { outbox, events: [], levels: new Map(), more: true, loading: null, oldest: undefined });
+    Object.assign(this, { outbox, events: [], levels: new Map(), turned: new Set(), more: true, loading: null, oldest: undefined });
   }
 
   // Fetches one more page; false where there is none or the server doesn't answer.
@@ -32,6 +32,7 @@ class Past {
       if (!known.has(event.id) && !this.undone?.has(event.id)) this.events.push(event);
     }
     for (const [example, labels] of Object.entries(levels)) {
+      if (this.turned.has(example)) continue; // judged in this tab, which the server may not know yet
       const newer = this.levels.get(example) ?? [];
       const ids = new Set(newer.map((label) => label.id));
       const older = labels.filter(({ id }) => !ids.has(id) && !this.undone?.has(id));
@@ -41,7 +42,12 @@ class Past {
     this.more = more;
   }
 
-  add(event, item) {
+  // `live`: the image has its turn. What was said of it before, if anything, is over then.
+  add(event, item, live) {
+    if (live) {
+      this.turned.add(item.example);
+      this.levels.set(item.example, []);
+    }
     this.events.unshift({ ...event, item, undoable: true });
     if (event.action === "label") this.levels.set(item.example, [{ id: event.id, level: event.level }, ...(this.levels.get(item.example) ?? [])]);
   }
@@ -63,18 +69,29 @@ class Past {
     }
   }
 
-  levelOf(example) {
-    return this.levels.get(example)?.[0]?.level ?? null;
+  // While an image has its turn it has no level yet.
+  levelOf(example, live) {
+    return live ? null : (this.levels.get(example)?.[0]?.level ?? null);
   }
 
-  noteOf(example) {
-    return this.events.find((event) => event.example === example && event.action === "note")?.note ?? "";
+  // What was done with an image since its turn came: an older label, which doesn't count any more, ends it.
+  since(example, live) {
+    const counts = new Set((!live && this.levels.get(example)?.map(({ id }) => id)) || []);
+    const events = this.events.filter((event) => event.example === example);
+    const end = events.findIndex((event) => event.action === "label" && !counts.has(event.id));
+    return end < 0 ? events : events.slice(0, end);
+  }
+
+  // While an image has its turn, only what was noted on it in this turn.
+  noteOf(item, live) {
+    const events = live ? this.events.filter((event) => event.item === item) : this.since(item.example);
+    return events.find((event) => event.action === "note")?.note ?? "";
   }
 
   // What stands of an image: a level, flagged, skipped, or nothing.
-  stateOf(example) {
-    const has = (action) => this.events.some((event) => event.example === example && event.action === action);
-    return this.levelOf(example) ?? (has("flag") ? "flagged" : has("skip") ? "skipped" : null);
+  stateOf(example, live) {
+    const has = (action) => this.since(example, live).some((event) => event.action === action);
+    return this.levelOf(example, live) ?? (has("flag") ? "flagged" : has("skip") ? "skipped" : null);
   }
 
   // The images judged, each once, newest first, without the one that is to be judged now.

@@ -3,6 +3,7 @@
 const REFILL_BELOW = 16;
 const LOADED = 16;
 const DECODED = 8;
+const ASK_AGAIN = 5_000;
 
 // Loads and decodes a picture; a server that is away is waited for, a picture that can't be shown is `broken`.
 async function loadPicture(item) {
@@ -37,7 +38,7 @@ const ready = (item) => (item.loading ??= loadPicture(item));
 
 class Queue {
   constructor(outbox, listener) {
-    Object.assign(this, { outbox, listener, hand: [], finished: false, filling: false, judgements: 0, judged: new Map(), stopped: false });
+    Object.assign(this, { outbox, listener, hand: [], finished: false, end: "", later: false, filling: false, judgements: 0, judged: new Map(), stopped: false });
   }
 
   current() {
@@ -67,6 +68,7 @@ class Queue {
     if (this.filling || this.finished || this.hand.length >= REFILL_BELOW) return;
     this.filling = true;
     for (let wait = 300; !this.stopped && !(await this.ask(undefined)); wait = Math.min(wait * 2, LONGEST_WAIT)) await pause(wait);
+    if (this.later && !this.hand.length) await pause(ASK_AGAIN);
     this.filling = false;
     // Asked while the last answer was still on its way, the server couldn't say whether that was all.
     if (!this.hand.length && !this.stopped && !this.outbox.waiting()) this.fill();
@@ -81,7 +83,7 @@ class Queue {
       const { status, answer } = await post("/api/queue", { token: this.outbox.token, dataset: this.outbox.dataset, exclude, limit });
       if (status === 403) this.outbox.deny(answer.error);
       if (status !== 200) return false;
-      if (limit !== 0) this.take(answer.examples, since, exclude);
+      if (limit !== 0) this.take(answer, since, exclude);
       // Counts that are older than what was pressed meanwhile would jump back.
       if ((quiet && since === this.judgements) || !this.listener.knowsProgress()) this.listener.progress(answer.progress);
       return true;
@@ -90,11 +92,12 @@ class Queue {
     }
   }
 
-  take(cards, since, excluded) {
+  take({ examples: cards, end, later }, since, excluded) {
     const inHand = new Set(this.hand.map((item) => item.example));
     const fresh = cards.filter(({ example }) => !inHand.has(example) && !((this.judged.get(example) ?? 0) > since));
     this.hand.push(...fresh);
-    this.finished = !fresh.length && !excluded.length; // else a skipped image of the outbox may be due again
+    Object.assign(this, { end, later });
+    this.finished = !fresh.length && !excluded.length && !later; // else a skipped image of the outbox may be due again
     this.prepare();
     this.listener.filled();
   }

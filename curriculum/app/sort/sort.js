@@ -152,7 +152,9 @@ class Sorter {
   nothing() {
     if (this.queue.finished) {
       const flagged = this.counts?.flagged ? ` Flagged and set aside: ${number(this.counts.flagged)}.` : "";
-      this.message(`You have sorted every image of ${this.dataset}. Thank you!${flagged} Back and Undo still work.`);
+      this.message(`${this.queue.end}${flagged} Back and Undo still work.`);
+    } else if (this.queue.later && !this.outbox.away) {
+      this.message(this.queue.end);
     } else {
       this.message(this.outbox.away ? "The next images come as soon as the server answers. Your answers are kept." : "Fetching images ...");
     }
@@ -167,7 +169,7 @@ class Sorter {
   }
 
   event(action, item, more = {}) {
-    const event = { id: uuid(), example: item.example, action, shown_at: this.shownAt ?? null, answered_at: new Date().toISOString(), ...more };
+    const event = { id: uuid(), example: item.example, action, place: this.place, shown_at: this.shownAt ?? null, answered_at: new Date().toISOString(), ...more };
     if (action === "label" || action === "skip") event.seconds = Math.round(this.watch.seconds() * 1000) / 1000;
     return event;
   }
@@ -184,10 +186,11 @@ class Sorter {
   }
 
   keep(event, item) {
-    const before = this.past.stateOf(item.example);
+    const live = this.live() && event.action !== "undo";
+    const before = this.past.stateOf(item.example, live);
     if (event.action === "undo") this.past.drop(event.undoes);
-    else this.past.add(event, item);
-    this.recount(before, this.past.stateOf(item.example));
+    else this.past.add(event, item, live);
+    this.recount(before, this.past.stateOf(item.example, live && event.action === "note"));
     this.last = event;
     this.outbox.add(event);
   }
@@ -265,7 +268,7 @@ class Sorter {
     question.replaceChildren(...(this.item ? ["How hard is it to tell that this is ", title, "?"] : ["\u00a0"]));
     this.find(".said").textContent = this.standing();
     for (const level of Object.keys(MARKS)) {
-      const chosen = Boolean(this.item) && this.past.levelOf(this.item.example) === level;
+      const chosen = Boolean(this.item) && this.past.levelOf(this.item.example, this.live()) === level;
       this.find(`[data-do=${level}]`).setAttribute("aria-pressed", String(chosen));
     }
     this.find("[data-do=forward]").disabled = this.live();
@@ -275,8 +278,8 @@ class Sorter {
   // One line: what stands of this image while browsing, else what was done last.
   standing() {
     if (!this.item) return "";
-    const state = this.past.stateOf(this.item.example);
-    const note = this.past.noteOf(this.item.example);
+    const state = this.past.stateOf(this.item.example, this.live());
+    const note = this.past.noteOf(this.item, this.live());
     const own = [state && `Your answer: ${levelText(state)}.`, note && `Your note: ${note}`].filter(Boolean).join(" ");
     if (!this.live()) return `${number(this.place)} back. ${own || "No answer stands."} A level key answers anew, ${keyName(this.keys.forward)} goes forward.`;
     return own || (this.last ? `Before: ${this.describe(this.last)}` : "");
