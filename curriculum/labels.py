@@ -39,6 +39,7 @@ class Event:
     undoes: uuid.UUID | None = None  # None: the latest that stands
     shown_at: datetime | None = None
     seconds: float | None = None
+    batch: uuid.UUID | None = None  # shared by all events of one key press in the grid
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,11 @@ def record(cursor: Cursor, dataset: str, annotator: str, event: Event) -> str:
     if not cursor.execute("SELECT 1 FROM example WHERE dataset = ? AND example = ?", [dataset, example]).fetchone():
         raise ConfigError(f"the data set {dataset} has no such example", got=example)
     cursor.execute(
-        """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, source, shown_at, answered_at, seconds)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?) ON CONFLICT DO NOTHING""",
-        [event.id, dataset, example, annotator, event.action, level, event.note, undoes, event.shown_at, event.answered_at, event.seconds],
-    )
+        """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, source, shown_at, answered_at, seconds, batch)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
+        [event.id, dataset, example, annotator, event.action, level, event.note, undoes, event.shown_at, event.answered_at, event.seconds,
+         event.batch],
+    )  # fmt: skip
     return str(example)
 
 
@@ -187,26 +189,41 @@ def _taken_back(cursor: Cursor, dataset: str, annotator: str, event: Event) -> t
     return example, before[0] if before else None, undoes
 
 
-def queue(store: Store, dataset: str, annotator: str, limit: int = 20, exclude: Sequence[str] = ()) -> list[str]:
+def queue(
+    store: Store, dataset: str, annotator: str, limit: int = 20, exclude: Sequence[str] = (), of_class: str | None = None
+) -> list[str]:
     """The next examples for an annotator: unlabelled, in an order of their own, skipped ones last, flagged ones not at all.
 
     The order is seeded by the annotator's name and balanced over the classes: each block of as many
     images as there are classes holds every class once, while they last. `exclude`: those in hand already.
+    `of_class`: of this class alone.
     """
     rows = store.rows(
         """WITH mine AS (
                SELECT example, max(seq) FILTER (action = 'skip') AS skipped, bool_or(action IN ('label', 'flag')) AS done
                FROM standing_annotation WHERE dataset = $dataset AND annotator = $annotator GROUP BY example
            ), turn AS (
-               SELECT example, row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block
+               SELECT example, class, row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block
                FROM example WHERE dataset = $dataset AND present
            )
            SELECT example FROM turn LEFT JOIN mine USING (example)
-           WHERE NOT coalesce(done, false) AND NOT list_contains($exclude::TEXT[], example)
+           WHERE NOT coalesce(done, false) AND NOT list_contains($exclude::TEXT[], example) AND ($class IS NULL OR class = $class)
            ORDER BY skipped NULLS FIRST, block, hash($annotator || example) LIMIT $limit""",
-        {"dataset": dataset, "annotator": annotator, "limit": limit, "exclude": list(exclude)},
+        {"dataset": dataset, "annotator": annotator, "limit": limit, "exclude": list(exclude), "class": of_class},
     )
     return [row[0] for row in rows]
+
+
+def left_by_class(store: Store, dataset: str, annotator: str) -> dict[str, int]:
+    """How many images of each class this annotator has neither labelled nor flagged, by class name; 0 where none is left."""
+    rows = store.rows(
+        """SELECT class, count(*) FILTER (NOT EXISTS (
+                  SELECT 1 FROM standing_annotation AS mine
+                  WHERE mine.dataset = $dataset AND annotator = $annotator AND mine.example = example.example AND action IN ('label', 'flag')))
+           FROM example WHERE dataset = $dataset AND present GROUP BY class ORDER BY class""",
+        {"dataset": dataset, "annotator": annotator},
+    )
+    return dict(rows)
 
 
 def progress(store: Store, dataset: str, annotator: str) -> Progress:

@@ -55,6 +55,7 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
     shown_at    TIMESTAMPTZ,                    -- when the image was shown, if known
     answered_at TIMESTAMPTZ NOT NULL,           -- when the person answered
     seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to key, hidden time left out; NULL where it isn't known
+    batch       UUID,                           -- of the grid: shared by all events of one key press, no time of its own; NULL: one by one
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 

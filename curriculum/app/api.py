@@ -53,8 +53,8 @@ def keep(store: Store, who: Identity, body: Body) -> Body:
 
 
 def next_images(store: Store, who: Identity, body: Body) -> Body:
-    """The next images for this annotator, without those in hand, and how far they and the team are."""
-    exclude, limit = body.get("exclude", []), body.get("limit", QUEUE)
+    """The next images for this annotator, without those in hand, and how far they and the team are; of one class, also what is left of each."""
+    exclude, limit, of_class = body.get("exclude", []), body.get("limit", QUEUE), body.get("class")
     if (
         not isinstance(exclude, list)
         or len(exclude) > MAX_EXCLUDE
@@ -63,10 +63,12 @@ def next_images(store: Store, who: Identity, body: Body) -> Body:
         raise ConfigError(f"exclude is a list of up to {MAX_EXCLUDE:,} examples")
     if type(limit) is not int or not 0 <= limit <= MAX_QUEUE:
         raise ConfigError("limit is out of range", got=limit, allowed=f"0 to {MAX_QUEUE}")
-    return {
-        "examples": _cards(store, who.dataset, labels.queue(store, who.dataset, who.annotator, limit, exclude)),
-        "progress": asdict(labels.progress(store, who.dataset, who.annotator)),
-    }
+    left = labels.left_by_class(store, who.dataset, who.annotator) if of_class is not None else {}
+    if of_class is not None and (not isinstance(of_class, str) or of_class not in left):
+        raise ConfigError("no such class", got=ascii(of_class)[:40], allowed=list(left))
+    names = labels.queue(store, who.dataset, who.annotator, limit, exclude, of_class)
+    answer = {"examples": _cards(store, who.dataset, names), "progress": asdict(labels.progress(store, who.dataset, who.annotator))}
+    return answer | ({"left": left} if of_class is not None else {})
 
 
 def look_back(store: Store, who: Identity, body: Body) -> Body:
@@ -181,6 +183,6 @@ def parse(raw: bytes, allowed: Sequence[str]) -> Body:
 
 ROUTES = [
     _route("/api/annotations", keep, ("events",)),
-    _route("/api/queue", next_images, ("exclude", "limit")),
+    _route("/api/queue", next_images, ("exclude", "limit", "class")),
     _route("/api/history", look_back, ("before",)),
 ]
