@@ -75,7 +75,13 @@ class Handout:
 
 
 def queue(
-    store: Store, dataset: str, annotator: str, limit: int = 20, exclude: Sequence[str] = (), held: Sequence[tuple[str, str]] = ()
+    store: Store,
+    dataset: str,
+    annotator: str,
+    limit: int = 20,
+    exclude: Sequence[str] = (),
+    held: Sequence[tuple[str, str]] = (),
+    of_class: str | None = None,
 ) -> list[str]:
     """The next examples for an annotator, in an order of their own; skipped ones last, flagged ones not at all.
 
@@ -87,14 +93,16 @@ def queue(
     Args:
         exclude: those in hand already.
         held: example and annotator of what people have in hand: counts like a label of theirs.
+        of_class: of this class alone, and nothing a second time: beside others of its class an image shows what it is.
     """
     settings = datasets.settings(store, dataset)
     rows = store.rows(
         ASKED
         + """SELECT example, open, coalesce(skip_again, skip) IS NOT NULL AND (open OR skip_again IS NOT NULL)
-           FROM image LEFT JOIN past USING (example) WHERE open OR (label IS NOT NULL AND chosen AND since >= $after)
+           FROM image LEFT JOIN past USING (example)
+           WHERE CASE WHEN $class IS NULL THEN open OR (label IS NOT NULL AND chosen AND since >= $after) ELSE open AND class = $class END
            ORDER BY CASE WHEN open THEN skip ELSE skip_again END NULLS FIRST, has, block, place""",
-        {**_asked(dataset, annotator, settings, held), "after": REPEAT_AFTER},
+        {**_asked(dataset, annotator, settings, held), "after": REPEAT_AFTER, "class": of_class},
     )
     away = set(exclude)
     again = [name for name, is_open, skipped in rows if not is_open and not skipped]
@@ -122,22 +130,32 @@ def _mixed(fresh: list[str], again: list[str]) -> list[str]:
     return mixed
 
 
-def hand_out(store: Store, leases: Leases, dataset: str, annotator: str, limit: int, exclude: Sequence[str] = ()) -> Handout:
+def left_by_class(store: Store, dataset: str, annotator: str) -> dict[str, int]:
+    """How many images of each class may still be asked of this annotator for the first time, by class name; 0 where none is left."""
+    asked = _asked(dataset, annotator, datasets.settings(store, dataset), ())
+    return dict(store.rows(ASKED + "SELECT class, count(*) FILTER (open) FROM image GROUP BY class ORDER BY class", asked))
+
+
+def hand_out(
+    store: Store, leases: Leases, dataset: str, annotator: str, limit: int, exclude: Sequence[str] = (), of_class: str | None = None
+) -> Handout:
     """The next examples, leased to this annotator where not everybody sorts every image; those in `exclude` stay leased."""
     wanted = datasets.settings(store, dataset).labels_per_image
     if wanted is None:
-        examples = queue(store, dataset, annotator, limit, exclude)
-        return Handout(examples, None if examples or exclude or not limit else f"You have sorted every image of {dataset}. Thank you!")
+        examples = queue(store, dataset, annotator, limit, exclude, of_class=of_class)
+        return Handout(
+            examples, None if examples or exclude or not limit or of_class else f"You have sorted every image of {dataset}. Thank you!"
+        )
     with leases.lock:
         leases.renew(dataset, annotator, exclude)
         few = max(0, min(limit, HAND - len(exclude)))
-        examples = queue(store, dataset, annotator, few, exclude, leases.held(dataset))
+        examples = queue(store, dataset, annotator, few, exclude, leases.held(dataset), of_class)
         leases.take(dataset, annotator, examples)
     if examples or exclude or not limit:
         return Handout(examples)
-    if queue(store, dataset, annotator, 1, exclude):
+    if queue(store, dataset, annotator, 1, exclude, of_class=of_class):
         return Handout([], "The last images are in other people's hands. If one is left over, it comes here by itself.", later=True)
-    return Handout([], f"Every image has its {wanted} label{'s' if wanted > 1 else ''}. Thank you!")
+    return Handout([], None if of_class else f"Every image has its {wanted} label{'s' if wanted > 1 else ''}. Thank you!")
 
 
 # -- how far ---------------------------------------------------------------------------------------

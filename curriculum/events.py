@@ -17,7 +17,7 @@ from curriculum.errors import ConfigError
 from curriculum.labels import ACTIONS, Event, record
 from curriculum.store import Store
 
-FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place")
+FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch")
 MAX_EVENTS = 1000
 """Of one batch."""
 
@@ -61,7 +61,7 @@ def read_event(raw: object) -> Event:
     return Event(
         id=_id(raw, "id") or _missing("id"), action=action, example=example, answered_at=answered_at,
         level=cast(Level | None, _text(raw, "level")), note=_text(raw, "note"), undoes=_id(raw, "undoes"),
-        shown_at=_time(raw, "shown_at"), seconds=_seconds(raw), place=_place(raw),
+        shown_at=_time(raw, "shown_at"), seconds=_seconds(raw), place=_place(raw), batch=_id(raw, "batch"),
     )  # fmt: skip
 
 
@@ -132,18 +132,18 @@ def history(store: Store, dataset: str, annotator: str, *, before: uuid.UUID | N
         before: the last event of the page before; None for the first page.
 
     Returns:
-        `events` (id, example, sha256, class, action, note, undoable), `levels` (of each example named there, the
+        `events` (id, example, sha256, class, action, note, batch, undoable), `levels` (of each example named there, the
         standing labels since it was last asked, latest first: what an undo brings back is the next one), `more` (whether there is another page).
     """
     rows = store.rows(
-        """SELECT id, example, sha256, class, action, note, source = 'sort'
+        """SELECT id, example, sha256, class, action, note, batch::TEXT, source = 'sort'
            FROM standing_annotation JOIN example USING (dataset, example)
            WHERE dataset = $dataset AND annotator = $annotator AND present AND ($before::UUID IS NULL OR seq < (
                SELECT seq FROM annotation WHERE id = $before::UUID AND dataset = $dataset AND annotator = $annotator))
            ORDER BY seq DESC LIMIT $limit""",
         {"dataset": dataset, "annotator": annotator, "before": before, "limit": limit + 1},
     )
-    names = ("id", "example", "sha256", "class", "action", "note", "undoable")
+    names = ("id", "example", "sha256", "class", "action", "note", "batch", "undoable")
     events = [dict(zip(names, (str(row[0]), *row[1:]), strict=True)) for row in rows[:limit]]
     levels: dict[str, list[dict[str, str]]] = {}
     for example, event, level in store.rows(

@@ -45,11 +45,12 @@ class LoggedEvent(NamedTuple):
     answered_at: datetime
     seconds: float | None
     repeat: str  # true or false
+    batch: str | None
     recorded_at: datetime
 
 
 COLUMNS = LoggedEvent._fields
-OPTIONAL = ("level", "note", "undoes", "shown_at", "seconds")
+OPTIONAL = ("level", "note", "undoes", "shown_at", "seconds", "batch")
 Pair = tuple[str, str]
 
 
@@ -77,7 +78,7 @@ def export_log(store: Store, dataset: str, path: Path, format: str | None = None
 
 
 def _logged(store: Store, dataset: str) -> pd.DataFrame:
-    columns = ", ".join(f"{name}::TEXT AS {name}" if name in ("id", "undoes", "repeat") else name for name in COLUMNS)
+    columns = ", ".join(f"{name}::TEXT AS {name}" if name in ("id", "undoes", "repeat", "batch") else name for name in COLUMNS)
     return store.query(f"SELECT {columns} FROM annotation WHERE dataset = ? ORDER BY seq", [dataset])
 
 
@@ -122,7 +123,7 @@ def _event(cells: dict[str, str | None], dataset: str, examples: set[str]) -> Lo
     if not re.fullmatch("[0-9]{1,18}", given["seq"]):
         raise ValueError(said("seq is no whole number of 0 or more", given["seq"]))
     given["seq"], given["seconds"] = int(given["seq"]), read_seconds(given["seconds"])
-    given |= {name: _uuid(name, given[name]) for name in ("id", "undoes")}
+    given |= {name: _uuid(name, given[name]) for name in ("id", "undoes", "batch")}
     given |= {name: read_time(name, given[name], zone=True) for name in ("shown_at", "answered_at", "recorded_at")}
     if given["dataset"] != dataset:
         raise ValueError(said("an event of another data set", given["dataset"]))

@@ -42,6 +42,7 @@ class Event:
     shown_at: datetime | None = None
     seconds: float | None = None
     place: int | None = None  # how many images back the annotator had gone; 0: the image whose turn it was; None: not said
+    batch: uuid.UUID | None = None  # shared by all events of one key press in the grid
 
 
 def check_annotator(name: str, *, simulated: bool = False) -> str:
@@ -129,23 +130,11 @@ def record(cursor: Cursor, dataset: str, annotator: str, event: Event) -> str:
         raise ConfigError(f"the data set {dataset} has no such example", got=example)
     cursor.execute(
         """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, source, shown_at, answered_at, seconds,
-                                   repeat)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
-        [
-            event.id,
-            dataset,
-            example,
-            annotator,
-            event.action,
-            level,
-            event.note,
-            undoes,
-            event.shown_at,
-            event.answered_at,
-            event.seconds,
-            repeat,
-        ],
-    )
+                                   repeat, batch)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'sort', ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
+        [event.id, dataset, example, annotator, event.action, level, event.note, undoes, event.shown_at, event.answered_at, event.seconds,
+         repeat, event.batch],
+    )  # fmt: skip
     return str(example)
 
 

@@ -58,6 +58,7 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
     answered_at TIMESTAMPTZ NOT NULL,           -- when the person answered
     seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to key, hidden time left out; NULL where it isn't known
     repeat      BOOLEAN NOT NULL DEFAULT false, -- done when the image was asked a second time: never changes the label
+    batch       UUID,                           -- of the grid: shared by all events of one key press, no time of its own; NULL: one by one
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 

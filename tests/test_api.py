@@ -264,6 +264,8 @@ REFUSALS: list[tuple[object, str]] = [
     (event(place=True), "place"),
     (event(place="0"), "place"),
     (event(repeat=True), "unknown fields"),
+    (event(batch="x"), "batch is a UUID"),
+    (event(batch=7), "batch is text"),
     (event(surprise=1), "unknown fields"),
     ({**event(), "\ud800": 1}, "unknown fields"),
     ("an event", "JSON object"),
@@ -285,7 +287,18 @@ def test_too_much_and_no_json_are_turned_away(sign_in: SignIn, database: Store) 
     assert client.post("annotations", events=[event() for _ in range(1001)])[0] == 400
     for body in (b"", b"{", b"[]", b"5", b"\xff\xfe", b"[" * 100_000, b'{"token": ' + b"1" * 5000 + b"}"):
         assert client.raw("annotations", body)[0] == 400
-    for wrong in ({"exclude": "a"}, {"exclude": [1]}, {"exclude": ["\ud800"]}, {"limit": 65}, {"limit": -1}, {"limit": True}, {"other": 1}):
+    for wrong in (
+        {"exclude": "a"},
+        {"exclude": [1]},
+        {"exclude": ["\ud800"]},
+        {"limit": 65},
+        {"limit": -1},
+        {"limit": True},
+        {"class": "d"},
+        {"class": 1},
+        {"class": "\ud800"},
+        {"other": 1},
+    ):
         assert client.post("queue", **wrong)[0] == 400
     no_events: list[object] = ["x", 1, [], {}]
     for before in no_events:
@@ -296,14 +309,17 @@ def test_too_much_and_no_json_are_turned_away(sign_in: SignIn, database: Store) 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of)
 )
-FIELD = st.sampled_from(["id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place"])
+FIELD = st.sampled_from(["id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch"])
 LIKELY = st.sampled_from(["label", "undo", "note", "a/a0.jpg", "easy", NOON, "00000000-0000-0000-0000-000000000000", "wrong class"])
 
 
 def test_no_json_breaks_the_routes(sign_in: SignIn) -> None:
     client = sign_in()
 
-    @given(st.lists(JSON | st.dictionaries(FIELD, LIKELY | JSON)), st.dictionaries(st.sampled_from(["exclude", "limit", "before"]), JSON))
+    @given(
+        st.lists(JSON | st.dictionaries(FIELD, LIKELY | JSON)),
+        st.dictionaries(st.sampled_from(["exclude", "limit", "class", "before"]), JSON),
+    )
     def check(events: list[Any], more: dict[str, Any]) -> None:
         answer = client.send(*events)
         assert len(answer["stored"]) + len(answer["refused"]) == len(events)
@@ -383,6 +399,34 @@ def test_the_queue_gives_what_is_left_but_for_what_is_in_hand(sign_in: SignIn, d
     assert client.post("queue", limit=0)[1]["examples"] == []
 
 
+def test_the_queue_of_a_class_says_what_is_left_of_each(sign_in: SignIn, database: Store) -> None:
+    client = sign_in()
+    b: dict[str, Any] = {"class": "b"}
+    c: dict[str, Any] = {"class": "c"}
+    order = assignment.queue(database, "tiny", "Ann", 12)
+    of_b = [example for example in order if example.startswith("b/")]
+    sign_in("Bob").send(*(event(example=example) for example in order))
+    answer = client.post("queue", **b)[1]
+    assert [card["example"] for card in answer["examples"]] == of_b  # the annotator's own order, all of the class
+    assert answer["left"] == {"a": 4, "b": 4, "c": 4}  # Bob's levels are no concern of Ann's
+    client.send(event(example=of_b[0]), event("skip", of_b[1]), event("flag", of_b[2], note="wrong class"), event(example="a/a0.jpg"))
+    answer = client.post("queue", exclude=[of_b[3]], limit=64, **b)[1]
+    assert [card["example"] for card in answer["examples"]] == [of_b[1]]
+    assert answer["left"] == {"a": 3, "b": 2, "c": 4}
+    assert client.post("queue", limit=0, **c)[1]["examples"] == []
+    assert "left" not in client.post("queue")[1]
+
+
+def test_a_batch_is_stored_with_each_event_and_shown_in_the_history(sign_in: SignIn, database: Store) -> None:
+    client, batch = sign_in(), str(uuid.uuid4())
+    sent = [event(example=f"a/a{i}.jpg", level="hard", batch=batch) for i in range(3)]
+    assert client.send(*sent, sent[1])["stored"] == [*(one["id"] for one in sent), sent[1]["id"]]
+    client.send(event(example="b/b0.jpg", seconds=2.5))
+    assert database.rows("SELECT batch::TEXT, seconds FROM annotation ORDER BY seq") == [(batch, None)] * 3 + [(None, 2.5)]
+    assert client.post("queue")[1]["progress"]["median_seconds"] == 2.5  # what was given in the grid has no time of its own
+    assert [entry["batch"] for entry in client.post("history")[1]["events"]] == [None, batch, batch, batch]
+
+
 def test_an_annotator_sees_nothing_of_others_or_of_a_model(sign_in: SignIn, database: Store) -> None:
     secret = [event(example=f"a/a{i}.jpg", level="hard") for i in range(3)]
     sign_in("Zelda").send(*secret, event("note", "a/a3.jpg", note="zelda's words"))
@@ -402,6 +446,7 @@ def test_an_annotator_sees_nothing_of_others_or_of_a_model(sign_in: SignIn, data
         "class_title",
         "action",
         "note",
+        "batch",
         "undoable",
     }
     assert history["levels"] == {"b/b0.jpg": [{"id": history["events"][0]["id"], "level": "easy"}]}

@@ -38,7 +38,12 @@ WHAT: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries({"import": st.sampled_from(LEVELS)}),
 )
 WHEN = st.fixed_dictionaries(
-    {"answered_at": TIMES, "shown_at": st.none() | TIMES, "seconds": st.none() | st.floats(0, 1e9, exclude_max=True)}
+    {
+        "answered_at": TIMES,
+        "shown_at": st.none() | TIMES,
+        "seconds": st.none() | st.floats(0, 1e9, exclude_max=True),
+        "batch": st.none() | st.uuids(),
+    }
 )
 
 

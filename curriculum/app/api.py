@@ -63,8 +63,8 @@ def keep(running: Service, who: Identity, body: Body) -> Body:
 
 
 def next_images(running: Service, who: Identity, body: Body) -> Body:
-    """The next images for this annotator, without those in hand, and how far they and the team are."""
-    exclude, limit = body.get("exclude", []), body.get("limit", QUEUE)
+    """The next images for this annotator, without those in hand, and how far they and the team are; of one class, also what is left of each."""
+    exclude, limit, of_class = body.get("exclude", []), body.get("limit", QUEUE), body.get("class")
     if (
         not isinstance(exclude, list)
         or len(exclude) > MAX_EXCLUDE
@@ -73,13 +73,18 @@ def next_images(running: Service, who: Identity, body: Body) -> Body:
         raise ConfigError(f"exclude is a list of up to {MAX_EXCLUDE:,} examples")
     if type(limit) is not int or not 0 <= limit <= MAX_QUEUE:
         raise ConfigError("limit is out of range", got=limit, allowed=f"0 to {MAX_QUEUE}")
-    found = assignment.hand_out(running.store, running.leases, who.dataset, who.annotator, limit, exclude)
+    store, left = running.store, {}
+    if of_class is not None:
+        left = assignment.left_by_class(store, who.dataset, who.annotator)
+        if not isinstance(of_class, str) or of_class not in left:
+            raise ConfigError("no such class", got=ascii(of_class)[:40], allowed=list(left))
+    found = assignment.hand_out(store, running.leases, who.dataset, who.annotator, limit, exclude, of_class)
     return {
-        "examples": _cards(running.store, who.dataset, found.examples),
+        "examples": _cards(store, who.dataset, found.examples),
         "end": found.end,
         "later": found.later,
-        "progress": asdict(assignment.progress(running.store, who.dataset, who.annotator)),
-    }
+        "progress": asdict(assignment.progress(store, who.dataset, who.annotator)),
+    } | ({"left": left} if of_class is not None else {})
 
 
 def look_back(running: Service, who: Identity, body: Body) -> Body:
@@ -196,6 +201,6 @@ def parse(raw: bytes, allowed: Sequence[str]) -> Body:
 
 ROUTES = [
     _route("/api/annotations", keep, ("events",)),
-    _route("/api/queue", next_images, ("exclude", "limit")),
+    _route("/api/queue", next_images, ("exclude", "limit", "class")),
     _route("/api/history", look_back, ("before",)),
 ]

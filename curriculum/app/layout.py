@@ -20,7 +20,7 @@ from curriculum.rundir import Status
 from curriculum.store import Store
 from curriculum.words import duration
 
-KEPT = ("annotator", "dataset")
+KEPT = ("annotator", "dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
 
 LEVEL_MARK = {"easy": "○", "medium": "◐", "hard": "●"}

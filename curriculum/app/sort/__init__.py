@@ -1,4 +1,4 @@
-"""Sort: one image, one question, three keys. The page lays out; the component and `api` do the work, without a rerun."""
+"""Sort: one question, three keys, one by one or in a grid. The page lays out; the component and `api` do the work, without a rerun."""
 
 from __future__ import annotations
 
@@ -22,4 +22,6 @@ def page() -> None:
     # The name may come from the page's address, so it is checked here as on the start page.
     annotator = labels.check_annotator(st.session_state["annotator"])
     st.sidebar.write(f"Sorting as **{layout.plain(annotator)}**")
-    sorting(sign(service.current().home, Identity(annotator, dataset.name)), annotator, dataset.name)
+    view = "grid" if st.session_state.get("view") == "grid" else "one"
+    token = sign(service.current().home, Identity(annotator, dataset.name))
+    sorting(view, token, annotator, dataset.name, layout.class_titles(dataset.classes))

@@ -1,22 +1,40 @@
-"""The sorting component: its HTML, CSS and JavaScript as files, put together once, and what the page hands to it."""
+"""The sorting component, one by one or as a grid: HTML, CSS and JavaScript as files, put together once, and what the page hands over."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import streamlit as st
 
-SCRIPTS = ("outbox.js", "keys.js", "queue.js", "past.js", "sort.js")
-"""One module for the browser, in this order: Streamlit takes a single text."""
+VIEWS = {"one": ("sort.html", "sort.css", ("sort.js",)), "grid": ("grid.html", "grid.css", ("select.js", "board.js", "grid.js"))}
+"""The two ways of sorting, and what each adds to what they share."""
+SCRIPTS = ("outbox.js", "keys.js", "queue.js", "past.js", "dialogs.js", "screen.js")
+"""Shared, in this order, before a view's own: Streamlit takes a single text."""
 
 
 def _read(*names: str) -> str:
     return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
 
-_component = st.components.v2.component("sorting", html=_read("sort.html"), css=_read("sort.css"), js=_read(*SCRIPTS))
+def _declare(view: str) -> Callable[..., object]:
+    html, css, scripts = VIEWS[view]
+    whole = _read("frame.html").replace("<!-- screen -->", _read(html))
+    return st.components.v2.component(f"sorting_{view}", html=whole, css=_read("frame.css", css), js=_read(*SCRIPTS, *scripts))
 
 
-def sorting(token: str, annotator: str, dataset: str) -> None:
-    """Show the component: all that it is told is who sorts what. Images, progress and history it asks of `api`."""
-    _component(key="sorting", data={"token": token, "annotator": annotator, "dataset": dataset})
+_components = {view: _declare(view) for view in VIEWS}
+
+
+def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mapping[str, str]) -> None:
+    """Show the component: all that it is told is who sorts what, and the classes with the names that people give them.
+
+    Images, progress and history it asks of `api`. Where it asks for the other view, the page runs anew with that one.
+    """
+    key = f"sorting_{view}"
+
+    def change() -> None:
+        st.session_state["view"] = st.session_state[key]["view"]
+
+    data = {"token": token, "annotator": annotator, "dataset": dataset, "classes": list(classes.items())}
+    _components[view](key=key, data=data, on_view_change=change)

@@ -56,7 +56,13 @@ class Outbox {
 
   // -- keeping ---------------------------------------------------------------------------------
 
-  add(event) {
+  add(...events) {
+    for (const event of events) this.store(event);
+    this.tell();
+    this.pump();
+  }
+
+  store(event) {
     const key = `${this.prefix}${tab.id}|${String(this.count++).padStart(9, "0")}`;
     try {
       localStorage.setItem(key, JSON.stringify(event));
@@ -64,8 +70,6 @@ class Outbox {
       this.memoryOnly = true;
     }
     this.entries.push({ key, event });
-    this.tell();
-    this.pump();
   }
 
   remove(ids) {

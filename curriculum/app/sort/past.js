@@ -60,12 +60,14 @@ class Past {
     return gone;
   }
 
-  // The latest judgement that an undo can take back, with older pages where they are needed.
+  // What an undo takes back: the latest judgement, or all of a key press in the grid; older pages as they are needed.
   async latest() {
     for (;;) {
       const found = this.events.find((event) => event.undoable);
-      if (found || !this.more) return found;
-      if (!(await this.load())) return undefined;
+      const all = found?.batch ? this.events.filter((event) => event.batch === found.batch && event.undoable) : [found];
+      if (found && (!found.batch || !this.more || this.events.at(-1).batch !== found.batch)) return all.reverse();
+      if (!this.more) return [];
+      if (!(await this.load())) return [];
     }
   }
 

@@ -1,23 +1,24 @@
 // The images in hand: listed by the server, loaded and decoded before their turn, so that the next one shows at once.
 
-const REFILL_BELOW = 16;
-const LOADED = 16;
 const DECODED = 8;
 const ASK_AGAIN = 5_000;
+const ONE_BY_ONE = { ahead: 16 };
+
+const thumbOf = (item) => item.image.replace("/img/", "/thumb/");
 
 // Loads and decodes a picture; a server that is away is waited for, a picture that can't be shown is `broken`.
-async function loadPicture(item) {
+async function loadPicture(item, address) {
   for (let tries = 0; ; ) {
     const picture = new Image();
     picture.decoding = "sync"; // never a frame with an empty place
     picture.alt = `an image of the class ${item.class_title}`;
-    picture.src = item.image + (tries ? `?again=${Date.now()}` : "");
+    picture.src = address + (tries ? `?again=${Date.now()}` : "");
     try {
       await picture.decode();
       item.picture = picture;
       return;
     } catch {
-      if ((await answers(item.image)) && ++tries > 1) {
+      if ((await answers(address)) && ++tries > 1) {
         item.broken = true;
         return;
       }
@@ -34,11 +35,13 @@ async function answers(address) {
   }
 }
 
-const ready = (item) => (item.loading ??= loadPicture(item));
+const ready = (item, address = item.image) => (item.loading ??= loadPicture(item, address));
 
 class Queue {
-  constructor(outbox, listener) {
-    Object.assign(this, { outbox, listener, hand: [], finished: false, end: "", later: false, filling: false, judgements: 0, judged: new Map(), stopped: false });
+  // `ahead`: how many images are kept loaded; `ofClass`: of one class alone; `small`: thumbnails.
+  constructor(outbox, listener, { ahead, ofClass, small } = ONE_BY_ONE) {
+    Object.assign(this, { outbox, listener, ahead, ofClass, small, hand: [], finished: false, end: null, later: false, filling: false });
+    Object.assign(this, { judgements: 0, judged: new Map(), stopped: false });
   }
 
   current() {
@@ -60,14 +63,14 @@ class Queue {
   }
 
   prepare() {
-    for (const item of this.hand.slice(0, LOADED)) ready(item);
+    for (const item of this.hand.slice(0, this.ahead)) ready(item, this.small ? thumbOf(item) : item.image);
     for (const item of this.hand.slice(1, DECODED)) item.picture?.decode().catch(() => {});
   }
 
   async fill() {
-    if (this.filling || this.finished || this.hand.length >= REFILL_BELOW) return;
+    if (this.filling || this.finished || this.hand.length >= this.ahead) return;
     this.filling = true;
-    for (let wait = 300; !this.stopped && !(await this.ask(undefined)); wait = Math.min(wait * 2, LONGEST_WAIT)) await pause(wait);
+    for (let wait = 300; !this.stopped && !(await this.ask(this.small ? this.ahead : undefined)); wait = Math.min(wait * 2, LONGEST_WAIT)) await pause(wait);
     if (this.later && !this.hand.length) await pause(ASK_AGAIN);
     this.filling = false;
     // Asked while the last answer was still on its way, the server couldn't say whether that was all.
@@ -80,12 +83,12 @@ class Queue {
     const quiet = !this.outbox.waiting();
     const exclude = [...new Set([...this.hand.map((item) => item.example), ...this.outbox.examples().filter(Boolean)])];
     try {
-      const { status, answer } = await post("/api/queue", { token: this.outbox.token, dataset: this.outbox.dataset, exclude, limit });
+      const { status, answer } = await post("/api/queue", { token: this.outbox.token, dataset: this.outbox.dataset, exclude, limit, class: this.ofClass });
       if (status === 403) this.outbox.deny(answer.error);
       if (status !== 200) return false;
       if (limit !== 0) this.take(answer, since, exclude);
       // Counts that are older than what was pressed meanwhile would jump back.
-      if ((quiet && since === this.judgements) || !this.listener.knowsProgress()) this.listener.progress(answer.progress);
+      if ((quiet && since === this.judgements) || !this.listener.knowsProgress()) this.listener.progress(answer.progress, answer.left);
       return true;
     } catch {
       return false;
