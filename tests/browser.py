@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from curriculum.config import Home
 from tests.conftest import CHECKOUT
@@ -40,6 +40,12 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         yield browser
         browser.close()
+
+
+def settled(page: Page) -> None:
+    """Wait until the page's script has run to its end: what moves under the mouse takes no click."""
+    page.wait_for_timeout(300)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
 
 
 def free_port() -> int:

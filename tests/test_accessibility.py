@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from curriculum.config import Home
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving
+from tests.browser import Server, chromium, serving, settled
 from tests.ml import fill
 
 PAGES = ["", "sort", "team", "labels", "human-model", "train", "results", "errors"]
@@ -39,7 +39,7 @@ def test_nothing_serious(browser: Browser, server: Server, page: str, scheme: An
     tab = browser.new_page(viewport={"width": 1366, "height": 800}, color_scheme=scheme)
     tab.goto(f"{server.url}/{page}?annotator=Ana&dataset=textures")
     tab.wait_for_selector(".sorting img[data-example]" if page == "sort" else "h1", timeout=60_000)
-    tab.wait_for_function("!document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')", timeout=60_000)
+    settled(tab)
     tab.wait_for_timeout(1500)  # what fades in is pale until it is there
     found = Axe().run(tab).response
     tab.close()

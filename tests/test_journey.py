@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from curriculum.config import Home
 from curriculum.rundir import all_runs
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving
+from tests.browser import Server, chromium, serving, settled
 from tests.conftest import CHECKOUT
 
 SLOW = 120_000
@@ -87,12 +87,15 @@ def _press(page: Page, key: str) -> str:
 
 def _compare(page: Page, server: Server) -> None:
     page.get_by_role("link", name="Start", exact=True).click()
+    settled(page)
     page.get_by_text("Try everything without labelling first").click()
+    settled(page)
     page.get_by_role("button", name="Simulate three annotators").click()
     expect(page.get_by_text("(420 images have simulated levels)")).to_be_visible(timeout=30_000)
     page.get_by_role("link", name="Human and model", exact=True).click()
     _choose(page, "Pretrained weights", "none: a random start, works offline")
     _slide(page, "96", "64")
+    settled(page)
     page.get_by_role("button", name="Rank the images").click()
     expect(page.get_by_text("Rank correlation")).to_be_visible(timeout=SLOW)
     _choose(page, "Whose levels", "simulated annotators (420 images)")
@@ -126,6 +129,7 @@ def _train_and_crash(page: Page, server: Server, home: Home) -> None:
     expect(page.get_by_text("Every image has a level.")).to_be_visible()
     page.get_by_role("spinbutton", name="Epochs in all").fill("6")
     page.get_by_role("spinbutton", name="Epochs in all").press("Enter")
+    settled(page)
     page.get_by_role("button", name="Train 420 images, staged").click()
     expect(page.get_by_text("You may close this page: it goes on.")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("epoch 2 of 6")).to_be_visible(timeout=SLOW)
