@@ -48,6 +48,11 @@ def settled(page: Page) -> None:
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
 
 
+def loaded_ahead(page: Page, route: str, count: int) -> None:
+    """Wait until the page has fetched so many pictures: what comes next needs no server."""
+    page.wait_for_function(f"performance.getEntriesByType('resource').filter((one) => one.name.includes('/{route}/')).length >= {count}")
+
+
 def free_port() -> int:
     """A port of the loopback interface that nobody uses."""
     with socket.socket() as probe:

@@ -13,7 +13,7 @@ from curriculum import assignment, labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving
+from tests.browser import Server, chromium, loaded_ahead, serving
 from tests.ml import write_folder
 
 TILE = ".sorting .tile[data-example]"
@@ -276,6 +276,7 @@ def test_a_batch_that_lies_on_two_pages_of_the_history_is_still_one_undo(open_pa
 def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, context: BrowserContext) -> None:
     page = open_page()
     examples = tiles(page)
+    loaded_ahead(page, "thumb", 40)
     context.set_offline(True)
     press(page, "Shift+ArrowDown", "2", "Control+a", "1")
     second = other_tiles(page, examples)  # loaded before its turn
@@ -297,6 +298,7 @@ def test_a_killed_server_loses_nothing(open_page: Open, server: Server) -> None:
     page = open_page()
     examples = tiles(page)
     press(page, "Shift+ArrowDown", "2")
+    loaded_ahead(page, "thumb", 40)
     server.kill()
     press(page, "Shift+ArrowRight", "3")
     page.wait_for_timeout(6000)  # by now Streamlit covers the page with its own notice: sorting goes on

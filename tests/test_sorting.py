@@ -18,7 +18,7 @@ from curriculum import assignment, labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving
+from tests.browser import Server, chromium, loaded_ahead, serving
 from tests.ml import write_folder
 
 LEVEL = {"1": "easy", "2": "medium", "3": "hard"}
@@ -170,6 +170,7 @@ def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, contex
     page = open_page()
     press(page, "123")
     saved(page)
+    loaded_ahead(page, "img", 12)
     context.set_offline(True)
     press(page, "3213213")
     expect(badge(page)).to_have_text("offline, 7 waiting, nothing is lost", timeout=30_000)
@@ -185,6 +186,7 @@ def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, contex
 def test_a_killed_server_loses_nothing(open_page: Open, server: Server) -> None:
     page = open_page()
     press(page, "12")
+    loaded_ahead(page, "img", 12)
     server.kill()
     press(page, "32132")
     expect(badge(page)).to_have_text(re.compile("offline, [567] waiting, nothing is lost"), timeout=30_000)
