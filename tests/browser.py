@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from curriculum.config import Home
 from tests.conftest import CHECKOUT
@@ -40,6 +40,26 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         yield browser
         browser.close()
+
+
+@contextmanager
+def without_errors(context: BrowserContext) -> Iterator[Callable[[str], Page]]:
+    """Opens addresses, each in a tab of its own; an uncaught error in any of them fails the test."""
+    failures: list[str] = []
+
+    def open_tab(address: str) -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_tab
+    assert failures == []
+
+
+def saved(page: Page) -> None:
+    """Wait until the sorting page says that everything is stored."""
+    expect(page.locator(".sorting .badge")).to_have_text("saved", timeout=30_000)
 
 
 def settled(page: Page) -> None:

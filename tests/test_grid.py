@@ -13,7 +13,7 @@ from curriculum import assignment, labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, loaded_ahead, serving
+from tests.browser import Server, chromium, loaded_ahead, saved, serving, without_errors
 from tests.ml import write_folder
 
 TILE = ".sorting .tile[data-example]"
@@ -46,17 +46,9 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
-    """Opens a grid; an uncaught error in any of them fails the test."""
-    failures: list[str] = []
-
-    def run(dataset: str = "textures", view: str = "grid") -> Page:
-        page = context.new_page()
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto(f"{server.url}/sort?annotator=Ann&dataset={dataset}&view={view}")
-        return page
-
-    yield run
-    assert failures == []
+    """Opens a grid."""
+    with without_errors(context) as open_tab:
+        yield lambda dataset="textures", view="grid": open_tab(f"{server.url}/sort?annotator=Ann&dataset={dataset}&view={view}")
 
 
 def tiles(page: Page, count: int = 20) -> list[str]:
@@ -89,10 +81,6 @@ def press(page: Page, *keys: str) -> None:
 
 def said(page: Page) -> Locator:
     return page.locator(".sorting .said")
-
-
-def saved(page: Page) -> None:
-    expect(page.locator(".sorting .badge")).to_have_text("saved", timeout=30_000)
 
 
 def stored(server: Server, what: str = "example, level", which: str = "true") -> list[Any]:

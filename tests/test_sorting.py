@@ -18,7 +18,7 @@ from curriculum import assignment, labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, loaded_ahead, serving
+from tests.browser import Server, chromium, loaded_ahead, saved, serving, without_errors
 from tests.ml import write_folder
 
 LEVEL = {"1": "easy", "2": "medium", "3": "hard"}
@@ -58,17 +58,9 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
-    """Opens a sorting page; an uncaught error in any of them fails the test."""
-    failures: list[str] = []
-
-    def run(annotator: str = "Ann", dataset: str = "textures") -> Page:
-        page = context.new_page()
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto(f"{server.url}/sort?annotator={annotator}&dataset={dataset}")
-        return page
-
-    yield run
-    assert failures == []
+    """Opens a sorting page."""
+    with without_errors(context) as open_tab:
+        yield lambda annotator="Ann", dataset="textures": open_tab(f"{server.url}/sort?annotator={annotator}&dataset={dataset}")
 
 
 def shown(page: Page) -> str:
@@ -88,10 +80,6 @@ def press(page: Page, keys: str) -> None:
 
 def badge(page: Page) -> Locator:
     return page.locator(".sorting .badge")
-
-
-def saved(page: Page) -> None:
-    expect(badge(page)).to_have_text("saved", timeout=30_000)
 
 
 def accepted(*pages: Page) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from curriculum import labels
+from curriculum import datasets, labels
 from curriculum.app import layout, service
 from curriculum.app.identity import Identity, sign
 from curriculum.app.sort.component import sorting
@@ -22,6 +22,8 @@ def page() -> None:
     # The name may come from the page's address, so it is checked here as on the start page.
     annotator = labels.check_annotator(st.session_state["annotator"])
     st.sidebar.write(f"Sorting as **{layout.plain(annotator)}**")
+    if datasets.settings(layout.store(), dataset.name).repeat_share:
+        st.sidebar.caption("A few images come a second time, unannounced, so there is more to sort than there are images.")
     view = "grid" if st.session_state.get("view") == "grid" else "one"
     token = sign(service.current().home, Identity(annotator, dataset.name))
     sorting(view, token, annotator, dataset.name, layout.class_titles(dataset.classes))
