@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curriculum.config import Home
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, flush, write_json, write_whole
-from curriculum.store import SCHEMA_VERSION, TABLES, Store
+from curriculum.store import SCHEMA_VERSION, Store
 
 MANIFEST = "manifest.json"
 
@@ -59,13 +59,13 @@ def backup(store: Store, folder: Path | None = None) -> Path:
 
 
 def restore(home: Home, folder: Path) -> Restored:
-    """Put a backup in the database's place; what was there is kept as labels/curriculum.duckdb.<UTC time>.bak.
+    """Put a backup, of this or an older version of the schema, in the database's place; what was there is kept as labels/curriculum.duckdb.<UTC time>.bak.
 
     The new database is made and opened beside the old one first, so that a backup that can't be restored changes nothing.
 
     Raises:
         StoreLockedError: another process owns the database.
-        StoreError: the folder is no whole backup, or from another version of this program.
+        StoreError: the folder is no whole backup, or from a newer version of this program.
     """
     rows = _check(folder)
     beside = Home(home.labels / f".restore-{_stamp()}")
@@ -86,14 +86,16 @@ def _check(folder: Path) -> dict[str, int]:
     """Row counts of a backup, once everything is as its manifest says."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version, counts, sums = manifest["schema_version"], manifest["rows"], manifest["sha256"]
-        rows = {table: int(counts[table]) for table in TABLES} if version == SCHEMA_VERSION else {}
+        version, sums = manifest["schema_version"], manifest["sha256"]
+        rows = {str(table): int(count) for table, count in manifest["rows"].items()} if version <= SCHEMA_VERSION else {}
+        if unlisted := {path.stem for path in folder.glob("*.parquet")} - set(rows) if version <= SCHEMA_VERSION else ():
+            raise ValueError(f"the manifest doesn't list {', '.join(sorted(unlisted))}")
         damaged = [name for name in (f"{table}.parquet" for table in rows) if digest(folder / name) != sums[name]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{folder} is no whole backup ({error!r})", todo="Give a folder that `labels backup` wrote.") from error
-    if version != SCHEMA_VERSION:
-        raise StoreError("the backup was made by another version of this program", got=f"schema version {version}",
-                         allowed=f"{SCHEMA_VERSION}", todo="Restore it with that version, then update.")  # fmt: skip
+    if version > SCHEMA_VERSION:
+        raise StoreError("the backup was made by a newer version of this program", got=f"schema version {version}",
+                         allowed=f"up to {SCHEMA_VERSION}", todo="Restore it with that version, or update this one.")  # fmt: skip
     if damaged:
         raise StoreError("the backup was changed or damaged", got=", ".join(damaged), todo="Restore another backup.")
     return rows

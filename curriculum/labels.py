@@ -215,10 +215,10 @@ def _taken_back(cursor: Cursor, dataset: str, annotator: str, event: Event) -> t
 
 
 def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
-    """The agreed level of each labelled example: example, level, votes, annotators.
+    """The agreed level of each labelled example: example, level, votes (for that level), annotators, decided.
 
-    Majority of the annotators' current labels; of tied levels the harder one, because doubt about an
-    image is difficulty. `who`: people | simulated | all | one annotator's name.
+    What a lead decided; else the majority of the annotators' current labels, of tied levels the harder one, because
+    doubt about an image is difficulty. `who`: people | simulated | all | one annotator's name.
     """
     return store.query("SELECT * FROM consensus(?, ?) ORDER BY example", [dataset, who])
 

@@ -1,8 +1,8 @@
--- The team's database, schema version 1. store.py runs this file on a new database.
+-- The team's database, schema version 2. store.py runs this file on a new database, migrations/ lifts an older one to the same.
 -- Singular nouns are tables; nothing here is ever computed by a training process.
 
 CREATE TABLE schema_version (
-    version     INTEGER NOT NULL,               -- what store.py's MIGRATIONS counts
+    version     INTEGER NOT NULL,               -- of this file, and of the latest in migrations/
     applied_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 
@@ -36,8 +36,10 @@ CREATE TABLE rejected_file (
 );
 
 CREATE TABLE annotator (
-    annotator   TEXT PRIMARY KEY,               -- the name typed on the start page
+    annotator   TEXT PRIMARY KEY,               -- the name given when first signing in
     simulated   BOOLEAN NOT NULL,               -- true only for names that begin with 'simulated-'
+    role        TEXT NOT NULL DEFAULT 'annotator' CHECK (role IN ('annotator', 'lead')),
+    pin_hash    TEXT,                           -- Argon2id; NULL: no PIN chosen yet, or signed in elsewhere
     created_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 
@@ -49,11 +51,11 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
     dataset     TEXT NOT NULL,
     example     TEXT NOT NULL,
     annotator   TEXT NOT NULL,
-    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip', 'flag', 'note')),
-    level       TEXT CHECK (level IN ('easy', 'medium', 'hard')), -- of a label; of an undo: what is in force again, NULL: none
-    note        TEXT CHECK (length(note) <= 10000), -- of a note: its words; of a flag: 'wrong class' or 'broken image'
+    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip', 'flag', 'note', 'decide')), -- decide: a lead's word on an image, above all votes
+    level       TEXT CHECK (level IN ('easy', 'medium', 'hard')), -- of a label or a decision; of an undo: what is in force again, NULL: none
+    note        TEXT CHECK (length(note) <= 10000), -- of a note: its words; of a flag: 'wrong class' or 'broken image'; of a decision: its reason
     undoes      UUID,                           -- the event that an undo takes back
-    source      TEXT NOT NULL CHECK (source IN ('sort', 'import', 'simulate')),
+    source      TEXT NOT NULL CHECK (source IN ('sort', 'team', 'import', 'simulate')), -- team: the lead's page
     shown_at    TIMESTAMPTZ,                    -- when the image was shown, if known
     answered_at TIMESTAMPTZ NOT NULL,           -- when the person answered
     seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to key, hidden time left out; NULL where it isn't known
@@ -75,8 +77,16 @@ FROM standing_annotation
 WHERE action = 'label' AND NOT repeat
 QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1;
 
--- The agreed level of each labelled example: the majority; where levels tie, the harder one, because
--- doubt about an image is difficulty. who: 'people', 'simulated', 'all' or one annotator's name.
+-- What a lead decided and didn't take back, the latest word on each image.
+CREATE VIEW decision AS
+SELECT dataset, example, annotator AS decided_by, level, note AS reason, id, seq, answered_at AS decided_at
+FROM standing_annotation
+WHERE action = 'decide'
+QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY seq DESC) = 1;
+
+-- The agreed level of each labelled example: what a lead decided; else the majority; where levels tie, the harder one,
+-- because doubt about an image is difficulty. who: 'people', 'simulated', 'all' or one annotator's name; decisions
+-- count for people and all.
 CREATE MACRO consensus(which, who) AS TABLE
 WITH vote AS (
     SELECT example, level, count(*) AS votes
@@ -85,13 +95,73 @@ WITH vote AS (
       AND CASE who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
                    WHEN 'simulated' THEN simulated ELSE annotator = who END
     GROUP BY example, level
+), majority AS (
+    SELECT example,
+           arg_max(level, votes * 3 + list_position(['easy', 'medium', 'hard'], level)) AS level,
+           max(votes)::INTEGER AS votes,
+           sum(votes)::INTEGER AS annotators
+    FROM vote
+    GROUP BY example
+), decided AS (
+    SELECT example, level FROM decision WHERE dataset = which AND who IN ('people', 'all')
 )
 SELECT example,
-       arg_max(level, votes * 3 + list_position(['easy', 'medium', 'hard'], level)) AS level,
-       max(votes)::INTEGER AS votes,
-       sum(votes)::INTEGER AS annotators
-FROM vote
-GROUP BY example;
+       coalesce(decided.level, majority.level) AS level,
+       CASE WHEN decided.level IS NULL OR decided.level = majority.level THEN votes
+            ELSE (SELECT coalesce(sum(votes), 0)::INTEGER FROM vote WHERE vote.example = decided.example AND vote.level = decided.level)
+       END AS votes,                            -- for that level
+       coalesce(annotators, 0) AS annotators,
+       decided.level IS NOT NULL AS decided
+FROM majority FULL JOIN decided USING (example);
+
+-- The images that show an annotator what the levels mean, with the level that a lead decided. Nobody is asked to sort them.
+CREATE TABLE calibration_image (
+    dataset     TEXT NOT NULL,
+    example     TEXT NOT NULL,
+    part        TEXT NOT NULL CHECK (part IN ('anchor', 'practice')), -- shown with its level, or asked with feedback
+    added_by    TEXT NOT NULL,
+    added_at    TIMESTAMPTZ NOT NULL DEFAULT current_timestamp,
+    PRIMARY KEY (dataset, example)
+);
+
+CREATE TABLE practice_answer (                  -- never a label
+    id          UUID PRIMARY KEY,
+    dataset     TEXT NOT NULL,
+    annotator   TEXT NOT NULL,
+    attempt     INTEGER NOT NULL,               -- 1, 2, ... of this annotator on this data set
+    example     TEXT NOT NULL,
+    level       TEXT NOT NULL CHECK (level IN ('easy', 'medium', 'hard')), -- the annotator's
+    decided     TEXT NOT NULL CHECK (decided IN ('easy', 'medium', 'hard')), -- the lead's, at that time
+    answered_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
+
+CREATE TABLE request (                          -- what a lead asks of the team about an image
+    dataset      TEXT NOT NULL,
+    example      TEXT NOT NULL,
+    what         TEXT NOT NULL CHECK (what IN ('opinion', 'compare')), -- one more person's level, or a place among four
+    people       INTEGER NOT NULL,              -- whose label it had then: one more answers a wish for an opinion
+    requested_by TEXT NOT NULL,
+    requested_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp,
+    PRIMARY KEY (dataset, example, what)
+);
+
+CREATE SEQUENCE comparison_seq;
+
+CREATE TABLE comparison (                       -- append-only: which of four images is the hardest and which the easiest
+    seq         BIGINT NOT NULL DEFAULT nextval('comparison_seq'),
+    id          UUID PRIMARY KEY,
+    dataset     TEXT NOT NULL,
+    annotator   TEXT NOT NULL,
+    examples    TEXT[] NOT NULL,                -- the four, as they stood on the page; of an undo: of what it takes back
+    hardest     TEXT,                           -- one of them; NULL: an undo
+    easiest     TEXT,                           -- another of them; NULL: an undo
+    adaptive    BOOLEAN NOT NULL,               -- chosen where the scale was uncertain; false: drawn by chance, which reliability is measured on
+    undoes      UUID,                           -- the comparison that an undo takes back
+    shown_at    TIMESTAMPTZ,
+    answered_at TIMESTAMPTZ NOT NULL,
+    seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to the second choice, hidden time left out
+    recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
 
 CREATE TABLE run (
     run_id      TEXT PRIMARY KEY,               -- also the name of its directory under data/runs

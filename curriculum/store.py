@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,18 @@ import pyarrow.parquet as pq
 
 from curriculum.config import Home
 from curriculum.errors import StoreError, StoreLockedError
+from curriculum.files import write_whole
 
 Cursor = duckdb.DuckDBPyConnection
 """What `Store.write` lends; named here because nobody else imports duckdb."""
 
-SCHEMA_VERSION = 1
-MIGRATIONS: dict[int, str] = {}
-"""SQL that lifts a database from the version before to the key's version; schema.sql is always the newest."""
+SCHEMA_VERSION = 2
+"""Of schema.sql. migrations/1.sql makes the first version, each further one lifts it by one; the last leads to the same as schema.sql."""
 
-TABLES = ("schema_version", "dataset", "example", "rejected_file", "annotator", "annotation",
-          "run", "epoch", "prediction", "score")  # fmt: skip
+TABLES = ("schema_version", "dataset", "example", "rejected_file", "annotator", "annotation", "calibration_image", "practice_answer",
+          "request", "comparison", "run", "epoch", "prediction", "score")  # fmt: skip
+LOGS = ("annotation", "comparison")
+"""Tables whose order is a sequence's, `<table>_seq`."""
 
 
 class Store:
@@ -196,7 +199,8 @@ class Store:
 
     @classmethod
     def build(cls, home: Home, folder: Path) -> None:
-        """Make a home's database, which mustn't exist, from a folder of Parquet files as `tables` gives them, and close it.
+        """Make a home's database, which mustn't exist, from a folder of Parquet files as `tables` gives them now or gave them in an
+        older version of the schema, and close it.
 
         Raises:
             StoreError: the files can't be read, or their rows don't fit.
@@ -205,8 +209,9 @@ class Store:
         try:
             with closing(duckdb.connect(str(home.database))) as connection:
                 _load(connection, folder)
-                last = connection.execute("SELECT coalesce(max(seq), 0) FROM annotation").fetchall()[0][0]
-                connection.execute("SELECT max(nextval('annotation_seq')) FROM range(?)", [last])
+                for table in LOGS:
+                    last = connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchall()[0][0]
+                    connection.execute(f"SELECT max(nextval('{table}_seq')) FROM range(?)", [last])
         except duckdb.Error as error:
             raise StoreError(f"the tables of {folder} can't be put into a database ({error})") from error
 
@@ -228,16 +233,18 @@ class Store:
 
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Make the schema and fill it from a folder of Parquet files, all of one moment."""
-    connection.execute(_schema())
-    path, tables = folder, {}
+    """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
+    path, tables = folder / "schema_version.parquet", {}
     try:
         before = folder.stat()
-        for table in TABLES:
+        version = pq.read_table(path, partitioning=None).to_pandas()["version"].max()
+        _check_version(version)
+        _make(connection, version)
+        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_oid").fetchall():
             path = folder / f"{table}.parquet"
             tables[table] = pq.read_table(path, partitioning=None)
         after = folder.stat()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
     if (before.st_ino, before.st_ctime_ns) != (after.st_ino, after.st_ctime_ns):
         raise StoreError(f"the snapshot {folder} was replaced while it was read", todo="Try again.")
@@ -246,10 +253,32 @@ def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.register("incoming", rows)
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
         connection.unregister("incoming")
+    if version < SCHEMA_VERSION:
+        _lift(connection, version)
 
 
-def _schema() -> str:
-    return (files("curriculum") / "schema.sql").read_text(encoding="utf-8")
+def _sql(name: str) -> str:
+    return (files("curriculum") / name).read_text(encoding="utf-8")
+
+
+def _make(connection: duckdb.DuckDBPyConnection, version: int = SCHEMA_VERSION) -> None:
+    """An empty database's schema, the newest at once, an older one step by step."""
+    steps = ["schema.sql"] if version == SCHEMA_VERSION else [f"migrations/{step}.sql" for step in range(1, version + 1)]
+    for step in steps:
+        connection.execute(_sql(step))
+
+
+def _lift(connection: duckdb.DuckDBPyConnection, version: int) -> None:
+    """Bring a filled schema from a version to the newest."""
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        connection.execute(_sql(f"migrations/{step}.sql"))
+    connection.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
+
+
+def _check_version(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise StoreError("the database was made by a newer version of this program", got=f"schema version {version}",
+                         allowed=f"up to {SCHEMA_VERSION}", todo="Update the program.")  # fmt: skip
 
 
 def _secure(connection: duckdb.DuckDBPyConnection) -> None:
@@ -260,21 +289,32 @@ def _secure(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _migrate(store: Store) -> None:
-    """Bring the schema to SCHEMA_VERSION inside one transaction, or leave the database as it was."""
+    """Bring the schema to SCHEMA_VERSION inside one transaction, or leave the database as it was; an older one is copied first."""
     exists = store.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'schema_version'")
     version = store.rows("SELECT max(version) FROM schema_version")[0][0] if exists else None
     if version == SCHEMA_VERSION:
         return
-    if version is not None and version > SCHEMA_VERSION:
-        raise StoreError("the database was made by a newer version of this program", got=f"schema version {version}",
-                         allowed=f"up to {SCHEMA_VERSION}", todo="Update the program.")  # fmt: skip
+    if version is not None:
+        _check_version(version)
+        _keep_copy(store, version)
     with store.write() as cursor:
         if version is None:
-            cursor.execute(_schema())
+            _make(cursor)
+            cursor.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
         else:
-            for step in range(version + 1, SCHEMA_VERSION + 1):
-                cursor.execute(MIGRATIONS[step])
-        cursor.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
+            _lift(cursor, version)
+
+
+def _keep_copy(store: Store, version: int) -> None:
+    """The database as it is, beside it: putting the copy in its place takes an upgrade back."""
+    path = store.home.database
+    store.rows("CHECKPOINT")
+    kept = path.with_name(f"{path.name}.version-{version}.{datetime.now(UTC):%Y%m%d-%H%M%S}.bak")
+    try:
+        write_whole(kept, lambda copy: shutil.copy2(path, copy))
+    except OSError as error:
+        raise StoreError(f"the database can't be upgraded: no copy of it could be made at {kept} ({error})",
+                         todo="Free some space and start again; nothing was changed.") from error  # fmt: skip
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -151,7 +151,7 @@ def _bad_level(folder: Path) -> None:
         (lambda folder: (folder / "manifest.json").write_text("{", encoding="utf-8"), "no whole backup"),
         (lambda folder: (folder / "manifest.json").write_text("[]", encoding="utf-8"), "no whole backup"),
         (lambda folder: _manifest(folder, rows={}), "no whole backup"),
-        (lambda folder: _manifest(folder, schema_version=SCHEMA_VERSION + 1), "another version of this program"),
+        (lambda folder: _manifest(folder, schema_version=SCHEMA_VERSION + 1), "newer version of this program"),
         (shutil.rmtree, "no whole backup"),
     ],
 )

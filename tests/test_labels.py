@@ -230,7 +230,7 @@ def test_progress_counts_my_levels_and_the_team(tiny: Store) -> None:
 def test_consensus_is_the_majority_and_of_tied_levels_the_harder(tiny: Store, votes: list[Level], level: str, count: int) -> None:
     for n, vote in enumerate(votes):
         annotate(tiny, "tiny", "b/b0.jpg", f"person {n}", vote)
-    assert consensus(tiny, "tiny").values.tolist() == [["b/b0.jpg", level, count, len(votes)]]
+    assert consensus(tiny, "tiny").values.tolist() == [["b/b0.jpg", level, count, len(votes), False]]
 
 
 def test_people_and_simulated_never_mix(tiny: Store) -> None:

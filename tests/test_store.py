@@ -6,12 +6,15 @@ import itertools
 import os
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
+import duckdb
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from curriculum.assignment import progress
@@ -20,6 +23,7 @@ from curriculum.datasets import add_dataset
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.labels import annotate, append_many, consensus
 from curriculum.store import SCHEMA_VERSION, TABLES, Store
+from tests.conftest import CHECKOUT
 
 Child = Callable[..., subprocess.Popen[str]]
 
@@ -81,7 +85,7 @@ def test_snapshot_answers_while_locked_and_refuses_to_write(home: Home, tiny_fol
     assert line(owner) == "open"
     with Store.open_or_snapshot(home) as store:
         assert not store.writable
-        assert consensus(store, "tiny").values.tolist() == [["a/a0.jpg", "hard", 1, 1]]
+        assert consensus(store, "tiny").values.tolist() == [["a/a0.jpg", "hard", 1, 1, False]]
         with pytest.raises(StoreLockedError) as caught:
             annotate(store, "tiny", "a/a1.jpg", "Bob", "easy")
         assert caught.value.pid == owner.pid
@@ -254,3 +258,91 @@ def test_damaged_snapshot_is_an_error(home: Home, store: Store) -> None:
     (home.snapshot / "annotation.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(StoreError, match=r"annotation\.parquet can't be read"):
         Store.from_snapshot(home)
+
+
+# -- versions of the schema ----------------------------------------------------------------------
+
+DESCRIBED = (
+    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM duckdb_columns() WHERE NOT internal ORDER BY ALL",
+    "SELECT table_name, constraint_text FROM duckdb_constraints() ORDER BY ALL",
+    "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY ALL",
+    "SELECT function_name, parameters, macro_definition FROM duckdb_functions() WHERE NOT internal ORDER BY ALL",
+    "SELECT sequence_name FROM duckdb_sequences() ORDER BY ALL",
+)
+
+
+def made_with(home: Home, version: int) -> None:
+    """A database as the given version of the program left it, with two labels and an undo."""
+    home.labels.mkdir(parents=True)
+    with closing(duckdb.connect(str(home.database))) as connection:
+        for step in range(1, version + 1):
+            connection.execute((CHECKOUT / f"curriculum/migrations/{step}.sql").read_text())
+        connection.execute("INSERT INTO schema_version (version) VALUES (?)", [version])
+        connection.execute("INSERT INTO dataset (dataset, root) VALUES ('old', 'data/old')")
+        connection.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Ann', false)")
+        for n, (action, level, undoes) in enumerate([("label", "easy", None), ("label", "hard", None), ("undo", "easy", 1)]):
+            connection.execute(
+                """INSERT INTO annotation (id, dataset, example, annotator, action, level, undoes, source, answered_at)
+                   VALUES (?, 'old', 'a/a.jpg', 'Ann', ?, ?, ?, 'sort', '2026-01-01')""",
+                [uuid.UUID(int=n), action, level, uuid.UUID(int=undoes) if undoes else None],
+            )
+
+
+def test_every_version_is_lifted_to_what_a_new_database_has(home: Home) -> None:
+    with closing(duckdb.connect()) as fresh, closing(duckdb.connect()) as lifted:
+        fresh.execute((CHECKOUT / "curriculum/schema.sql").read_text())
+        for step in range(1, SCHEMA_VERSION + 1):
+            lifted.execute((CHECKOUT / f"curriculum/migrations/{step}.sql").read_text())
+        for question in DESCRIBED:
+            assert lifted.execute(question).fetchall() == fresh.execute(question).fetchall()
+    assert sorted(path.name for path in (CHECKOUT / "curriculum/migrations").iterdir()) == [
+        f"{n}.sql" for n in range(1, SCHEMA_VERSION + 1)
+    ]
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_database_is_copied_and_then_lifted_with_all_its_labels(home: Home, version: int) -> None:
+    made_with(home, version)
+    with Store.open(home) as store:
+        assert store.rows("SELECT action, level FROM annotation ORDER BY seq") == [("label", "easy"), ("label", "hard"), ("undo", "easy")]
+        assert store.rows("SELECT level FROM current_label") == [("easy",)]
+        assert store.rows("SELECT annotator, role, pin_hash FROM annotator") == [("Ann", "annotator", None)]
+        with store.write() as cursor:  # the log goes on after what was there
+            cursor.execute(
+                """INSERT INTO annotation (id, dataset, example, annotator, action, level, source, answered_at)
+                   VALUES (uuid(), 'old', 'a/a.jpg', 'Ann', 'label', 'medium', 'sort', '2026-01-02')"""
+            )
+        assert store.rows("SELECT level FROM current_label") == [("medium",)]
+    (kept,) = home.labels.glob("*.bak")
+    assert f"version-{version}" in kept.name
+    kept.replace(home.database)  # which takes the upgrade back
+    with closing(duckdb.connect(str(home.database), read_only=True)) as connection:
+        assert connection.execute("SELECT max(version) FROM schema_version").fetchall() == [(version,)]
+        assert connection.execute("SELECT count(*) FROM annotation").fetchall() == [(3,)]
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(home: Home) -> None:
+    made_with(home, SCHEMA_VERSION - 1)
+    with closing(duckdb.connect(str(home.database))) as connection:
+        connection.execute("CREATE VIEW comparison AS SELECT 1")  # in the way of the new table
+    with pytest.raises(StoreError, match="refused to write"):
+        Store.open(home)
+    with closing(duckdb.connect(str(home.database))) as connection:
+        assert connection.execute("SELECT max(version) FROM schema_version").fetchall() == [(SCHEMA_VERSION - 1,)]
+        assert connection.execute("SELECT level FROM current_label").fetchall() == [("easy",)]
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_tables_of_an_older_version_are_lifted_as_they_are_loaded(home: Home, tmp_path: Path, version: int) -> None:
+    made_with(home, version)
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    with closing(duckdb.connect(str(home.database))) as connection:
+        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            pq.write_table(connection.sql(f"SELECT * FROM {table}").to_arrow_table(), folder / f"{table}.parquet")
+    built = Home(tmp_path / "built")
+    Store.build(built, folder)
+    with Store.open(built) as store:
+        assert store.rows("SELECT level FROM current_label") == [("easy",)]
+        assert store.rows("SELECT nextval('annotation_seq') > max(seq) FROM annotation") == [(True,)]
+    assert not list(built.labels.glob("*.bak"))

@@ -1,0 +1,154 @@
+-- The team's database, schema version 1. store.py runs this file on a new database.
+-- Singular nouns are tables; nothing here is ever computed by a training process.
+
+CREATE TABLE schema_version (
+    version     INTEGER NOT NULL,               -- what store.py's MIGRATIONS counts
+    applied_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
+
+CREATE TABLE dataset (
+    dataset     TEXT PRIMARY KEY,               -- the name that every command and page uses
+    root        TEXT NOT NULL,                  -- folder of class folders; relative to the home where it lies inside
+    labels_per_image INTEGER CHECK (labels_per_image >= 1), -- how many people sort each image; NULL: everybody
+    repeat_share DOUBLE NOT NULL DEFAULT 0.05 CHECK (repeat_share BETWEEN 0 AND 0.5), -- of an annotator's images, asked a second time
+    indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
+
+CREATE TABLE example (
+    dataset       TEXT NOT NULL,
+    example       TEXT NOT NULL,                -- "<class folder>/<file>", unique in its data set
+    class         TEXT NOT NULL,                -- name of the class folder
+    width         INTEGER NOT NULL,             -- pixels, as displayed (EXIF rotation applied)
+    height        INTEGER NOT NULL,
+    bytes         BIGINT NOT NULL,
+    mtime_ns      BIGINT NOT NULL,              -- with bytes: tells whether the file must be read again
+    sha256        TEXT NOT NULL,                -- of the file's bytes; key of the image and feature caches
+    format        TEXT NOT NULL,                -- JPEG, PNG, TIFF or WEBP
+    overlap_group INTEGER,                      -- images of the same ground share one; NULL: stands alone
+    present       BOOLEAN NOT NULL DEFAULT true,-- false: the file has gone, its labels are kept
+    PRIMARY KEY (dataset, example)
+);
+
+CREATE TABLE rejected_file (
+    dataset     TEXT NOT NULL,
+    path        TEXT NOT NULL,                  -- relative to the data set's folder
+    reason      TEXT NOT NULL                   -- a sentence for people
+);
+
+CREATE TABLE annotator (
+    annotator   TEXT PRIMARY KEY,               -- the name typed on the start page
+    simulated   BOOLEAN NOT NULL,               -- true only for names that begin with 'simulated-'
+    created_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
+
+CREATE SEQUENCE annotation_seq;
+
+CREATE TABLE annotation (                       -- append-only: rows are never updated or deleted
+    seq         BIGINT NOT NULL DEFAULT nextval('annotation_seq'), -- the log's order (clocks may go back)
+    id          UUID PRIMARY KEY,               -- made where the key was pressed: a repeat is stored once
+    dataset     TEXT NOT NULL,
+    example     TEXT NOT NULL,
+    annotator   TEXT NOT NULL,
+    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip', 'flag', 'note')),
+    level       TEXT CHECK (level IN ('easy', 'medium', 'hard')), -- of a label; of an undo: what is in force again, NULL: none
+    note        TEXT CHECK (length(note) <= 10000), -- of a note: its words; of a flag: 'wrong class' or 'broken image'
+    undoes      UUID,                           -- the event that an undo takes back
+    source      TEXT NOT NULL CHECK (source IN ('sort', 'import', 'simulate')),
+    shown_at    TIMESTAMPTZ,                    -- when the image was shown, if known
+    answered_at TIMESTAMPTZ NOT NULL,           -- when the person answered
+    seconds     DOUBLE CHECK (seconds >= 0),    -- from paint to key, hidden time left out; NULL where it isn't known
+    repeat      BOOLEAN NOT NULL DEFAULT false, -- done when the image was asked a second time: never changes the label
+    batch       UUID,                           -- of the grid: shared by all events of one key press, no time of its own; NULL: one by one
+    recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
+
+-- What was judged and not taken back.
+CREATE VIEW standing_annotation AS
+SELECT * FROM annotation AS event
+WHERE action <> 'undo' AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id);
+
+-- The label in force of each annotator: the latest that stands. Skips, flags, notes and repeats change no label.
+CREATE VIEW current_label AS
+SELECT dataset, example, annotator, level, seq, answered_at, seconds, source,
+       starts_with(annotator, 'simulated-') AS simulated
+FROM standing_annotation
+WHERE action = 'label' AND NOT repeat
+QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1;
+
+-- The agreed level of each labelled example: the majority; where levels tie, the harder one, because
+-- doubt about an image is difficulty. who: 'people', 'simulated', 'all' or one annotator's name.
+CREATE MACRO consensus(which, who) AS TABLE
+WITH vote AS (
+    SELECT example, level, count(*) AS votes
+    FROM current_label
+    WHERE dataset = which
+      AND CASE who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
+                   WHEN 'simulated' THEN simulated ELSE annotator = who END
+    GROUP BY example, level
+)
+SELECT example,
+       arg_max(level, votes * 3 + list_position(['easy', 'medium', 'hard'], level)) AS level,
+       max(votes)::INTEGER AS votes,
+       sum(votes)::INTEGER AS annotators
+FROM vote
+GROUP BY example;
+
+CREATE TABLE run (
+    run_id      TEXT PRIMARY KEY,               -- also the name of its directory under data/runs
+    kind        TEXT NOT NULL,                  -- train or score
+    dataset     TEXT NOT NULL,
+    mode        TEXT NOT NULL,                  -- a training mode, or a scoring method
+    protocol    TEXT,                           -- honest or report; NULL for scores
+    seed        INTEGER NOT NULL,
+    config      JSON NOT NULL,                  -- config.json as it was
+    state       TEXT NOT NULL,                  -- queued, running, done, failed, cancelled, interrupted
+    message     TEXT,                           -- what went wrong, for people
+    created_at  TIMESTAMPTZ NOT NULL,
+    seconds     DOUBLE,                         -- worked so far, pauses left out
+    result      JSON                            -- result.json as it was; NULL until there is one
+);
+
+CREATE TABLE epoch (                            -- one row a line of epochs.jsonl
+    run_id                TEXT NOT NULL,
+    epoch                 INTEGER NOT NULL,     -- 1, 2, ...
+    stage                 TEXT NOT NULL,        -- easy, easy+medium, all; self-paced: 'self-paced'
+    subset_size           INTEGER NOT NULL,     -- training images in this epoch
+    learning_rate         DOUBLE NOT NULL,
+    train_loss            DOUBLE,               -- cross-entropy over this epoch's subset, eval mode, after the epoch
+    train_accuracy        DOUBLE,               -- 0 to 1, the same images
+    val_loss              DOUBLE,
+    val_accuracy          DOUBLE,
+    val_knn               DOUBLE,               -- 0 to 1: mean share of the k nearest others of the same class
+    test_loss             DOUBLE,               -- protocol report only: honest runs read test once, at the end
+    test_accuracy         DOUBLE,
+    test_knn              DOUBLE,
+    seconds               DOUBLE NOT NULL,
+    images_per_second     DOUBLE NOT NULL,      -- of the training pass alone
+    samples_seen          BIGINT NOT NULL       -- by the optimizer since the run began
+);
+
+CREATE TABLE prediction (                       -- the chosen model's, for every example of every split
+    run_id           TEXT NOT NULL,
+    dataset          TEXT NOT NULL,
+    example          TEXT NOT NULL,
+    split            TEXT NOT NULL,             -- train, val, test
+    class            TEXT NOT NULL,
+    predicted        TEXT NOT NULL,
+    probability      DOUBLE NOT NULL,           -- of the predicted class
+    probability_true DOUBLE NOT NULL,           -- of the true class
+    loss             DOUBLE NOT NULL,           -- cross-entropy, nats
+    probabilities    FLOAT[] NOT NULL           -- in the order of the run's classes (sorted by name)
+);
+
+CREATE TABLE score (
+    run_id      TEXT NOT NULL,                  -- the scoring run
+    dataset     TEXT NOT NULL,
+    example     TEXT NOT NULL,
+    method      TEXT NOT NULL,                  -- oof_loss or loss
+    seed        INTEGER NOT NULL,
+    value       DOUBLE NOT NULL,                -- the raw measure, higher = harder
+    difficulty  DOUBLE NOT NULL,                -- its rank scaled to 0..1, ties share the mean, higher = harder
+    predicted   TEXT NOT NULL,                  -- by the model that judged (out of fold for oof_loss)
+    probability_true DOUBLE NOT NULL,
+    probabilities FLOAT[] NOT NULL              -- in the order of the data set's classes
+);
