@@ -1,7 +1,8 @@
 """What an annotator is asked next, and how far everybody has come.
 
 An annotator's order is seeded by the name and balanced over the classes. With `labels_per_image` set, an image that as
-many people have labelled isn't asked any more, and the least labelled come first. Some images are asked a second time,
+many people have labelled isn't asked any more, and the least labelled come first; before all, those that a lead wants one more
+opinion on. Images that show what the levels mean are never asked. Some images are asked a second time,
 which nothing shows: their turn comes among the new ones, and the counts go on as for any image, because a count that
 stands still would give them away. Nothing here tells one annotator what another said.
 """
@@ -36,12 +37,16 @@ WITH mine AS (  -- what stands of each image, of the first and of the second tim
     UNION SELECT unnest($held::TEXT[]), unnest($holders::TEXT[])
 ), needed AS (
     SELECT example, count(*) AS people FROM other WHERE annotator <> $annotator GROUP BY example
+), wish AS (  -- a lead wants one more person's level
+    SELECT example, any_value(people) AS before FROM request LEFT JOIN current_label AS label USING (dataset, example)
+    WHERE dataset = $dataset AND what = 'opinion' GROUP BY example HAVING count(*) FILTER (NOT simulated) <= before
 ), image AS (
     SELECT *, coalesce(people, 0) AS has, coalesce(flag, false) AS flagged, coalesce(answered_again, false) AS twice,
-           label IS NULL AND NOT flagged AND ($wanted IS NULL OR has < $wanted) AS open,
-           NOT flagged AND NOT twice AND coalesce(source, 'sort') = 'sort' AND hash('again' || example || $annotator) % 1000000 < $share * 1000000 AS chosen,
+           part IS NULL AND label IS NULL AND NOT flagged AND ($wanted IS NULL OR has < greatest($wanted, before + 1)) AS open,
+           part IS NULL AND NOT flagged AND NOT twice AND coalesce(source, 'sort') = 'sort' AND hash('again' || example || $annotator) % 1000000 < $share * 1000000 AS chosen,
            row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block, hash($annotator || example) AS place
-    FROM example LEFT JOIN mine USING (example) LEFT JOIN needed USING (example) WHERE dataset = $dataset AND present
+    FROM example LEFT JOIN mine USING (example) LEFT JOIN needed USING (example) LEFT JOIN wish USING (example)
+         LEFT JOIN calibration_image USING (dataset, example) WHERE dataset = $dataset AND present
 ), past AS (  -- how many other images were labelled since one that comes again
     SELECT image.example, count(last.example) AS since FROM image JOIN last ON last.seq > image.label AND last.example <> image.example
     WHERE chosen GROUP BY image.example
@@ -87,7 +92,7 @@ def queue(
 
     The order is seeded by the annotator's name and balanced over the classes: each block of as many images as there are
     classes holds every class once, while they last. Where `labels_per_image` is set, the images with the fewest people
-    come first. Repeats: a share of the annotator's images, seeded by the name, comes again when `REPEAT_AFTER` others
+    come first; before them, those with a lead's wish for one more. Repeats: a share of the annotator's images, seeded by the name, comes again when `REPEAT_AFTER` others
     have been labelled; of those in hand no larger share is such, however many are due, until nothing else is left.
 
     Args:
@@ -101,7 +106,7 @@ def queue(
         + """SELECT example, open, coalesce(skip_again, skip) IS NOT NULL AND (open OR skip_again IS NOT NULL)
            FROM image LEFT JOIN past USING (example)
            WHERE CASE WHEN $class IS NULL THEN open OR (label IS NOT NULL AND chosen AND since >= $after) ELSE open AND class = $class END
-           ORDER BY CASE WHEN open THEN skip ELSE skip_again END NULLS FIRST, has, block, place""",
+           ORDER BY CASE WHEN open THEN skip ELSE skip_again END NULLS FIRST, before NULLS LAST, has, block, place""",
         {**_asked(dataset, annotator, settings, held), "after": REPEAT_AFTER, "class": of_class},
     )
     away = set(exclude)
@@ -178,7 +183,7 @@ def progress(store: Store, dataset: str, annotator: str) -> Progress:
         ASKED
         + """, turn AS (
                SELECT *, count(*) FILTER (open) OVER () AS left_over,
-                      row_number() OVER (PARTITION BY open ORDER BY skip NULLS FIRST, has, block, place) AS turn
+                      row_number() OVER (PARTITION BY open ORDER BY skip NULLS FIRST, before NULLS LAST, has, block, place) AS turn
                FROM image LEFT JOIN past USING (example)
            )
            SELECT count(*) FILTER (open OR flagged OR label IS NOT NULL) + count(*) FILTER (twice) + count(*) FILTER (

@@ -138,7 +138,7 @@ def history(store: Store, dataset: str, annotator: str, *, before: uuid.UUID | N
     rows = store.rows(
         """SELECT id, example, sha256, class, action, note, batch::TEXT, source = 'sort'
            FROM standing_annotation JOIN example USING (dataset, example)
-           WHERE dataset = $dataset AND annotator = $annotator AND present AND ($before::UUID IS NULL OR seq < (
+           WHERE dataset = $dataset AND annotator = $annotator AND action <> 'decide' AND present AND ($before::UUID IS NULL OR seq < (
                SELECT seq FROM annotation WHERE id = $before::UUID AND dataset = $dataset AND annotator = $annotator))
            ORDER BY seq DESC LIMIT $limit""",
         {"dataset": dataset, "annotator": annotator, "before": before, "limit": limit + 1},

@@ -12,7 +12,7 @@ from curriculum.store import Store
 
 
 def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.DataFrame:
-    """The labels in force when the database had recorded the events up to a time, that time included.
+    """The labels, and the leads' decisions, in force when the database had recorded the events up to a time, that time included.
 
     What was taken back only later is in force. Among events of one annotator on one image the log's order counts,
     because clocks may go back.
@@ -21,7 +21,7 @@ def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.Data
         until: with its time zone; None: all events.
 
     Returns:
-        example, annotator, level, by example and annotator.
+        example, annotator, level, decided (a lead's word, which stands above the labels of all), by example and annotator.
 
     Raises:
         ConfigError: a time without a zone.
@@ -35,10 +35,11 @@ def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.Data
                SELECT * FROM annotation
                WHERE dataset = $dataset AND ($until::TIMESTAMPTZ IS NULL OR recorded_at <= $until::TIMESTAMPTZ)
            )
-           SELECT example, annotator, level FROM past AS event
-           WHERE action = 'label' AND NOT repeat AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
-           QUALIFY row_number() OVER (PARTITION BY example, annotator ORDER BY seq DESC) = 1
-           ORDER BY example, annotator""",
+           SELECT example, annotator, level, decided FROM (
+               SELECT *, action = 'decide' AS decided FROM past AS event
+               WHERE action IN ('label', 'decide') AND NOT repeat AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
+               QUALIFY row_number() OVER (PARTITION BY example, decided, CASE WHEN NOT decided THEN annotator END ORDER BY seq DESC) = 1
+           ) WHERE level IS NOT NULL ORDER BY example, decided, annotator""",
         {"dataset": dataset, "until": until},
     )
 

@@ -22,7 +22,7 @@ from curriculum.label_formats import TABLE_FORMATS, Row, arrow_of, format_of, re
 from curriculum.labels import ACTIONS, FLAG_REASONS, MAX_NOTE
 from curriculum.store import Cursor, Store
 
-SOURCES = ("sort", "import", "simulate")
+SOURCES = ("sort", "team", "import", "simulate")
 MAX_SEQ = 100_000_000
 """Up to which number the log's own are kept: the database counts up to them, 60 million a second."""
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -149,17 +149,19 @@ def _among(what: str, given: str | None, allowed: Sequence[str]) -> None:
 
 def _check_action(event: LoggedEvent) -> None:
     """What each action must and mustn't carry."""
-    _among("action", event.action, ACTIONS)
+    _among("action", event.action, (*ACTIONS, "decide"))
     _among("source", event.source, SOURCES)
     _among("repeat", event.repeat, ("true", "false"))
     if event.level is not None or event.action == "label":
         _among("level", event.level, LEVELS)
-    if event.level is not None and event.action not in ("label", "undo"):
-        raise ValueError(said("only a label and an undo have a level", event.level))
+    if event.level is not None and event.action not in ("label", "undo", "decide"):
+        raise ValueError(said("only a label, a decision and an undo have a level", event.level))
     if (event.undoes is not None) != (event.action == "undo"):
         raise ValueError("an undo, and nothing else, undoes")
-    if (event.note is not None) != (event.action in ("flag", "note")):
-        raise ValueError("a flag and a note, and nothing else, have a note")
+    if (event.note is not None) != (event.action in ("flag", "note", "decide")):
+        raise ValueError("a flag, a note and a decision, and nothing else, have a note")
+    if (event.source == "team") != (event.action == "decide"):
+        raise ValueError(said("a decision, and nothing else, is from the team's page", event.source))
     if event.action == "flag":
         _among("reason of a flag", event.note, FLAG_REASONS)
     if event.note is not None and (len(event.note) > MAX_NOTE or UNSTORABLE.search(event.note)):
@@ -197,7 +199,7 @@ def _continuation(store: Store, dataset: str, read: list[tuple[LoggedEvent, Row]
             fresh.append(event)
         ids.add(event.id)
         numbers.add(event.seq)
-        if event.action != "undo":
+        if event.action not in ("undo", "decide"):
             standing[event.id] = pair
     return fresh
 

@@ -51,7 +51,7 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
     dataset     TEXT NOT NULL,
     example     TEXT NOT NULL,
     annotator   TEXT NOT NULL,
-    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip', 'flag', 'note', 'decide')), -- decide: a lead's word on an image, above all votes
+    action      TEXT NOT NULL CHECK (action IN ('label', 'undo', 'skip', 'flag', 'note', 'decide')), -- decide: a lead's word on an image, above all votes; without a level: no more
     level       TEXT CHECK (level IN ('easy', 'medium', 'hard')), -- of a label or a decision; of an undo: what is in force again, NULL: none
     note        TEXT CHECK (length(note) <= 10000), -- of a note: its words; of a flag: 'wrong class' or 'broken image'; of a decision: its reason
     undoes      UUID,                           -- the event that an undo takes back
@@ -77,12 +77,12 @@ FROM standing_annotation
 WHERE action = 'label' AND NOT repeat
 QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1;
 
--- What a lead decided and didn't take back, the latest word on each image.
+-- What a lead decided, the latest word on each image.
 CREATE VIEW decision AS
-SELECT dataset, example, annotator AS decided_by, level, note AS reason, id, seq, answered_at AS decided_at
-FROM standing_annotation
-WHERE action = 'decide'
-QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY seq DESC) = 1;
+SELECT dataset, example, annotator AS decided_by, level, note AS reason, seq, answered_at AS decided_at
+FROM (SELECT * FROM annotation WHERE action = 'decide'
+      QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY seq DESC) = 1)
+WHERE level IS NOT NULL;
 
 -- The agreed level of each labelled example: what a lead decided; else the majority; where levels tie, the harder one,
 -- because doubt about an image is difficulty. who: 'people', 'simulated', 'all' or one annotator's name; decisions

@@ -53,10 +53,10 @@ WHERE action = 'label' AND NOT repeat
 QUALIFY row_number() OVER (PARTITION BY dataset, example, annotator ORDER BY seq DESC) = 1;
 
 CREATE VIEW decision AS
-SELECT dataset, example, annotator AS decided_by, level, note AS reason, id, seq, answered_at AS decided_at
-FROM standing_annotation
-WHERE action = 'decide'
-QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY seq DESC) = 1;
+SELECT dataset, example, annotator AS decided_by, level, note AS reason, seq, answered_at AS decided_at
+FROM (SELECT * FROM annotation WHERE action = 'decide'
+      QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY seq DESC) = 1)
+WHERE level IS NOT NULL;
 
 CREATE MACRO consensus(which, who) AS TABLE
 WITH vote AS (

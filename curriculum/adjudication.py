@@ -1,0 +1,121 @@
+"""What a lead does about images that divide the team: decide their level with a reason, or ask for one opinion more.
+
+A decision is an event of the log under the lead's name, and nobody's label: agreement is measured on what annotators said
+by themselves. The latest decision on an image is the one in force, and consensus prefers it to any votes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+import pandas as pd
+
+from curriculum.config import LEVELS, Level
+from curriculum.datasets import get_dataset
+from curriculum.errors import ConfigError, UnknownError
+from curriculum.labels import MAX_NOTE, check_annotator
+from curriculum.store import Cursor, Store
+
+Wish = Literal["opinion", "compare"]
+WISHES: tuple[Wish, ...] = get_args(Wish)
+
+
+# -- deciding ------------------------------------------------------------------------------------
+
+
+def decide(store: Store, dataset: str, lead: str, levels: dict[str, Level | None], reason: str) -> int:
+    """Decide images' levels, all or none; None takes a decision back, so that the votes count again.
+
+    Args:
+        levels: of each example.
+        reason: why, in a sentence for the team; one for all of them.
+
+    Returns:
+        How many decisions changed.
+
+    Raises:
+        ConfigError: no reason, or an unknown level.
+        UnknownError: no such data set, or no such image in it.
+    """
+    get_dataset(store, dataset)
+    with store.write() as cursor:
+        return add_decisions(cursor, dataset, check_annotator(lead), levels, reason)
+
+
+def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Level | None], reason: str) -> int:
+    """`decide` inside a transaction."""
+    reason = reason.strip()
+    if not 1 <= len(reason) <= MAX_NOTE:
+        raise ConfigError("a decision needs a reason", got=f"{len(reason):,} characters", allowed=f"1 to {MAX_NOTE:,} characters",
+                          todo="Say in a sentence what decides it: whoever disagreed will read it.")  # fmt: skip
+    if unknown := sorted({str(level) for level in levels.values()} - {*LEVELS, "None"}):
+        raise ConfigError("unknown level", got=unknown[0], allowed=LEVELS)
+    here = {row[0] for row in cursor.execute("SELECT example FROM example WHERE dataset = ?", [dataset]).fetchall()}
+    if missing := sorted(set(levels) - here):
+        raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
+    before = dict(cursor.execute("SELECT example, level FROM decision WHERE dataset = ?", [dataset]).fetchall())
+    changed = {example: level for example, level in levels.items() if before.get(example) != level}
+    for example, level in changed.items():
+        cursor.execute(
+            """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, source, answered_at)
+               VALUES (?, ?, ?, ?, 'decide', ?, ?, 'team', ?)""",
+            [uuid.uuid4(), dataset, example, lead, level, reason, datetime.now(UTC)],
+        )
+    return len(changed)
+
+
+def decisions(store: Store, dataset: str) -> pd.DataFrame:
+    """The decisions in force, the latest first: example, sha256, class, level, reason, decided_by, decided_at."""
+    return store.query(
+        """SELECT example, sha256, class, level, reason, decided_by, decided_at FROM decision JOIN example USING (dataset, example)
+           WHERE dataset = ? ORDER BY seq DESC""",
+        [dataset],
+    )
+
+
+# -- asking for more -----------------------------------------------------------------------------
+
+
+def ask_for(store: Store, dataset: str, lead: str, examples: Sequence[str], what: Wish) -> int:
+    """Ask the team for one more person's level, or for comparisons, of some images; asking again while one is open changes nothing.
+
+    An image with a wish for an opinion comes first to whoever hasn't labelled it, also where it has its labels.
+
+    Returns:
+        How many wishes are new.
+
+    Raises:
+        UnknownError: no such data set, or no such image in it; then nothing was asked for.
+    """
+    get_dataset(store, dataset)
+    if what not in WISHES:
+        raise ConfigError("nothing of this kind can be asked for", got=what, allowed=WISHES)
+    here = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ? AND present", [dataset])}
+    if missing := sorted(set(examples) - here):
+        raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
+    wished = wishes(store, dataset, what)
+    fresh = sorted(set(examples) - set(wished.loc[~wished["answered"], "example"]))
+    with store.write() as cursor:
+        for example in fresh:
+            cursor.execute(
+                """INSERT OR REPLACE INTO request (dataset, example, what, people, requested_by)
+                   SELECT $dataset, $example, $what, count(*), $lead FROM current_label
+                   WHERE dataset = $dataset AND example = $example AND NOT simulated""",
+                {"dataset": dataset, "example": example, "what": what, "lead": lead},
+            )
+    return len(fresh)
+
+
+def wishes(store: Store, dataset: str, what: Wish) -> pd.DataFrame:
+    """What was asked for, the latest first: example, requested_by, requested_at, answered (by one person more)."""
+    return store.query(
+        """SELECT example, requested_by, requested_at,
+                  what = 'opinion' AND people < (
+                      SELECT count(*) FROM current_label AS label
+                      WHERE label.dataset = request.dataset AND label.example = request.example AND NOT simulated) AS answered
+           FROM request WHERE dataset = ? AND what = ? ORDER BY requested_at DESC, example""",
+        [dataset, what],
+    )
