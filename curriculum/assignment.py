@@ -43,7 +43,8 @@ WITH mine AS (  -- what stands of each image, of the first and of the second tim
 ), image AS (
     SELECT *, coalesce(people, 0) AS has, coalesce(flag, false) AS flagged, coalesce(answered_again, false) AS twice,
            part IS NULL AND label IS NULL AND NOT flagged AND ($wanted IS NULL OR has < greatest($wanted, before + 1)) AS open,
-           part IS NULL AND NOT flagged AND NOT twice AND coalesce(source, 'sort') = 'sort' AND hash('again' || example || $annotator) % 1000000 < $share * 1000000 AS chosen,
+           part IS NULL AND NOT flagged AND NOT twice AND coalesce(source, 'sort') = 'sort'
+               AND hash('again' || example || $annotator) % 1000000 < $share * 1000000 AS chosen,
            row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block, hash($annotator || example) AS place
     FROM example LEFT JOIN mine USING (example) LEFT JOIN needed USING (example) LEFT JOIN wish USING (example)
          LEFT JOIN calibration_image USING (dataset, example) WHERE dataset = $dataset AND present
@@ -92,8 +93,9 @@ def queue(
 
     The order is seeded by the annotator's name and balanced over the classes: each block of as many images as there are
     classes holds every class once, while they last. Where `labels_per_image` is set, the images with the fewest people
-    come first; before them, those with a lead's wish for one more. Repeats: a share of the annotator's images, seeded by the name, comes again when `REPEAT_AFTER` others
-    have been labelled; of those in hand no larger share is such, however many are due, until nothing else is left.
+    come first; before them, those with a lead's wish for one more. Repeats: a share of the annotator's images, seeded by
+    the name, comes again when `REPEAT_AFTER` others have been labelled; of those in hand no larger share is such, however
+    many are due, until nothing else is left.
 
     Args:
         exclude: those in hand already.

@@ -70,7 +70,14 @@ def test_a_decision_is_nobodys_label(tiny: Store) -> None:
 
 
 def test_nobody_decides_through_the_sorting_page(tiny: Store) -> None:
-    event = {"id": str(uuid.uuid4()), "action": "decide", "example": A0, "level": "hard", "note": "x", "answered_at": "2026-01-01T00:00:00Z"}
+    event = {
+        "id": str(uuid.uuid4()),
+        "action": "decide",
+        "example": A0,
+        "level": "hard",
+        "note": "x",
+        "answered_at": "2026-01-01T00:00:00Z",
+    }
     assert "unknown action" in store_events(tiny, "tiny", "Ann", [event])["refused"][0]["reason"]
     decide(tiny, "tiny", "Ann", {A0: "hard"}, "why")
     (decided,) = tiny.rows("SELECT id FROM annotation")
@@ -160,6 +167,6 @@ def test_what_cant_be_asked_for_is_refused(tiny: Store) -> None:
         ask_for(tiny, "tiny", "Lea", [A0], "applause")  # type: ignore[arg-type]
     with pytest.raises(UnknownError, match="no such data set"):
         ask_for(tiny, "nowhere", "Lea", [A0], "opinion")
-    with pytest.raises(UnknownError, match="no such image. Got: 'a/none.jpg'"):
+    with pytest.raises(UnknownError, match=r"no such image\. Got: 'a/none.jpg'"):
         ask_for(tiny, "tiny", "Lea", [A0, "a/none.jpg"], "compare")
     assert wishes(tiny, "tiny", "compare").empty

@@ -16,7 +16,7 @@ from curriculum.config import Home
 from curriculum.store import Store
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "labels", "human_model", "train", "results", "errors"]
+PAGES = ["start", "sort", "team", "examples", "decide", "labels", "human_model", "train", "results", "errors"]
 Open = Callable[..., AppTest]
 
 

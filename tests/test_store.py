@@ -19,7 +19,7 @@ import pytest
 
 from curriculum.assignment import progress
 from curriculum.config import Home
-from curriculum.datasets import add_dataset
+from curriculum.datasets import Settings, add_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.labels import annotate, append_many, consensus
 from curriculum.store import SCHEMA_VERSION, TABLES, Store
@@ -271,13 +271,21 @@ DESCRIBED = (
 )
 
 
-def made_with(home: Home, version: int) -> None:
-    """A database as the given version of the program left it, with two labels and an undo."""
+YOUNGER = ("labels_per_image", "repeat_share", "    repeat ", "    batch ")
+"""Columns that version 1 didn't have from its beginning."""
+
+
+def made_with(home: Home, version: float) -> None:
+    """A database as the given version of the program left it, with two labels and an undo; 0.5: version 1 in its beginnings."""
     home.labels.mkdir(parents=True)
     with closing(duckdb.connect(str(home.database))) as connection:
-        for step in range(1, version + 1):
-            connection.execute((CHECKOUT / f"curriculum/migrations/{step}.sql").read_text())
-        connection.execute("INSERT INTO schema_version (version) VALUES (?)", [version])
+        for step in range(1, max(int(version), 1) + 1):
+            sql = (CHECKOUT / f"curriculum/migrations/{step}.sql").read_text()
+            if version < 1:
+                tables = [text for text in sql.split(";\n") if "CREATE TABLE" in text or "CREATE SEQUENCE" in text]
+                sql = "\n".join(line for line in ";\n".join(tables).splitlines() if not any(word in line for word in YOUNGER))
+            connection.execute(sql)
+        connection.execute("INSERT INTO schema_version (version) VALUES (?)", [max(int(version), 1)])
         connection.execute("INSERT INTO dataset (dataset, root) VALUES ('old', 'data/old')")
         connection.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Ann', false)")
         for n, (action, level, undoes) in enumerate([("label", "easy", None), ("label", "hard", None), ("undo", "easy", 1)]):
@@ -300,13 +308,14 @@ def test_every_version_is_lifted_to_what_a_new_database_has(home: Home) -> None:
     ]
 
 
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
-def test_an_older_database_is_copied_and_then_lifted_with_all_its_labels(home: Home, version: int) -> None:
+@pytest.mark.parametrize("version", [0.5, *range(1, SCHEMA_VERSION)])
+def test_an_older_database_is_copied_and_then_lifted_with_all_its_labels(home: Home, version: float) -> None:
     made_with(home, version)
     with Store.open(home) as store:
         assert store.rows("SELECT action, level FROM annotation ORDER BY seq") == [("label", "easy"), ("label", "hard"), ("undo", "easy")]
         assert store.rows("SELECT level FROM current_label") == [("easy",)]
         assert store.rows("SELECT annotator, role, pin_hash FROM annotator") == [("Ann", "annotator", None)]
+        assert settings(store, "old") == Settings()
         with store.write() as cursor:  # the log goes on after what was there
             cursor.execute(
                 """INSERT INTO annotation (id, dataset, example, annotator, action, level, source, answered_at)
@@ -314,10 +323,10 @@ def test_an_older_database_is_copied_and_then_lifted_with_all_its_labels(home: H
             )
         assert store.rows("SELECT level FROM current_label") == [("medium",)]
     (kept,) = home.labels.glob("*.bak")
-    assert f"version-{version}" in kept.name
+    assert f"version-{max(int(version), 1)}" in kept.name
     kept.replace(home.database)  # which takes the upgrade back
     with closing(duckdb.connect(str(home.database), read_only=True)) as connection:
-        assert connection.execute("SELECT max(version) FROM schema_version").fetchall() == [(version,)]
+        assert connection.execute("SELECT max(version) FROM schema_version").fetchall() == [(max(int(version), 1),)]
         assert connection.execute("SELECT count(*) FROM annotation").fetchall() == [(3,)]
 
 

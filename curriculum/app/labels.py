@@ -71,7 +71,9 @@ def _one_image(dataset: Dataset) -> None:
 
 
 def _said(event: dict[object, object]) -> str:
-    words = str(event["action"]) if event["action"] != "label" else layout.level_text(event["level"])
+    words = str(event["action"]) if event["action"] not in ("label", "decide") else layout.level_text(event["level"])
+    if event["action"] == "decide":
+        words = f"decided: {words}" if isinstance(event["level"], str) else "decision taken back"
     note = f": {event['note']}" if isinstance(event["note"], str) else ""
     return words + note + (" (asked again)" if event["repeat"] else "") + (" (taken back later)" if event["undone"] else "")
 
@@ -83,7 +85,8 @@ def _as_it_was(dataset: Dataset) -> None:
     if then.empty:
         st.info("No level was in force at that time.", icon=":material/history:")
         return
-    counts = pd.crosstab(then["annotator"], then["level"]).reindex(columns=list(LEVELS), fill_value=0)
+    who = then["annotator"].where(~then["decided"], "decided by " + then["annotator"])
+    counts = pd.crosstab(who, then["level"]).reindex(columns=list(LEVELS), fill_value=0)
     st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True)
     st.caption(f"{len(then):,} levels on {then['example'].nunique():,} images were in force.")
     st.download_button("These levels as CSV", then.to_csv(index=False).encode(), f"{dataset.name}-levels.csv", icon=":material/download:")

@@ -34,6 +34,8 @@ STYLE = """<style>
 .gallery figure {margin: 0; min-width: 0;}
 .gallery img {width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 4px; display: block; background: rgba(128,128,128,.15);}
 .gallery figcaption {font-size: .78rem; line-height: 1.25; margin-top: .2rem; overflow-wrap: anywhere;}
+.picture {width: 100%; object-fit: contain; display: block; border-radius: 4px; background: rgba(128,128,128,.15);}
+.preloaded {display: none;}
 .stMainBlockContainer {padding-top: 2.5rem; padding-bottom: 3rem;}
 .gallery figcaption b {font-weight: 600;}
 [data-testid="stBaseButton-primary"]:enabled {color: light-dark(white, #0f0f0f);}
@@ -105,6 +107,16 @@ def chosen_dataset() -> Dataset | None:
     return dataset
 
 
+def chosen_annotator(why: str) -> str | None:
+    """The name that this session works under; None, with a hint, while there is none."""
+    name = st.session_state.get("annotator")
+    if not name:
+        st.info(f"{why} Enter your name on the start page.", icon=":material/person:")
+        link("start", "Enter my name", ":material/home:")
+        return None
+    return labels.check_annotator(name)
+
+
 def chosen_who(dataset: str) -> str:
     """Whose labels a page looks at: people where they have labelled, else simulated; one annotator, too."""
     summary = labels.summary(store(), dataset)
@@ -151,6 +163,16 @@ def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:
             f'alt="{escape(tile.title)}" title="{escape(tile.title)}"></a><figcaption>{"<br>".join(lines)}</figcaption></figure>'
         )
     st.html(f'<div class="gallery" style="--tile: {tile_pixels}px">{"".join(figures)}</div>')
+
+
+def picture(sha256: str, title: str, share: int = 64) -> None:
+    """One image, whole and as large as its share of the window's height, in percent."""
+    st.html(f'<img class="picture" style="height: {share}vh" src="/img/{escape(sha256)}" alt="{escape(title)}" title="{escape(title)}">')
+
+
+def preload(sha256: str) -> None:
+    """Let the browser fetch an image that comes next."""
+    st.html(f'<img class="preloaded" src="/img/{escape(sha256)}" alt="" aria-hidden="true">')
 
 
 def pager(rows: int, size: int, key: str) -> slice:

@@ -158,6 +158,7 @@ def _contested(rows: pd.DataFrame, judged: pd.DataFrame) -> None:
         st.success("None: on every image that two or more have sorted, they agree.", icon=":material/done_all:")
         return
     st.caption(f"{len(rows):,} images have two different levels or more; the widest apart first.")
+    layout.link("decide", "Decide on them, or ask for one opinion more", ":material/gavel:")
     shown = rows.iloc[layout.pager(len(rows), IN_A_GALLERY, "_contested_page")].merge(
         judged.drop_duplicates("example")[["example", "sha256", "class"]]
     )

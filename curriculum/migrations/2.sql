@@ -1,13 +1,23 @@
 -- From version 1 to 2: roles and PINs, decisions, calibration, requests, comparisons. A CHECK can't be altered,
--- so the two tables that get a new one are made anew.
+-- so the tables that get a new one are made anew; so is dataset, which had fewer columns at the beginning of version 1.
 
+CREATE TEMP TABLE dataset_1 AS SELECT * FROM dataset;
 CREATE TEMP TABLE annotator_1 AS SELECT * FROM annotator;
 CREATE TEMP TABLE annotation_1 AS SELECT * FROM annotation;
-DROP VIEW current_label;
-DROP VIEW standing_annotation;
-DROP MACRO TABLE consensus;
+DROP VIEW IF EXISTS current_label;
+DROP VIEW IF EXISTS standing_annotation;
+DROP MACRO TABLE IF EXISTS consensus;
 DROP TABLE annotation;
 DROP TABLE annotator;
+DROP TABLE dataset;
+
+CREATE TABLE dataset (
+    dataset     TEXT PRIMARY KEY,
+    root        TEXT NOT NULL,
+    labels_per_image INTEGER CHECK (labels_per_image >= 1),
+    repeat_share DOUBLE NOT NULL DEFAULT 0.05 CHECK (repeat_share BETWEEN 0 AND 0.5),
+    indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
 
 CREATE TABLE annotator (
     annotator   TEXT PRIMARY KEY,
@@ -36,8 +46,10 @@ CREATE TABLE annotation (
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 
+INSERT INTO dataset BY NAME SELECT * FROM dataset_1;
 INSERT INTO annotator BY NAME SELECT * FROM annotator_1;
 INSERT INTO annotation BY NAME SELECT * FROM annotation_1 ORDER BY seq;
+DROP TABLE dataset_1;
 DROP TABLE annotator_1;
 DROP TABLE annotation_1;
 

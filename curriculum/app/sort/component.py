@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -26,8 +26,9 @@ def _declare(view: str) -> Callable[..., object]:
 _components = {view: _declare(view) for view in VIEWS}
 
 
-def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mapping[str, str]) -> None:
-    """Show the component: all that it is told is who sorts what, and the classes with the names that people give them.
+def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mapping[str, str], anchors: Sequence[Mapping[str, str]]) -> None:
+    """Show the component: all that it is told is who sorts what, the classes with the names that people give them, and the
+    lead's examples: level, class, title (of the class), thumb (address), reason.
 
     Images, progress and history it asks of `api`. Where it asks for the other view, the page runs anew with that one.
     """
@@ -36,5 +37,5 @@ def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mappin
     def change() -> None:
         st.session_state["view"] = st.session_state[key]["view"]
 
-    data = {"token": token, "annotator": annotator, "dataset": dataset, "classes": list(classes.items())}
+    data = {"token": token, "annotator": annotator, "dataset": dataset, "classes": list(classes.items()), "anchors": list(anchors)}
     _components[view](key=key, data=data, on_view_change=change)

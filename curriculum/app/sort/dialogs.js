@@ -15,6 +15,7 @@ class Dialogs {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.saveNote();
     });
     this.find(".helping").addEventListener("keydown", (event) => this.newKey(event));
+    this.find(".examples").addEventListener("keydown", (event) => plainKey(event) === screen.keys.examples && this.find(".examples").close());
     for (const dialog of this.root.querySelectorAll("dialog")) {
       dialog.addEventListener("close", () => screen.focus());
       dialog.addEventListener("keydown", (event) => event.stopPropagation()); // R and C are letters here
@@ -45,6 +46,31 @@ class Dialogs {
     const text = this.find(".noting textarea").value.trim();
     this.find(".noting").close();
     if (text) this.screen.keepNote(text);
+  }
+
+  // -- examples ------------------------------------------------------------------------------------
+
+  examples() {
+    const { anchors } = this.screen;
+    const columns = Object.keys(MARKS).map((level) => this.column(level, anchors.filter((anchor) => anchor.level === level)));
+    this.find(".anchors").replaceChildren(...(anchors.length ? columns : ["Who leads hasn't chosen examples yet."]));
+    this.find(".examples").showModal();
+    this.find(".examples").focus();
+  }
+
+  column(level, anchors) {
+    const column = document.createElement("section");
+    column.innerHTML = '<h3></h3><div class="shown"></div>';
+    column.firstChild.textContent = levelText(level);
+    column.lastChild.append(...anchors.map(({ thumb, title, reason }) => {
+      const figure = document.createElement("figure");
+      figure.innerHTML = "<img><figcaption><b></b><br><span></span></figcaption>";
+      Object.assign(figure.querySelector("img"), { src: thumb, alt: `${level}: ${title}` });
+      figure.querySelector("b").textContent = title;
+      figure.querySelector("span").textContent = reason;
+      return figure;
+    }));
+    return column;
   }
 
   // -- keys ----------------------------------------------------------------------------------------

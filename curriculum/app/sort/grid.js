@@ -15,6 +15,7 @@ const GRID_MEANING = {
   flag: "Flag: wrong class or broken image, likewise",
   note: "Note on the image in focus",
   zoom: "The image in focus, large; a level there is its own alone",
+  examples: "Examples of easy, medium and hard, chosen by who leads",
   help: "This list",
 };
 const GRID_KEYS = [
@@ -25,7 +26,6 @@ const GRID_KEYS = [
   ["Enter", "Next page; images without a level are skipped and come again at the end"],
   ["Page ↑ ↓", "Another class"],
 ];
-const classOf = (item) => item.example.slice(0, item.example.indexOf("/"));
 const names = (items) => new Set(items.map((item) => item.example));
 
 class Grid extends Selecting {

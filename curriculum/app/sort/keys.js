@@ -11,6 +11,7 @@ const DEFAULT_KEYS = {
   flag: "f",
   note: "n",
   zoom: "z",
+  examples: "h",
   help: "?",
 };
 
@@ -25,6 +26,7 @@ const MEANING = {
   flag: "Flag: wrong class or broken image",
   note: "Note on this image",
   zoom: "Zoom: whole image or actual pixels",
+  examples: "Examples of easy, medium and hard, chosen by who leads",
   help: "This list",
 };
 
@@ -33,14 +35,16 @@ const KEYS_PLACE = `${SPACE}-keys`;
 const TAKEN = { r: "Streamlit runs the page anew with R", c: "Streamlit clears its cache with C" };
 const NEEDED = ["Tab", "Enter", "Escape", "Shift", "Control", "Alt", "Meta", "AltGraph", "Dead", "Process", "Unidentified"];
 
-const keyName = (key) => KEY_NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+const keyName = (key) => key.startsWith("no key") ? "" : KEY_NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
 const plainKey = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
 
 function loadKeys() {
   try {
     const own = JSON.parse(recall(KEYS_PLACE)) ?? {};
-    const keys = { ...DEFAULT_KEYS };
-    for (const action of Object.keys(keys)) if (typeof own[action] === "string") keys[action] = own[action];
+    const taken = new Set(Object.values(own));
+    // An action that is newer than the person's choice has no key where that choice has taken its own.
+    const keyOf = (action) => (typeof own[action] === "string" ? own[action] : taken.has(DEFAULT_KEYS[action]) ? `no key for ${action}` : DEFAULT_KEYS[action]);
+    const keys = Object.fromEntries(Object.keys(DEFAULT_KEYS).map((action) => [action, keyOf(action)]));
     return new Set(Object.values(keys)).size === Object.keys(keys).length ? keys : { ...DEFAULT_KEYS };
   } catch {
     return { ...DEFAULT_KEYS };

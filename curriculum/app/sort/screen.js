@@ -6,6 +6,7 @@ const SYNC_AFTER = 3_000;
 // Resolves when what is in the document now is on the screen.
 const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 
+const classOf = (item) => item.example.slice(0, item.example.indexOf("/"));
 const number = (value) => value.toLocaleString("en");
 const levelText = (level) => (MARKS[level] ? `${MARKS[level]} ${level}` : level);
 
@@ -34,6 +35,7 @@ class Screen {
   // Called on every run of the page; only another annotator or data set begins anew.
   use(data, tellPage) {
     this.tellPage = tellPage;
+    this.anchors = data.anchors;
     const who = JSON.stringify([data.annotator, data.dataset]);
     if (who !== this.who) this.begin(who, data);
     this.outbox.use(data.token, this);
@@ -247,6 +249,10 @@ class Screen {
 
   help() {
     this.dialogs.help();
+  }
+
+  examples() {
+    this.dialogs.examples();
   }
 
   wireButtons() {

@@ -192,7 +192,20 @@ class Sorter extends Screen {
       this.find(`[data-do=${level}]`).setAttribute("aria-pressed", String(chosen));
     }
     this.find("[data-do=forward]").disabled = this.live();
+    this.showAnchors();
     this.showCounts();
+  }
+
+  // On each level's button the example of it that is nearest: of the same class where there is one.
+  showAnchors() {
+    this.find(".levels").classList.toggle("anchored", this.anchors.length > 0);
+    for (const level of Object.keys(MARKS)) {
+      const picture = this.find(`[data-do=${level}] img`);
+      const anchors = this.anchors.filter((anchor) => anchor.level === level);
+      const { thumb } = anchors.find((anchor) => this.item && anchor.class === classOf(this.item)) ?? anchors[0] ?? {};
+      if (thumb && picture.getAttribute("src") !== thumb) picture.src = thumb;
+      picture.hidden = !thumb;
+    }
   }
 
   // One line: what stands of this image while browsing, else what was done last.

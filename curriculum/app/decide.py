@@ -1,0 +1,160 @@
+"""Decide: the lead looks at one contested image after another, settles its level with a reason, or asks for one opinion more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import adjudication, consensus, labels
+from curriculum.app import layout
+from curriculum.config import LEVELS, Level
+from curriculum.datasets import Dataset
+from curriculum.history import example_log
+
+SHORTCUT = {"easy": "1", "medium": "2", "hard": "3"}
+REASONS = (
+    "most are right",
+    "typical of its class",
+    "two classes in one picture",
+    "blurred, dark or covered",
+    "the class itself is doubtful",
+)
+"""Offered until the team's own reasons are there, and beside them."""
+
+
+def page() -> None:
+    st.title("Which level is it?")
+    dataset = layout.chosen_dataset()
+    lead = layout.chosen_annotator("Decisions are stored with the name of who made them.")
+    if dataset is None or lead is None:
+        return
+    judged = labels.judgements(layout.store(), dataset.name)
+    decided, wishes = adjudication.decisions(layout.store(), dataset.name), adjudication.wishes(layout.store(), dataset.name, "opinion")
+    waiting = wishes[~wishes["answered"]]
+    contested = consensus.contested(judged, limit=None)
+    contested = contested[~contested["example"].isin([*decided["example"], *waiting["example"]])]
+    queue, sent, done = st.tabs(
+        [f"Contested: {len(contested):,}", f"Waiting for an opinion: {len(waiting):,}", f"Decided: {len(decided):,}"]
+    )
+    with queue:
+        _queue(dataset, lead, contested, judged)
+    with sent:
+        _sent(waiting)
+    with done:
+        _decided(dataset, lead, decided)
+
+
+# -- one after another ---------------------------------------------------------------------------
+
+
+def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.DataFrame) -> None:
+    if contested.empty:
+        st.success("No image is left that people disagree on and nobody has decided.", icon=":material/done_all:")
+        return
+    place = min(int(st.session_state.get("_contested", 0)), len(contested) - 1)
+    row = contested.iloc[place].to_dict()
+    sha256, class_name = judged.loc[judged["example"] == row["example"], ["sha256", "class"]].iloc[0]
+    left, right = st.columns([5, 4], gap="medium")
+    with left:
+        layout.picture(sha256, row["example"])
+        _load_next(contested, place, judged)
+    with right:
+        title = layout.class_titles(dataset.classes).get(class_name, class_name)
+        st.subheader(f"Is it hard to tell that this is {layout.plain(title)}?")
+        st.caption(f"{place + 1:,} of {len(contested):,}, the widest apart first. {layout.plain(row['example'])}")
+        _votes(dataset.name, row["example"], judged)
+        _answer(dataset.name, lead, row["example"])
+        back, on = st.columns(2, gap="xsmall")
+        back.button(
+            "Back", icon=":material/arrow_back:", shortcut="Left", disabled=place == 0, on_click=_go, args=[place - 1], width="stretch"
+        )
+        last = place + 1 == len(contested)
+        on.button(
+            "Later", icon=":material/arrow_forward:", shortcut="Right", disabled=last, on_click=_go, args=[place + 1], width="stretch"
+        )
+
+
+def _go(place: int) -> None:
+    st.session_state["_contested"] = max(place, 0)
+
+
+def _load_next(contested: pd.DataFrame, place: int, judged: pd.DataFrame) -> None:
+    """So that it shows at once."""
+    for example in contested["example"].iloc[place + 1 : place + 3]:
+        layout.preload(judged.loc[judged["example"] == example, "sha256"].iloc[0])
+
+
+def _votes(dataset: str, example: str, judged: pd.DataFrame) -> None:
+    votes = judged[judged["example"] == example]
+    for level in LEVELS:
+        names = votes.loc[votes["level"] == level, "annotator"]
+        if len(names):
+            st.markdown(f"{layout.level_text(level)}: {', '.join(map(layout.plain, names))}")
+    log = example_log(layout.store(), dataset, example)
+    for said in log[log["action"].isin(["note", "flag"]) & ~log["undone"]].to_dict("records"):
+        st.markdown(f":material/{said['action']}: {layout.plain(said['annotator'])}: {layout.plain(said['note'])}")
+
+
+def _answer(dataset: str, lead: str, example: str) -> None:
+    used = [row[0] for row in layout.store().rows("SELECT reason FROM decision GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 8")]
+    reason = st.selectbox(
+        "Because", list(dict.fromkeys([*used, *REASONS])), index=None, key=f"_reason_{dataset}_{example}", accept_new_options=True,
+        placeholder="Pick a reason or type one", help="Everybody who sees the decision sees the reason too.",
+    )  # fmt: skip
+    for column, level in zip(st.columns(3, gap="xsmall"), LEVELS, strict=True):
+        column.button(
+            layout.level_text(level), key=f"_decide_{level}", shortcut=SHORTCUT[level], disabled=not reason, width="stretch",
+            on_click=_decide, args=[dataset, lead, example, level, reason], help=None if reason else "First say because of what.",
+        )  # fmt: skip
+    third, four = st.columns(2, gap="xsmall")
+    third.button("Third opinion", icon=":material/person_add:", shortcut="T", on_click=_ask, args=[dataset, lead, example, "opinion"],
+                 help="It comes first to the next person who hasn't sorted it.", width="stretch")  # fmt: skip
+    four.button("Compare four", icon=":material/grid_view:", shortcut="V", on_click=_ask, args=[dataset, lead, example, "compare"],
+                help="It joins the images that people order four at a time.", width="stretch")  # fmt: skip
+
+
+def _decide(dataset: str, lead: str, example: str, level: Level, reason: str) -> None:
+    adjudication.decide(layout.store(), dataset, lead, {example: level}, reason)
+    st.toast(f"Decided: {layout.level_text(level)}. The next image is here.")
+
+
+def _ask(dataset: str, lead: str, example: str, what: adjudication.Wish) -> None:
+    fresh = adjudication.ask_for(layout.store(), dataset, lead, [example], what)
+    where = "It comes first to the next person." if what == "opinion" else "It will be among four."
+    st.toast(where if fresh else "This was asked for already.")
+
+
+# -- what was done -------------------------------------------------------------------------------
+
+
+def _sent(waiting: pd.DataFrame) -> None:
+    if waiting.empty:
+        st.info("No image waits for an opinion. Contested ones can be sent: they come first to the next person who hasn't sorted them.")
+        return
+    st.dataframe(
+        waiting[["example", "requested_by", "requested_at"]], hide_index=True,
+        column_config={"example": "image", "requested_by": "asked for by", "requested_at": st.column_config.DatetimeColumn("since", format="YYYY-MM-DD HH:mm")},
+    )  # fmt: skip
+    st.caption("As soon as somebody has sorted one, it is among the contested again, or agreed.")
+
+
+def _decided(dataset: Dataset, lead: str, decided: pd.DataFrame) -> None:
+    if decided.empty:
+        st.info("Nothing has been decided yet. Consensus is the majority until it is.")
+        return
+    table = decided.assign(level=[layout.level_text(level) for level in decided["level"]])
+    columns: dict[str, Any] = {"decided_by": "by", "decided_at": st.column_config.DatetimeColumn("when", format="YYYY-MM-DD HH:mm")}
+    chosen = st.dataframe(
+        table[["example", "class", "level", "reason", "decided_by", "decided_at"]], hide_index=True, on_select="rerun",
+        selection_mode="multi-row", key="_decided", column_config={"example": "image", **columns},
+    )  # fmt: skip
+    rows = decided.iloc[[row for row in chosen["selection"]["rows"] if row < len(decided)]]
+    layout.gallery((layout.Tile(row["sha256"], row["example"], (row["class"], row["reason"])) for row in rows.to_dict("records")), 130)
+    st.button(f"Take back {len(rows):,} decisions" if len(rows) else "Take back", icon=":material/undo:", disabled=rows.empty,
+              help="Then the votes count again.", on_click=_take_back, args=[dataset.name, lead, rows["example"].tolist()])  # fmt: skip
+
+
+def _take_back(dataset: str, lead: str, examples: list[str]) -> None:
+    adjudication.decide(layout.store(), dataset, lead, dict.fromkeys(examples), "taken back")
