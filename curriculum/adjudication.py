@@ -56,8 +56,9 @@ def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Lev
     here = {row[0] for row in cursor.execute("SELECT example FROM example WHERE dataset = ?", [dataset]).fetchall()}
     if missing := sorted(set(levels) - here):
         raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
-    before = dict(cursor.execute("SELECT example, level FROM decision WHERE dataset = ?", [dataset]).fetchall())
-    changed = {example: level for example, level in levels.items() if before.get(example) != level}
+    rows = cursor.execute("SELECT example, level, reason FROM decision WHERE dataset = ?", [dataset]).fetchall()
+    before = {example: (level, before_reason) for example, level, before_reason in rows}
+    changed = {e: level for e, level in levels.items() if before.get(e) != (level, reason) and (level or e in before)}
     for example, level in changed.items():
         cursor.execute(
             """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, source, answered_at)

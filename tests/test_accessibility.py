@@ -14,7 +14,7 @@ from curriculum.store import Store
 from tests.browser import Server, chromium, serving, settled
 from tests.ml import fill
 
-PAGES = ["", "sort", "team", "labels", "human-model", "train", "results", "errors"]
+PAGES = ["", "sort", "team", "examples", "decide", "labels", "human-model", "train", "results", "errors"]
 
 
 @pytest.fixture(scope="module")

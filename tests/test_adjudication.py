@@ -44,11 +44,11 @@ def test_a_decision_stands_above_the_votes_until_it_is_taken_back(tiny: Store) -
     assert agreed(tiny) == agreed(tiny, "all") == {A0: ("hard", 1, 3, True)}
     assert decide(tiny, "tiny", "Leo", {A0: "medium"}, "on second thoughts") == 1
     assert agreed(tiny) == {A0: ("medium", 0, 3, True)}
-    assert decide(tiny, "tiny", "Leo", {A0: "medium"}, "again") == 0, "nothing changed, nothing is logged"
+    assert decide(tiny, "tiny", "Leo", {A0: "medium"}, "on second thoughts") == 0, "nothing changed, nothing is logged"
     assert decisions(tiny, "tiny")[["example", "level", "reason", "decided_by"]].to_numpy().tolist() == [
         [A0, "medium", "on second thoughts", "Leo"]
     ]
-    assert decide(tiny, "tiny", "Lea", {A0: None}, "let the votes count") == 1
+    assert decide(tiny, "tiny", "Lea", {A0: None, A1: None}, "let the votes count") == 1, "the other had none"
     assert agreed(tiny) == {A0: ("easy", 2, 3, False)}
     assert decisions(tiny, "tiny").empty
     assert example_log(tiny, "tiny", A0)["action"].tolist() == ["label"] * 3 + ["decide"] * 3

@@ -1,0 +1,132 @@
+"""What a lead does on the Examples and Decide pages, and what an annotator then meets: practice, example images, the key H."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from streamlit.testing.v1 import AppTest
+
+from curriculum import adjudication, calibration, labels
+from curriculum.app import service
+from curriculum.config import LEVELS, Home
+from curriculum.datasets import add_dataset
+from curriculum.store import Store
+from tests.browser import chromium, saved, serving, settled, without_errors
+from tests.ml import write_folder
+
+
+@pytest.fixture
+def contested(home: Home) -> Home:
+    """45 images that Ana and Bo have sorted: they agree on two of three, and are two levels apart on every third easy one."""
+    with Store.open(home) as store:
+        add_dataset(store, "textures", write_folder(home.root / "pictures", each=15))
+        for n, (example,) in enumerate(store.rows("SELECT example FROM example ORDER BY example")):
+            labels.annotate(store, "textures", example, "Ana", LEVELS[n % 3])
+            labels.annotate(store, "textures", example, "Bo", "hard" if n % 9 == 0 else LEVELS[n % 3])
+    return home
+
+
+@pytest.fixture
+def opened(contested: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """A page of Ana's that tests name by `from curriculum.app import ...`."""
+    monkeypatch.setenv("CURRICULUM_HOME", str(contested.root))
+    test = AppTest.from_string("import streamlit as st\nfrom curriculum.app import decide, examples, layout\n"
+                               "layout.guarded({'decide': decide, 'examples': examples}[st.session_state['page']].page)", default_timeout=60)  # fmt: skip
+    test.session_state["annotator"], test.session_state["dataset"] = "Ana", "textures"
+    yield test
+    service.close_all()
+
+
+def _press(test: AppTest, label: str) -> AppTest:
+    return next(button for button in test.button if button.label.startswith(label)).click().run()
+
+
+def test_contested_images_are_decided_one_after_another(opened: AppTest) -> None:
+    opened.session_state["page"] = "decide"
+    opened.run()
+    store = service.current().store
+    first, *rest = [tab.label for tab in opened.tabs]
+    assert [first, *rest] == ["Contested: 5", "Waiting for an opinion: 0", "Decided: 0"]
+    assert all(button.disabled for button in opened.button if button.label.split()[-1] in LEVELS), "no decision without a reason"
+    shown = next(caption.value for caption in opened.caption if caption.value.startswith("1 of 5"))
+    next(box for box in opened.selectbox if box.label == "Because").select("two classes in one picture").run()
+    _press(opened, "◐ medium")
+    assert adjudication.decisions(store, "textures")[["level", "reason", "decided_by"]].to_numpy().tolist() == [
+        ["medium", "two classes in one picture", "Ana"]
+    ]
+    assert next(c.value for c in opened.caption if c.value.startswith("1 of 4")) != shown
+    _press(opened, "Third opinion")
+    _press(opened, "Later")
+    assert any(caption.value.startswith("2 of 3") for caption in opened.caption)
+    _press(opened, "Compare four")
+    assert len(adjudication.wishes(store, "textures", "opinion")) == len(adjudication.wishes(store, "textures", "compare")) == 1
+    assert [tab.label for tab in opened.tabs] == ["Contested: 3", "Waiting for an opinion: 1", "Decided: 1"]
+    assert not opened.exception
+
+
+def test_examples_are_suggested_exchanged_and_complete(opened: AppTest) -> None:
+    opened.session_state["page"] = "examples"
+    _press(opened.run(), "Choose the rest")
+    store = service.current().store
+    before = calibration.calibration_images(store, "textures")
+    assert calibration.missing(before) == {}
+    assert "Complete" in opened.success[0].value
+    out = opened.multiselect(key="_out_anchor_easy")
+    gone = out.options[0]
+    out.select(out.options[0]).run()
+    _press(opened, "Take out 1")
+    assert "examples: 1 easy" in opened.info[0].value
+    opened.text_input(key="_why_easy").set_value("nothing else looks like it").run()
+    _press(opened, "Take")
+    after = calibration.calibration_images(store, "textures")
+    assert calibration.missing(after) == {}
+    assert gone and "nothing else looks like it" in after["reason"].tolist()
+    assert not opened.exception
+
+
+def _practise(page: Page, level: str) -> None:
+    """All fifteen with one key; the same key twice at once answers one image, not two."""
+    for left in range(15, 0, -1):
+        expect(page.get_by_text(f"Practice: {left} of 15 to go")).to_be_visible()
+        page.get_by_role("button", name="easy").wait_for()
+        page.keyboard.press(level)
+        page.keyboard.press(level)
+        page.get_by_role("button", name="Next").wait_for()
+        page.keyboard.press("Enter")
+
+
+def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Home, tmp_path: Path) -> None:
+    with Store.open(contested) as store:
+        calibration.suggest(store, "textures", "Ana")
+    with serving(contested) as server, chromium() as browser:
+        context = browser.new_context(viewport={"width": 1366, "height": 768})
+        with without_errors(context) as open_tab:
+            page = open_tab(f"{server.url}/sort?annotator=Dan&dataset=textures")
+            expect(page.get_by_role("heading", name="What do easy, medium and hard mean here?")).to_be_visible(timeout=60_000)
+            expect(page.locator(".gallery img")).to_have_count(9)
+            expect(page.get_by_role("button", name="Sort images")).to_have_count(0)  # not before the practice
+            settled(page)
+            page.keyboard.press("Enter")
+            _practise(page, "1")
+            expect(page.get_by_text("5 of 15")).to_be_visible()
+            expect(page.get_by_text("1.0 levels easier")).to_be_visible()
+            page.keyboard.press("Enter")
+            page.locator(".sorting img[data-example]").wait_for(timeout=30_000)
+            assert page.locator(".levels img:visible").count() == 3
+            page.keyboard.press("h")
+            expect(page.locator("dialog.examples img")).to_have_count(9)
+            page.keyboard.press("1")  # no answer while the examples cover the image
+            page.keyboard.press("h")
+            expect(page.locator("dialog.examples")).to_be_hidden()
+            page.keyboard.press("2")
+            saved(page)
+            page.get_by_role("button", name="Examples and practice").click()
+            expect(page.get_by_role("button", name="Practise with 15 images")).to_be_visible()
+            page.keyboard.press("Escape")  # who has practised may skip it
+            page.locator(".sorting img[data-example]").wait_for(timeout=30_000)
+    with Store.open(contested) as store:
+        assert store.rows("SELECT action, level FROM annotation WHERE annotator = 'Dan'") == [("label", "medium")]
+        assert calibration.practice_results(store, "textures", "Dan")[["answers", "same", "harder"]].to_numpy().tolist() == [[15, 5, -1]]
