@@ -86,6 +86,43 @@ def subset_size(part: float, count: int) -> int:
     return max(1, min(count, round(part * count)))
 
 
+def easiest_of_all(losses: NDArray[np.floating], size: int) -> NDArray[np.int64]:
+    """The `size` easiest examples by loss, whatever their class, as the reports describe it; indices in ascending order.
+
+    For a fresh head they come from one class or two, and training collapses into these.
+
+    Args:
+        losses: (n,), lower = easier; ties fall in their order of arrival.
+        size: 1 to n.
+    """
+    _check_size(size, len(losses))
+    return np.sort(np.argsort(losses, kind="stable")[:size]).astype(np.int64)
+
+
+def easiest_batches(losses: NDArray[np.floating], size: int, batch_size: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """The batches of lowest mean loss among batches drawn by chance, as the reports' script chose; indices in ascending order.
+
+    Every batch holds every class, more or less, which is what kept their training from collapsing; and the order among
+    images is nearly lost in the means, so that it is little of a curriculum.
+
+    Args:
+        losses: (n,), lower = easier.
+        size: 1 to n; as many of the easiest batches as it takes to reach it, the last one cut.
+        batch_size: the last batch holds what is left over.
+        random: draws the batches.
+    """
+    _check_size(size, len(losses))
+    order = random.permutation(len(losses))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches.sort(key=lambda batch: float(losses[batch].mean()))
+    return np.sort(np.concatenate(batches)[:size]).astype(np.int64)
+
+
+def _check_size(size: int, count: int) -> None:
+    if not 1 <= size <= count:
+        raise ValueError(f"a subset of {size} is not within 1 to {count}")
+
+
 def easiest(losses: NDArray[np.floating], classes: NDArray[np.integer], size: int) -> NDArray[np.int64]:
     """The `size` easiest examples by loss, each class contributing in proportion to its examples.
 
@@ -99,8 +136,7 @@ def easiest(losses: NDArray[np.floating], classes: NDArray[np.integer], size: in
     Returns:
         int64 (size,): indices in ascending order.
     """
-    if not 1 <= size <= len(losses):
-        raise ValueError(f"a subset of {size} is not within 1 to {len(losses)}")
+    _check_size(size, len(losses))
     names, totals = np.unique(classes, return_counts=True)
     chosen = []
     for name, quota in zip(names, apportion(size, totals.astype(float)), strict=True):

@@ -132,7 +132,7 @@ class Training:
         started = time.perf_counter()
         number = self.epoch + 1
         place = pacing.stage_of(self.stages, number)
-        subset = self._subset(place)
+        subset = self._subset(place, number)
         rate = self._set_rate()
         pass_started = time.perf_counter()
         self.samples_seen += self._train_pass(subset, number)
@@ -164,12 +164,16 @@ class Training:
             seconds=time.perf_counter() - started, images_per_second=len(subset) / pass_seconds, samples_seen=self.samples_seen,
         )  # fmt: skip
 
-    def _subset(self, place: int) -> NDArray[np.int64]:
+    def _subset(self, place: int, number: int) -> NDArray[np.int64]:
         """The training examples of this epoch, ascending."""
-        if self.config.mode == "self-paced":
-            part = pacing.share(self.pace, self.config.start_share, self.config.step_share)
+        c = self.config
+        if c.mode == "self-paced":
             assert self.losses is not None
-            size = pacing.subset_size(part, len(self.train))
+            size = pacing.subset_size(pacing.share(self.pace, c.start_share, c.step_share), len(self.train))
+            if c.variant == "as-written":
+                return self.train[pacing.easiest_of_all(self.losses, size)]
+            if c.variant == "as-run":
+                return self.train[pacing.easiest_batches(self.losses, size, c.batch_size, np.random.default_rng((c.seed, number, 1)))]
             return self.train[pacing.easiest(self.losses, self.data.labels[self.train], size)]
         return self.train[np.isin(self.data.levels[self.train], self.stages[place].levels)]
 

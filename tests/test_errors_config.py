@@ -85,6 +85,8 @@ def test_the_home_is_the_one_asked_for_else_the_environments_else_the_checkout(t
         ({"stage_epochs": (0, 0, 0)}, "--stage-epochs leaves nothing to train. Got: (0, 0, 0)."),
         ({"stage_epochs": (1, 1, 1), "epochs": 3}, "--epochs and --stage-epochs say the same thing twice. Give one of them."),
         ({"stage_epochs": (1, 1, 1), "mode": "transfer"}, "--stage-epochs only fits --mode staged. Got: 'transfer'. Use --epochs."),
+        ({"variant": "as-run", "mode": "staged"}, "--variant only fits --mode self-paced. Got: 'staged'. Leave it out."),
+        ({"variant": "as-told", "mode": "self-paced"}, "--variant has an unknown value. Got: 'as-told'."),
         ({"mode": "scratch", "weights": "w.pth"}, "--mode scratch starts from random weights. Got: 'w.pth'. Allowed: none."),
     ],
 )

@@ -121,6 +121,42 @@ def test_all_classes_are_there_even_where_one_is_far_easier() -> None:
 def test_impossible_sizes_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="within 1 to 3"):
         pacing.easiest(np.zeros(3), np.zeros(3, dtype=np.int64), size)
+    with pytest.raises(ValueError, match="within 1 to 3"):
+        pacing.easiest_of_all(np.zeros(3), size)
+    with pytest.raises(ValueError, match="within 1 to 3"):
+        pacing.easiest_batches(np.zeros(3), size, 2, np.random.default_rng(0))
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=80), st.integers(1, 40), st.data())
+def test_as_written_and_as_run_choose_as_many_as_asked_and_the_easier_ones(losses: list[float], batch: int, data: st.DataObject) -> None:
+    values, size = np.array(losses), data.draw(st.integers(1, len(losses)))
+    written = pacing.easiest_of_all(values, size)
+    run = pacing.easiest_batches(values, size, batch, np.random.default_rng(0))
+    for chosen in (written, run):
+        assert chosen.tolist() == sorted(set(chosen.tolist()))
+        assert len(chosen) == size
+    assert values[written].max() <= np.delete(values, written).min(initial=np.inf)
+    assert values[written].sum() <= values[run].sum() + 1e-9
+    if batch == 1:
+        assert np.sort(values[run]).tolist() == np.sort(values[written]).tolist(), "batches of one are images"
+
+
+def test_the_three_variants_differ_as_the_reports_found() -> None:
+    """Seven classes of which one is far easier: as written takes it alone, balanced all alike, batches nearly all alike."""
+    classes = np.repeat(np.arange(7), 320)
+    losses = classes + np.random.default_rng(0).random(len(classes))
+    assert np.unique(classes[pacing.easiest_of_all(losses, 224)]).tolist() == [0]
+    counts = np.bincount(classes[pacing.easiest_batches(losses, 224, 32, np.random.default_rng(1))], minlength=7)
+    assert counts.min() > 10
+    assert counts.sum() == 224
+
+
+def test_batches_are_ranked_by_their_mean_by_hand() -> None:
+    losses = np.array([0.0, 9.0, 4.0, 4.0, 1.0, 1.0, 7.0])
+    order = np.random.default_rng(3).permutation(7)
+    batches = sorted((order[0:2], order[2:4], order[4:6], order[6:7]), key=lambda batch: losses[batch].mean())
+    chosen = pacing.easiest_batches(losses, 3, 2, np.random.default_rng(3))
+    assert chosen.tolist() == sorted([*batches[0], *batches[1]][:3])
 
 
 # -- stages ---------------------------------------------------------------------------------------

@@ -110,6 +110,10 @@ RESUMED: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "report protocol": ({"epochs": 3, "protocol": "report"}, (2,)),
     "staged": ({"mode": "staged", "stage_epochs": (2, 1, 1)}, (1, 2)),
     "self-paced": ({"mode": "self-paced", "epochs": 5, "start_share": 0.3, "step_share": 0.2, "gate": 0.3, "slow_from": 0.5}, (2, 5)),
+    "as-run": (
+        {"mode": "self-paced", "variant": "as-run", "epochs": 5, "start_share": 0.3, "step_share": 0.2, "gate": 0.3, "slow_from": 0.5},
+        (2, 5),
+    ),
     "transfer": ({"mode": "transfer", "epochs": 6, "rate_rule": "accuracy"}, (1, 2, 3, 4, 5, 6)),
     "scratch": ({"mode": "scratch", "epochs": 3, "learning_rate": 5e-3}, (1, 3)),
 }
@@ -304,6 +308,22 @@ def test_self_paced_subsets_follow_the_pace_and_are_the_easiest_of_each_class(da
             assert losses[inside].max() <= losses[of_class & ~inside].min(initial=np.inf)
     assert results[0].subset_size == 9
     assert results[-1].subset_size > 9
+
+
+@pytest.mark.parametrize("variant", ["as-written", "as-run"])
+def test_the_variants_take_the_same_sizes_and_other_images(data: TrainingData, variant: str) -> None:
+    sizes: dict[str, list[int]] = {}
+    rule = {"gate": 0.0, "slow_from": 0.7, "start_share": 0.25, "step_share": 0.25, "batch_size": 6}
+    for name in ("balanced", variant):
+        training = Watched(config(mode="self-paced", variant=name, epochs=4, **rule), data, NONE)
+        sizes[name] = [result.subset_size for result in training.epochs()]
+        assert [len(subset) for subset in training.subsets] == sizes[name]
+        if name == "as-written":
+            inside = np.isin(data.indices("train"), training.subsets[0])
+            losses = training.ranked_by[0]
+            assert losses is not None
+            assert losses[inside].max() <= losses[~inside].min()
+    assert sizes[variant] == sizes["balanced"]
 
 
 def test_a_gate_that_never_opens_is_said(data: TrainingData) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from curriculum import labels, runs
 from curriculum.app import charts, layout, service
-from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, RATE_RULES, TrainConfig
+from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.rundir import RunDir, open_run
@@ -54,6 +54,11 @@ def _form(dataset: Dataset) -> None:
     epochs = columns[2].number_input("Epochs in all", 1, 10_000, SUGGESTED_EPOCHS[mode], key=f"_epochs_{mode}", help=_epochs_help(mode))
     seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="Split, head and batches follow from it.")
     who = _levels(dataset.name) if mode == "staged" else "people"
+    variant = "balanced"
+    if mode == "self-paced":
+        variants = list(VARIANT_MEANING)
+        captions = [meaning.capitalize() + "." for meaning in VARIANT_MEANING.values()]
+        variant = st.radio("Which are the easiest", variants, captions=captions, horizontal=True)
     with st.expander("More"):
         more = st.columns(3)
         protocol = more[0].radio(
@@ -67,7 +72,7 @@ def _form(dataset: Dataset) -> None:
     if st.button(f"Train {dataset.examples:,} images, {mode}", type="primary", icon=":material/play_arrow:"):
         config: dict[str, Any] = {
             "mode": mode, "weights": weights, "image_size": size, "epochs": int(epochs), "seed": int(seed), "levels": who, "protocol": protocol,
-            "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule,
+            "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule, "variant": variant,
         }  # fmt: skip
         try:
             runs.start(layout.store(), TrainConfig(dataset.name, **config))
