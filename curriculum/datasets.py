@@ -7,14 +7,16 @@ absent, so that no label is ever lost with it.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
+from curriculum import overlaps
 from curriculum.config import Home
 from curriculum.errors import ConfigError, UnknownError
-from curriculum.images import Example, Index, Progress, Rejected, index_folder
+from curriculum.images import Example, Index, Progress, Rejected, index_folder, load_images
+from curriculum.overlaps import Overlap
 from curriculum.store import Store
 
 MAX_LABELS, MAX_REPEAT_SHARE = 1000, 0.5
@@ -84,12 +86,16 @@ def _save(store: Store, name: str, index: Index) -> None:
     frame["dataset"], frame["present"] = name, True
     rejected = pd.DataFrame([asdict(r) for r in index.rejected], columns=["path", "reason"])
     rejected["dataset"] = name
+    before = {name: example.sha256 for name, example in _known(store, name).items()}
+    changed = before != {example.example: example.sha256 for example in index.examples}
     with store.write() as cursor:
         cursor.execute(
             """INSERT INTO dataset (dataset, root) VALUES (?, ?)
                ON CONFLICT DO UPDATE SET root = excluded.root, indexed_at = excluded.indexed_at""",
             [name, _portable(store.home, index.root)],
         )
+        if changed:
+            cursor.execute("UPDATE dataset SET overlaps_at = NULL WHERE dataset = ?", [name])
         cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND present", [name])
         store.upsert(cursor, "example", frame, ("dataset", "example"))
         cursor.execute("DELETE FROM rejected_file WHERE dataset = ?", [name])
@@ -104,6 +110,48 @@ def _portable(home: Home, root: Path) -> str:
 
 def _absolute(home: Home, root: str) -> Path:
     return (home.root / root).resolve()
+
+
+def look_for_overlaps(store: Store, name: str, progress: overlaps.Progress | None = None) -> list[Overlap]:
+    """Find the images of a data set that show the same ground, and keep each group on one side of every honest split to come.
+
+    Raises:
+        DatasetError: an image can't be read, or there are too many.
+    """
+    dataset, frame = get_dataset(store, name), examples(store, name)
+    names = frame["example"].tolist()
+
+    def decoded(done: int, total: int) -> None:
+        if progress:
+            progress(done, total, "decoding images")
+
+    rows = load_images(dataset.root, names, frame["sha256"].tolist(), overlaps.SIZE, store.home.cache, decoded)
+    found = overlaps.find_overlaps(rows, progress)
+    pairs = pd.DataFrame([asdict(overlap) for overlap in found], columns=[field.name for field in fields(Overlap)])
+    pairs = pairs.assign(dataset=name, example=pairs.pop("a").map(names.__getitem__), other=pairs.pop("b").map(names.__getitem__))
+    groups = pd.DataFrame({"example": names, "overlap_group": overlaps.group([(o.a, o.b) for o in found], len(names))})
+    with store.write() as cursor:
+        cursor.execute("DELETE FROM overlap WHERE dataset = ?", [name])
+        store.insert(cursor, "overlap", pairs)
+        cursor.execute("UPDATE example SET overlap_group = NULL WHERE dataset = ?", [name])
+        members = groups.dropna()
+        cursor.executemany(
+            "UPDATE example SET overlap_group = ? WHERE dataset = ? AND example = ?",
+            [[int(group), name, example] for example, group in zip(members["example"], members["overlap_group"], strict=True)]
+            or [[None, "", ""]],
+        )
+        cursor.execute("UPDATE dataset SET overlaps_at = current_timestamp WHERE dataset = ?", [name])
+    return found
+
+
+def known_overlaps(store: Store, name: str) -> pd.DataFrame | None:
+    """The pairs that were found, the most alike first: example, other, score, area, scale, rotation; None: not looked for yet."""
+    get_dataset(store, name)
+    if store.rows("SELECT 1 FROM dataset WHERE dataset = ? AND overlaps_at IS NULL", [name]):
+        return None
+    return store.query(
+        "SELECT example, other, score, area, scale, rotation FROM overlap WHERE dataset = ? ORDER BY score DESC, example, other", [name]
+    )
 
 
 def list_datasets(store: Store) -> list[Dataset]:

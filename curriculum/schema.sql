@@ -11,7 +11,8 @@ CREATE TABLE dataset (
     root        TEXT NOT NULL,                  -- folder of class folders; relative to the home where it lies inside
     labels_per_image INTEGER CHECK (labels_per_image >= 1), -- how many people sort each image; NULL: everybody
     repeat_share DOUBLE NOT NULL DEFAULT 0.05 CHECK (repeat_share BETWEEN 0 AND 0.5), -- of an annotator's images, asked a second time
-    indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+    indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp,
+    overlaps_at TIMESTAMPTZ                     -- when overlapping images were looked for; NULL: not since files came or changed
 );
 
 CREATE TABLE example (
@@ -27,6 +28,17 @@ CREATE TABLE example (
     overlap_group INTEGER,                      -- images of the same ground share one; NULL: stands alone
     present       BOOLEAN NOT NULL DEFAULT true,-- false: the file has gone, its labels are kept
     PRIMARY KEY (dataset, example)
+);
+
+CREATE TABLE overlap (                          -- two images of the same ground; overlap_group follows from them
+    dataset     TEXT NOT NULL,
+    example     TEXT NOT NULL,
+    other       TEXT NOT NULL,                  -- sorts after example
+    score       DOUBLE NOT NULL,                -- correlation of the grey values where they overlap, 0 to 1, 1: the same
+    area        DOUBLE NOT NULL,                -- share of the other that example covers, 0 to 1
+    scale       DOUBLE NOT NULL,                -- of example in the other
+    rotation    DOUBLE NOT NULL,                -- degrees
+    PRIMARY KEY (dataset, example, other)
 );
 
 CREATE TABLE rejected_file (

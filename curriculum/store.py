@@ -35,7 +35,7 @@ Cursor = duckdb.DuckDBPyConnection
 SCHEMA_VERSION = 2
 """Of schema.sql. migrations/1.sql makes the first version, each further one lifts it by one; the last leads to the same as schema.sql."""
 
-TABLES = ("schema_version", "dataset", "example", "rejected_file", "annotator", "annotation", "calibration_image", "practice_answer",
+TABLES = ("schema_version", "dataset", "example", "overlap", "rejected_file", "annotator", "annotation", "calibration_image", "practice_answer",
           "request", "comparison", "run", "epoch", "prediction", "score")  # fmt: skip
 LOGS = ("annotation", "comparison")
 """Tables whose order is a sequence's, `<table>_seq`."""

@@ -16,7 +16,8 @@ CREATE TABLE dataset (
     root        TEXT NOT NULL,
     labels_per_image INTEGER CHECK (labels_per_image >= 1),
     repeat_share DOUBLE NOT NULL DEFAULT 0.05 CHECK (repeat_share BETWEEN 0 AND 0.5),
-    indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+    indexed_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp,
+    overlaps_at TIMESTAMPTZ
 );
 
 CREATE TABLE annotator (
@@ -143,4 +144,15 @@ CREATE TABLE comparison (
     answered_at TIMESTAMPTZ NOT NULL,
     seconds     DOUBLE CHECK (seconds >= 0),
     recorded_at TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
+);
+
+CREATE TABLE overlap (
+    dataset     TEXT NOT NULL,
+    example     TEXT NOT NULL,
+    other       TEXT NOT NULL,
+    score       DOUBLE NOT NULL,
+    area        DOUBLE NOT NULL,
+    scale       DOUBLE NOT NULL,
+    rotation    DOUBLE NOT NULL,
+    PRIMARY KEY (dataset, example, other)
 );
