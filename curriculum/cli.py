@@ -85,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--name", required=True, help="what to call it")
     command = _command(data, "check", commands.data_check, "look at a data set's folder again", "data check mine")
     command.add_argument("name", metavar="NAME")
+    command = _command(
+        data, "overlaps", commands.data_overlaps, "find images of the same ground, and keep them together in honest splits",
+        "data overlaps rsscn7",
+    )  # fmt: skip
+    command.add_argument("name", metavar="NAME", help="`data list` shows them")
     _command(data, "list", commands.data_list, "list the data sets", "data list")
 
     label = _group(groups, "labels", "people's levels")

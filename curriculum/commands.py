@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curriculum import analysis, datasets, runs, sources
+from curriculum import analysis, datasets, overlaps, runs, sources
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.errors import RunError
 from curriculum.images import Index
@@ -96,6 +96,26 @@ def data_check(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
         return _added(options.name, datasets.check_dataset(store, options.name, _Bar("verifying")))
 
 
+def data_overlaps(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open(home, owner="data overlaps") as store:
+        datasets.look_for_overlaps(store, options.name, _Bar("looking for features"))
+        pairs, frame = datasets.known_overlaps(store, options.name), datasets.examples(store, options.name)
+    assert pairs is not None
+    names = frame["example"].tolist()
+    place = {name: number for number, name in enumerate(names)}
+    linked = [(place[a], place[b]) for a, b in zip(pairs["example"], pairs["other"], strict=True)]
+    groups = [group["example"].tolist() for _, group in frame.dropna(subset="overlap_group").groupby("overlap_group")]
+    percent = round(100 * overlaps.leak(linked, frame["class"].tolist()), 1)
+    document = {
+        "dataset": options.name, "pairs": pairs[["example", "other", "score"]].to_numpy().tolist(), "groups": groups, "leak_percent": percent,
+    }  # fmt: skip
+    return document, "\n".join([
+        *(f"{a}  {b}  {score:.2f}" for a, b, score in document["pairs"]),
+        f"{options.name}: {len(pairs)} pairs show the same ground, {sum(map(len, groups))} of {len(names)} images in {len(groups)} groups.",
+        f"A random 80/20 split puts {percent} % of the test images beside such a partner in train; honest splits keep groups together.",
+    ])  # fmt: skip
+
+
 def data_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home) as store:
         found = datasets.list_datasets(store)
@@ -125,6 +145,7 @@ def _config(kind: type[Any], options: argparse.Namespace) -> Any:
 def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
     """Prepare, launch, follow, take in. The database is free for others while the worker computes."""
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
+        datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
         run = runs.prepare(store, config)
     print(f"run {run.run_id}", file=sys.stderr)
     status = _follow(run, runs.launch(run))

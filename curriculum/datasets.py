@@ -144,6 +144,12 @@ def look_for_overlaps(store: Store, name: str, progress: overlaps.Progress | Non
     return found
 
 
+def ensure_overlaps(store: Store, name: str, progress: overlaps.Progress | None = None) -> None:
+    """Look for overlaps where nobody has since the files came or changed; left alone where there are too many, or nothing may be written."""
+    if store.writable and known_overlaps(store, name) is None and get_dataset(store, name).examples <= overlaps.MAX_IMAGES:
+        look_for_overlaps(store, name, progress)
+
+
 def known_overlaps(store: Store, name: str) -> pd.DataFrame | None:
     """The pairs that were found, the most alike first: example, other, score, area, scale, rotation; None: not looked for yet."""
     get_dataset(store, name)

@@ -59,14 +59,21 @@ class RunDir:
     # -- the request -----------------------------------------------------------------------------
 
     def write_request(
-        self, config: TrainConfig | ScoreConfig, *, root: Path, home: Home, classes: tuple[str, ...], order: pd.DataFrame
+        self,
+        config: TrainConfig | ScoreConfig,
+        *,
+        root: Path,
+        home: Home,
+        classes: tuple[str, ...],
+        order: pd.DataFrame,
+        notes: tuple[str, ...] = (),
     ) -> None:
-        """Everything that a worker needs; `status.json` comes last and makes the directory a run."""
+        """Everything that a worker needs; `status.json` comes last and makes the directory a run. `notes`: for the result's readers."""
         self.path.mkdir(parents=True)
         write_whole(self / "order.parquet", lambda path: order.to_parquet(path, index=False))
         write_json(self / "config.json", {
             "run_id": self.run_id, "created_at": time.time(), "root": str(root), "cache": str(home.cache), "runs": str(home.runs),
-            "classes": list(classes), "config": config.to_json(),
+            "classes": list(classes), "notes": list(notes), "config": config.to_json(),
         })  # fmt: skip
         self.write_status(Status("queued"))
 

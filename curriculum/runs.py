@@ -46,6 +46,7 @@ def prepare(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
     order = datasets.examples(store, config.dataset)
     if order.empty:
         raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {dataset.root}, then `data check`")
+    notes: tuple[str, ...] = ()
     config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights))
     if isinstance(config, ScoreConfig):
         if config.run:
@@ -55,16 +56,32 @@ def prepare(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
         mode = config.mode
         order = _with_difficulty(store, config, _with_levels(store, config, order))
         order["split"] = split(order, config.protocol, config.seed)
+        notes = _overlap_notes(store, config, order)
     run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{mode}-{secrets.token_hex(2)}"
     run = RunDir(store.home.runs / run_id)
-    run.write_request(config, root=dataset.root, home=store.home, classes=dataset.classes, order=order)
+    run.write_request(config, root=dataset.root, home=store.home, classes=dataset.classes, order=order, notes=notes)
     return run
 
 
 def split(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
-    """train, val or test for each example; overlap groups stay together."""
-    groups = [None if pd.isna(group) else int(group) for group in order["overlap_group"]]
+    """train, val or test for each example; overlap groups stay together but in the reports' protocol, whose split was random."""
+    together = protocol == "honest"
+    groups = [int(group) if together and not pd.isna(group) else None for group in order["overlap_group"]]
     return [SPLITS[part] for part in assign_parts(order["class"].tolist(), groups, SHARES[protocol], seed)]
+
+
+def _overlap_notes(store: Store, config: TrainConfig, order: pd.DataFrame) -> tuple[str, ...]:
+    """What a reader of the test figure must know about images that show the same ground."""
+    pairs = datasets.known_overlaps(store, config.dataset)
+    if pairs is None:
+        return (
+            f"Nobody has looked for images of the same ground (`data overlaps {config.dataset}`): some of test may show what is in train.",
+        )
+    split = order.set_index("example")["split"]
+    ends = pd.concat([pairs[["example", "other"]], pairs[["other", "example"]].set_axis(["example", "other"], axis=1)])
+    leaked = ends[(ends["example"].map(split) == "test") & (ends["other"].map(split) == "train")]["example"].nunique()
+    test = int((order["split"] == "test").sum())
+    return (f"{leaked} of {test} test images show the same ground as a training image: the split is random.",) if leaked else ()
 
 
 def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:

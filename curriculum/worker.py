@@ -156,7 +156,7 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
     _write_losses(run, train_examples, losses)
     write_whole(run / "predictions.parquet", lambda path: _predictions(order, request["classes"], final).to_parquet(path, index=False))
     write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
-    write_json(run / "result.json", _train_result(run, config, training, final, reporter))
+    write_json(run / "result.json", _train_result(run, config, training, final, reporter, request.get("notes", [])))
     (run / "checkpoint.pt").unlink(missing_ok=True)
 
 
@@ -208,13 +208,15 @@ def _predictions(order: pd.DataFrame, classes: list[str], final: Final) -> pd.Da
     })  # fmt: skip
 
 
-def _train_result(run: RunDir, config: TrainConfig, training: Training, final: Final, reporter: Reporter) -> dict[str, Any]:
+def _train_result(
+    run: RunDir, config: TrainConfig, training: Training, final: Final, reporter: Reporter, notes: list[str]
+) -> dict[str, Any]:
     return {
         "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
         "val_accuracy": final.val_accuracy, "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
         "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": reporter.seconds,
         "samples_seen": training.samples_seen, "classes": list(training.data.classes),
-        "stages": [asdict(stage) for stage in final.stages], "notes": list(final.notes),
+        "stages": [asdict(stage) for stage in final.stages], "notes": [*notes, *final.notes],
         "examples": {split: len(rows) for split, rows in (("train", training.train), ("val", training.val), ("test", training.test))},
         "device": str(training.device), "torch": torch.__version__,
     }  # fmt: skip

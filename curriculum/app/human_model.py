@@ -78,7 +78,7 @@ def _rank(dataset: Dataset, again: bool) -> bool:
         )
         if columns[2].button("Rank the images", type="primary", icon=":material/leaderboard:", width="stretch"):
             try:
-                runs.start(layout.store(), ScoreConfig(dataset.name, weights=weights, image_size=size))
+                layout.start_run(ScoreConfig(dataset.name, weights=weights, image_size=size))
             except CurriculumError as error:
                 st.error(str(error))
             else:

@@ -75,7 +75,7 @@ def _form(dataset: Dataset) -> None:
             "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule, "variant": variant,
         }  # fmt: skip
         try:
-            runs.start(layout.store(), TrainConfig(dataset.name, **config))
+            layout.start_run(TrainConfig(dataset.name, **config))
         except CurriculumError as error:
             st.error(str(error), icon=":material/error:")
         else:
