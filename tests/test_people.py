@@ -49,14 +49,14 @@ def test_a_pin_opens_its_name_alone(store: Store) -> None:
     assert people.credential(store, "Ann Lee") not in (None, people.credential(store, "Bob"))
 
 
-@pytest.mark.parametrize(
-    "pin", ["", "123", "0000", "1234", "4321", "abcd", "aaaaaa", "9876543", "Password", "73\n91", "x" * 65, "ann ", "ANN "]
-)
+GUESSED = ["", "123", "0000", "1234", "4321", "abcd", "aaaaaa", "9876543", "Password", "73\n91", "x" * 65, "anna", "ANNA"]
+
+
+@pytest.mark.parametrize("pin", GUESSED)
 def test_pins_that_anybody_guesses_are_refused(store: Store, pin: str) -> None:
-    with pytest.raises(ConfigError, match="4 to 64 printable characters") as refused:
-        people.register(store, "Ann ", pin.strip(" ") if len(pin) > 4 else pin)
-    assert pin not in str(refused.value) or pin in ("", "0000", "1234")
-    assert people.role_of(store, "Ann") is None
+    with pytest.raises(ConfigError, match="4 to 64 printable characters"):
+        people.register(store, "Anna", pin)
+    assert people.role_of(store, "Anna") is None
 
 
 @pytest.mark.parametrize("pin", ["7391", "ünïcødé", "a b c d", "😀😀😃😀", "x" * 63 + "y"])
@@ -96,12 +96,13 @@ def test_hostile_names_register_nobody_else(store: Store, name: str) -> None:
 
 
 @given(name=st.text(max_size=70), pin=st.text(max_size=70))
-def test_any_text_is_refused_or_opens_nothing(name: str, pin: str) -> None:
-    """Only checks what is cheap: the PIN's rules never raise anything but their own error."""
+def test_any_text_is_a_pin_within_the_limits_or_refused_with_a_reason(name: str, pin: str) -> None:
     try:
-        assert people.MIN_PIN <= len(people.check_pin(pin, name)) <= people.MAX_PIN
-    except ConfigError:
-        pass
+        taken = people.check_pin(pin, name)
+    except ConfigError as refused:
+        assert "4 to 64 printable characters" in str(refused)
+    else:
+        assert people.MIN_PIN <= len(taken) <= people.MAX_PIN and len(set(taken)) > 1
 
 
 def test_a_name_without_a_pin_belongs_to_who_chooses_one_first(store: Store) -> None:
@@ -161,7 +162,7 @@ def test_five_wrong_pins_cost_half_a_minute_and_then_twice_as_much_each_time(sto
             people.sign_in(store, "Ann", "wrong", clock)
         if attempt < 4:
             continue
-        with pytest.raises(SignInError, match="too many wrong PINs.*Wait (.*), then") as refused:
+        with pytest.raises(SignInError, match="too many wrong PINs") as refused:
             people.sign_in(store, "Ann", PIN, clock)  # even the right one waits
         waits.append(str(refused.value).split("Wait ")[1].split(",")[0])
         clock.seconds += people._wait_seconds(attempt + 1)
