@@ -1,4 +1,4 @@
-"""What every page shares: the choices that stay (annotator, data set, whose labels), errors, galleries, chart colours."""
+"""What every page shares: the choices that stay (data set, whose labels), errors, galleries, chart colours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from curriculum.rundir import Status
 from curriculum.store import Store
 from curriculum.words import duration
 
-KEPT = ("annotator", "dataset", "view")
+KEPT = ("dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
 
 LEVEL_MARK = {"easy": "○", "medium": "◐", "hard": "●"}
@@ -45,6 +45,8 @@ STYLE = """<style>
 
 def remember_in_address() -> None:
     """Take the kept choices from the address on the first run, write them there on every run."""
+    if "annotator" in st.query_params:  # addresses once named the person; now a name there means nothing
+        del st.query_params["annotator"]
     for key in KEPT:
         if key not in st.session_state and key in st.query_params:
             st.session_state[key] = st.query_params[key]
@@ -86,11 +88,18 @@ def link(path: str, label: str, icon: str | None = None) -> None:
         st.page_link(page, label=label, icon=icon)
 
 
+def go(path: str) -> None:
+    """Turn to another page of the app."""
+    page = st.session_state.get("_pages", {}).get(path)
+    if page is not None:
+        st.switch_page(page)
+
+
 def chosen_dataset() -> Dataset | None:
     """The data set that the sidebar has, with a picker there; None, with a hint, while there is none."""
     known = {dataset.name: dataset for dataset in datasets.list_datasets(store())}
     if not known:
-        st.info("There is no data set yet. The start page has demo scenes, RSSCN7 and your own folders.", icon=":material/image_search:")
+        st.info("There is no data set yet. On the start page, a lead adds demo scenes, RSSCN7 or a folder.", icon=":material/image_search:")
         link("start", "Go to the start page", ":material/home:")
         return None
     if st.session_state.get("dataset") not in known:
