@@ -16,8 +16,7 @@ from curriculum import labels, people
 from curriculum.config import Home
 from curriculum.errors import ConfigError, CurriculumError, SignInError, UnknownError
 from curriculum.store import Store
-
-PIN = "73 oaks"
+from tests.conftest import PIN
 
 
 class Clock:

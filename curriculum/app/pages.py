@@ -47,7 +47,8 @@ def run(role: Role | None) -> None:
 
 def _needs_name() -> None:
     st.title("Sign in")
-    sign_in.form()
+    with st.columns(2)[0]:
+        sign_in.form()
 
 
 def _needs_lead() -> None:

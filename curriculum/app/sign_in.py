@@ -37,7 +37,7 @@ def _pin() -> None:
     if not somebody:
         st.info("Nobody has signed in here yet. Whoever does so first leads the team.", icon=":material/flag:")
     way = st.segmented_control("Who are you?", [KNOWN, NEW], default=KNOWN if somebody else NEW, required=True, key="_way")
-    new = way == NEW
+    new, wrong = way == NEW, st.container()
     with st.form("sign_in"):
         name = st.text_input("Name", max_chars=MAX_NAME, autocomplete="username")
         pin = _secret("Choose a PIN", new=True) if new else _secret("PIN")
@@ -50,7 +50,7 @@ def _pin() -> None:
     try:
         session.enter(_register(name, pin, again) if new else people.sign_in(layout.store(), name, pin))
     except CurriculumError as error:
-        st.error(layout.plain(str(error)), icon=":material/error:")
+        wrong.error(layout.plain(str(error)), icon=":material/error:")
         return
     st.rerun()
 
