@@ -23,7 +23,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
 from curriculum.errors import ConfigError, SignInError, UnknownError
-from curriculum.labels import check_annotator
+from curriculum.labels import MAX_NAME, check_annotator
 from curriculum.store import Cursor, Store
 from curriculum.words import duration
 
@@ -130,7 +130,7 @@ def sign_in(store: Store, name: str, pin: str, now: Callable[[], float] = time.m
     """
     name = " ".join(name.split())
     stored, pin_hash = _find(store.rows(NAMES), name) or (name, None)
-    key = (str(store.home.root), _folded(name))
+    key = _key(store, name)
     _count_attempt(key, now())
     if not _fits(pin_hash, pin):
         raise SignInError(
@@ -166,7 +166,7 @@ def check_pin(pin: str, name: str = "") -> str:
 
 def _fits(pin_hash: str | None, pin: str) -> bool:
     """Takes as long where there is no hash to compare with."""
-    pin = unicodedata.normalize("NFC", pin)[: MAX_PIN + 1]
+    pin = unicodedata.normalize("NFC", pin[: 4 * MAX_PIN])[: MAX_PIN + 1]
     known = pin_hash is not None and not pin_hash.startswith(PROVIDER)
     decoy = _decoy()
     try:
@@ -220,6 +220,10 @@ _attempts: dict[tuple[str, str], tuple[int, float]] = {}
 _lock = threading.Lock()
 
 
+def _key(store: Store, name: str) -> tuple[str, str]:
+    return str(store.home.root), _folded(name[: 2 * MAX_NAME])
+
+
 def _count_attempt(key: tuple[str, str], now: float) -> None:
     """Counts before the PIN is looked at, so that many at once are as slow as one after another. SignInError while there is to wait."""
     with _lock:
@@ -269,7 +273,7 @@ def reset_pin(store: Store, name: str, pin: str | None = None) -> None:
         _known(cursor, name)
         cursor.execute("UPDATE annotator SET pin_hash = ? WHERE annotator = ?", [pin_hash, name])
     with _lock:
-        _attempts.pop((str(store.home.root), _folded(name)), None)
+        _attempts.pop(_key(store, name), None)
 
 
 def _known(cursor: Cursor, name: str) -> None:

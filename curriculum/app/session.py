@@ -1,7 +1,8 @@
 """Who a session is: from sign-in, from the browser's cookie or from a provider, and no longer than the database agrees.
 
 A page can read cookies, but set none. So after a sign-in it shows a component without a picture (`sign_in.js`), which takes
-a ticket to a route of the same server, and that answers with the cookie.
+a ticket to a route of the same server, and that answers with the cookie. The cookie is read once a session: what the browser
+held when the page was loaded is all that a session can see. So a tab keeps who it was, whoever signs in in another.
 """
 
 from __future__ import annotations
@@ -17,10 +18,6 @@ from curriculum.app import api, identity, layout, provider, service
 from curriculum.app.api import Body
 from curriculum.errors import CurriculumError
 from curriculum.people import Role
-
-OWN = ("annotator", "_credential", "_errand", "_cookie_read", "_said", "_forgetful")
-"""What this module keeps in a session: who it is, what that rests on, what the browser has still to be told; and that the
-browser's cookie has been read, which happens once: what it held when the page was loaded is all that a session can see."""
 
 _errands = st.components.v2.component("curriculum_sign_in", js=Path(__file__).with_name("sign_in.js").read_text(encoding="utf-8"))
 

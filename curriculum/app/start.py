@@ -19,10 +19,11 @@ def page() -> None:
         "Sort images into easy, medium and hard. Compare your judgement with a model's. "
         "Train in that order, or let the model pace itself, and see what is still misclassified."
     )
-    with st.container():  # one place, empty or not, so that nothing below it moves and is drawn twice
-        _first_demo()
     name = st.session_state.get("annotator")
     role = people.role_of(layout.store(), name) if name else None
+    with st.container():  # one place, empty or not, so that nothing below it moves and is drawn twice
+        _first_demo()
+        _show_jobs(role)
     left, right = st.columns(2, gap="large")
     if role is None:
         with left:
@@ -90,7 +91,6 @@ def _first_demo() -> None:
     """A new home gets the demo scenes at once, so that there is something to sort."""
     if not datasets.list_datasets(layout.store()) and "demo" not in service.current().jobs:
         _start_demo()
-    _show_jobs()
 
 
 def _start_demo() -> None:
@@ -114,11 +114,12 @@ def _add(name: str, find: Callable[[Job], Path]) -> None:
     st.rerun()
 
 
-def _show_jobs() -> None:
+def _show_jobs(role: people.Role | None) -> None:
+    """How far they are; what went wrong, with paths in it, is for who can do something about it."""
     jobs = service.current().jobs
     if any(not job.finished for job in jobs.values()):
         _poll_jobs()
-    for name, job in list(jobs.items()):
+    for name, job in list(jobs.items()) if role == "lead" else ():
         if job.error:
             st.error(job.error, icon=":material/error:")
             if st.button("Dismiss", key=f"_dismiss_{name}"):
