@@ -36,7 +36,7 @@ STYLE = """<style>
 .gallery figcaption {font-size: .78rem; line-height: 1.25; margin-top: .2rem; overflow-wrap: anywhere;}
 .stMainBlockContainer {padding-top: 2.5rem; padding-bottom: 3rem;}
 .gallery figcaption b {font-weight: 600;}
-[data-testid="stBaseButton-primary"]:enabled {color: light-dark(white, #0f0f0f);}
+[data-testid^="stBaseButton-primary"]:enabled {color: light-dark(white, #0f0f0f);}
 </style>"""
 
 

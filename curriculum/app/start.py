@@ -30,11 +30,12 @@ def page() -> None:
             sign_in.form()
         return
     dataset = layout.chosen_dataset() if role == "annotator" or datasets.list_datasets(layout.store()) else None
-    with left:
+    with left.container():  # again one place, with or without a data set
         if dataset and role == "annotator":
             _my_images(dataset, str(name))
         elif dataset:
             _next_steps(dataset.name)
+    with left.container():
         sign_in.account(role)
     if role == "lead":
         with right:
