@@ -124,8 +124,9 @@ def test_the_first_leads_stays_signed_in_and_leaves(context: BrowserContext, ser
         is_signed_in(page, "Ann")
         server.kill()
         server.start()
-        is_signed_in(page, "Ann")  # the open page finds the server again by itself
-        page.reload()
+        page.get_by_role("link", name="Team", exact=True).click()  # a new session of the page that stayed open
+        expect(page.get_by_role("heading", name="Do we agree?")).to_be_visible(timeout=30_000)
+        page.goto(server.url)
         is_signed_in(page, "Ann")
         page.get_by_role("button", name="Sign out").click()
         asks_who(page)
@@ -256,6 +257,15 @@ def test_two_people_in_one_browser_send_only_their_own(context: BrowserContext, 
             saved(page)
         held = True
         bobs.add(press(two, "3"))
+        server.kill()
+        server.start()
+        one.bring_to_front()
+        anns.add(press(one, "2"))  # nothing has told this tab anything else yet
+        settled(one)
+        one.get_by_role("link", name="Sort", exact=True).click()
+        expect(one.get_by_text("This tab was Ann's, and this browser is signed in as Bob by now.")).to_be_visible(timeout=60_000)
+        for key in "123":
+            one.keyboard.press(key)
         two.close()  # with an answer of Bob's waiting
         one.reload()  # the browser is Bob's now, and so is what this tab finds
         held = False
@@ -267,4 +277,4 @@ def test_two_people_in_one_browser_send_only_their_own(context: BrowserContext, 
     assert {example for annotator, example in sent if annotator == "Bob"} == bobs
     rows = stored(server)
     assert {(annotator, example) for annotator, example, _ in rows} == {("Ann", one) for one in anns} | {("Bob", one) for one in bobs}
-    assert len(rows) == 7
+    assert len(rows) == 8

@@ -56,7 +56,7 @@ def _recognise() -> None:
 def enter(name: str, *, told: bool = False) -> None:
     """This session is that person's from now on; unless the browser has been told already, it will be."""
     store, state = layout.store(), st.session_state
-    state["annotator"], state["_credential"] = name, people.credential(store, name)
+    state["annotator"], state["_credential"], state["recognised"] = name, people.credential(store, name), told
     state.pop("_said", None)
     if not told:
         state["_errand"] = {"path": "/api/sign-in", "body": {"ticket": identity.ticket(store, name)}}
