@@ -15,10 +15,11 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from curriculum import commands, label_commands
+from curriculum import commands, label_commands, people_commands
 from curriculum.config import LEVEL_SOURCES, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.label_formats import FORMATS
+from curriculum.people import ROLES
 
 Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
 
@@ -156,6 +157,24 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--basis", choices=["auto", "built-in", "model"], default="auto",
                          help="the demo scenes' built-in difficulty or the model's ranking (auto: built-in where there is one)")  # fmt: skip
+
+    person = _group(groups, "people", "who may sign in, and who leads")
+    _command(person, "list", people_commands.people_list, "list the people with role, labels and when they were last seen", "people list")
+    command = _command(
+        person, "add", people_commands.people_add, "register somebody; the PIN is asked for, or read from standard input",
+        "people add Ana --role lead",
+    )  # fmt: skip
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("--role", choices=ROLES, help="default: lead for the first, else annotator")
+    command = _command(person, "role", people_commands.people_role, "make somebody a lead or an annotator", "people role Ana lead")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("role", metavar="ROLE", choices=ROLES, help="lead: sees every page; annotator: Start and Sort")
+    command = _command(
+        person, "reset-pin", people_commands.people_reset_pin, "forget somebody's PIN: the next sign-in chooses a new one",
+        "people reset-pin Ana",
+    )  # fmt: skip
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("--choose", action="store_true", help="choose the new PIN here: asked for, or read from standard input")
 
     command = _on_dataset(
         groups, "score", commands.score, "rank every image by a model's loss", "score --dataset demo --weights none --image-size 64"

@@ -71,6 +71,10 @@ class IdentityError(CurriculumError):
     """A request's token is forged, too old, or for something else; nothing was read or written."""
 
 
+class SignInError(CurriculumError):
+    """Name and PIN don't fit, or too many didn't before."""
+
+
 class LabelsMissingError(CurriculumError):
     """The work needs difficulty labels that nobody has given yet."""
 

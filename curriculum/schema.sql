@@ -51,7 +51,7 @@ CREATE TABLE annotator (
     annotator   TEXT PRIMARY KEY,               -- the name given when first signing in
     simulated   BOOLEAN NOT NULL,               -- true only for names that begin with 'simulated-'
     role        TEXT NOT NULL DEFAULT 'annotator' CHECK (role IN ('annotator', 'lead')),
-    pin_hash    TEXT,                           -- Argon2id; NULL: no PIN chosen yet, or signed in elsewhere
+    pin_hash    TEXT,                           -- Argon2id; 'provider ...': signs in there, has no PIN; NULL: none chosen yet
     created_at  TIMESTAMPTZ NOT NULL DEFAULT current_timestamp
 );
 

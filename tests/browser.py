@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright._impl._api_structures import SetCookieParam
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from curriculum import people
+from curriculum.app import identity
 from curriculum.config import Home
-from tests.conftest import CHECKOUT
+from curriculum.store import Store
+from tests.conftest import CHECKOUT, PIN
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
@@ -81,10 +85,16 @@ def free_port() -> int:
 
 
 class Server:
-    """`streamlit run annotate_app.py` on a home, as a user starts it; can be killed and started again on its port."""
+    """`streamlit run annotate_app.py` on a home, as a user starts it; can be killed and started again on its port.
 
-    def __init__(self, home: Home, *, headless: bool = True, environment: dict[str, str] | None = None) -> None:
+    `signed_up` are registered with `PIN` first, the first of them as lead where nobody leads; `cookie` signs a browser in as one of them.
+    """
+
+    def __init__(
+        self, home: Home, *, signed_up: Sequence[str] = (), headless: bool = True, environment: dict[str, str] | None = None
+    ) -> None:
         self.home, self.port = home, free_port()
+        self.cookies = cookies(home, signed_up)
         self.headless, self.environment = headless, environment or {}
         self.log = Path(f"{home.root}-server.log")
         self.process: subprocess.Popen[bytes] | None = None
@@ -93,6 +103,10 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def cookie(self, name: str) -> SetCookieParam:
+        """For a browser context's `add_cookies`: whoever opens a page in it from then on is this person."""
+        return {**self.cookies[name], "url": self.url}
 
     def start(self) -> None:
         environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root), **self.environment}
@@ -123,10 +137,22 @@ class Server:
             self.process = None
 
 
+def cookies(home: Home, names: Sequence[str]) -> dict[str, SetCookieParam]:
+    """Registers people in a home that no server has open yet; the cookie of each, as the route makes it."""
+    if not names:
+        return {}
+    with Store.open(home) as store:
+        for name in names:
+            people.register(store, name, PIN)
+        return {name: {"name": identity.cookie_name(home), "value": identity.cookie(store, name)} for name in names}
+
+
 @contextmanager
-def serving(home: Home, *, headless: bool = True, environment: dict[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    home: Home, *, signed_up: Sequence[str] = (), headless: bool = True, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
     """A server that is stopped at the end, whatever happened."""
-    server = Server(home, headless=headless, environment=environment)
+    server = Server(home, signed_up=signed_up, headless=headless, environment=environment)
     try:
         yield server
     finally:

@@ -18,6 +18,8 @@ from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+PIN = "73 oaks"
+"""Of everybody whom a test registers."""
 
 settings.register_profile("curriculum", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("curriculum")

@@ -23,7 +23,6 @@ from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
-from curriculum.labels import add_annotator
 from curriculum.store import Store
 from tests.browser import QUIET, Server, find_chromium, serving
 from tests.test_sorting import LEVEL, RECORD
@@ -68,8 +67,9 @@ async def sort_together(server: Server, annotators: list[str], seconds: float, o
         pages = []
         for name, context in zip(annotators, contexts, strict=True):
             await context.add_init_script(RECORD)
+            await context.add_cookies([server.cookie(name)])
             page = await context.new_page()
-            await page.goto(f"{server.url}/sort?annotator={name}&dataset=measured", timeout=SETTLE)
+            await page.goto(f"{server.url}/sort?dataset=measured", timeout=SETTLE)
             await page.locator(SHOWN).wait_for(timeout=SETTLE)
             pages.append(page)
         until = time.monotonic() + max(seconds, seconds / 3 + offline + 10)
@@ -100,9 +100,7 @@ def measure(folder: Path, annotators: int, seconds: float, offline: float) -> di
         home = Home(Path(scratch) / "home")
         with Store.open(home) as store:
             add_dataset(store, "measured", folder)
-            for name in names:
-                add_annotator(store, name)
-        with serving(home) as server:
+        with serving(home, signed_up=names) as server:
             presses, accepted = asyncio.run(sort_together(server, names, seconds, offline))
         with Store.open(home) as store:
             stored = store.rows("SELECT annotator, example, level FROM annotation WHERE action = 'label' ORDER BY seq")

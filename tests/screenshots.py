@@ -11,9 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from curriculum.cli import main
 from curriculum.config import Home
-from curriculum.labels import add_annotator
-from curriculum.store import Store
-from tests.browser import chromium, serving
+from tests.browser import Server, chromium, serving
 from tests.conftest import CHECKOUT
 
 PAGES = {
@@ -41,15 +39,14 @@ def fill(home: Home, weights: str, size: str, epochs: str) -> None:
     ):
         if main(["--home", str(home.root), *words]):
             raise SystemExit(f"{' '.join(words)} failed")
-    with Store.open(home) as store:
-        add_annotator(store, "Me")
 
 
-def photograph(browser: Browser, url: str, scheme: str, out: Path) -> None:
+def photograph(browser: Browser, server: Server, scheme: str, out: Path) -> None:
     """Each page at 1280 x 800 as it first appears, small enough for a README."""
     page: Page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark" if scheme == "dark" else "light")
+    page.context.add_cookies([server.cookie("Me")])
     for name, path in PAGES.items():
-        page.goto(f"{url}/{path}?annotator=Me&dataset=demo")
+        page.goto(f"{server.url}/{path}?dataset=demo")
         page.wait_for_selector("h1, .sorting img")
         page.wait_for_timeout(3500)  # charts and thumbnails fade in
         page.screenshot(path=out / f"{name}-{scheme}.jpg", type="jpeg", quality=72)
@@ -67,9 +64,9 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder) / "home")
         fill(home, given.weights, given.image_size, given.epochs)
-        with serving(home) as server, chromium() as browser:
+        with serving(home, signed_up=["Me"]) as server, chromium() as browser:
             for scheme in ("light", "dark"):
-                photograph(browser, server.url, scheme, given.out)
+                photograph(browser, server, scheme, given.out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from curriculum.store import Store
 from tests.browser import Server, chromium, serving, settled
 from tests.ml import fill
 
-PAGES = ["", "sort", "team", "examples", "decide", "labels", "human-model", "train", "results", "errors"]
+PAGES = ["signing in", "", "sort", "team", "people", "examples", "decide", "labels", "human-model", "train", "results", "errors"]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = Home(tmp_path_factory.mktemp("filled"))
     with Store.open(home) as store:
         fill(store, home, {"Ana": ["easy"] * 12, "Bo": ["hard"] * 12})
-    with serving(home) as running:
+    with serving(home, signed_up=["Ana"]) as running:
         yield running
 
 
@@ -37,7 +37,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_serious(browser: Browser, server: Server, page: str, scheme: Any) -> None:
     tab = browser.new_page(viewport={"width": 1366, "height": 800}, color_scheme=scheme)
-    tab.goto(f"{server.url}/{page}?annotator=Ana&dataset=textures")
+    if page != "signing in":
+        tab.context.add_cookies([server.cookie("Ana")])
+    tab.goto(f"{server.url}/{page if page != 'signing in' else ''}?dataset=textures")
     tab.wait_for_selector(".sorting img[data-example]" if page == "sort" else "h1", timeout=60_000)
     settled(tab)
     tab.wait_for_timeout(1500)  # what fades in is pale until it is there

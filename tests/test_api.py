@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 from starlette.applications import Starlette
 
-from curriculum import assignment, datasets, labels
+from curriculum import assignment, datasets, labels, people
 from curriculum.app import api, identity, service
 from curriculum.app.identity import Identity
 from curriculum.config import LEVELS, Home
@@ -30,6 +30,7 @@ from curriculum.errors import IdentityError, StoreError
 from curriculum.leases import Leases
 from curriculum.store import Store
 from tests.browser import free_port
+from tests.conftest import PIN
 from tests.ml import write_folder
 
 NOON = "2026-03-01T12:00:00+01:00"
@@ -86,8 +87,13 @@ def database(serve: str, tiny_folder: Folder) -> Store:
 
 
 @pytest.fixture
-def sign_in(serve: str, home: Home, database: Store) -> Callable[..., Client]:
-    return lambda annotator="Ann", dataset="tiny": Client(serve, identity.sign(home, Identity(annotator, dataset)))
+def sign_in(serve: str, database: Store) -> Callable[..., Client]:
+    def run(annotator: str = "Ann", dataset: str = "tiny") -> Client:
+        if people.credential(database, annotator) is None:
+            people.register(database, annotator, PIN)
+        return Client(serve, identity.sign(database, Identity(annotator, dataset)))
+
+    return run
 
 
 SignIn = Callable[..., Client]
@@ -114,9 +120,11 @@ def reason(answer: Any) -> str:
 # -- who ------------------------------------------------------------------------------------------
 
 
-def test_a_token_names_annotator_and_data_set(home: Home) -> None:
-    who = Identity("Ann Łee", "tiny")
-    assert identity.verify(home, identity.sign(home, who)) == who
+def test_a_token_names_annotator_and_data_set(store: Store) -> None:
+    who = Identity(people.register(store, "Ann Łee", PIN), "tiny")
+    assert identity.verify(store, identity.sign(store, who)) == who
+    with pytest.raises(IdentityError, match="nobody is signed in"):
+        identity.sign(store, Identity("Bob", "tiny"))
 
 
 @pytest.mark.parametrize("token", [None, 5, "", "forged", "WyJBbm4iLCJ0aW55Il0.aaaa.bbbb", "ü", ["a"]])
@@ -128,14 +136,14 @@ def test_forged_tokens_are_refused(sign_in: SignIn, database: Store, token: obje
     assert database.rows("SELECT count(*) FROM annotation") == [(0,)]
 
 
-def test_a_token_of_another_secret_or_an_older_day_is_refused(home: Home, sign_in: SignIn) -> None:
+def test_a_token_of_another_secret_or_an_older_day_is_refused(database: Store, sign_in: SignIn) -> None:
     client = sign_in()
-    client.token = URLSafeTimedSerializer(b"x" * 32, salt="sorting").dumps(["Ann", "tiny"])
+    client.token = URLSafeTimedSerializer(b"x" * 32, salt="sorting").dumps(["Ann", people.credential(database, "Ann"), "tiny"])
     assert client.post("queue")[0] == 403
-    token = identity.sign(home, Identity("Ann", "tiny"))
+    token = identity.sign(database, Identity("Ann", "tiny"))
     time.sleep(2.1)
     with pytest.raises(IdentityError, match="open too long"):
-        identity.verify(home, token, max_age=1)
+        identity.verify(database, token, max_age=1)
 
 
 def test_a_token_is_good_for_its_data_set_alone(sign_in: SignIn, database: Store) -> None:

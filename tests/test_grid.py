@@ -34,7 +34,7 @@ def server(home: Home) -> Iterator[Server]:
         add_dataset(store, "few", write_folder(home.root / "few", each=3, seed=1))
         for name in ("textures", "few"):
             change_settings(store, name, Settings(None, 0.0))
-    with serving(home) as running:
+    with serving(home, signed_up=["Ann"]) as running:
         yield running
 
 
@@ -48,7 +48,8 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
     """Opens a grid."""
     with without_errors(context) as open_tab:
-        yield lambda dataset="textures", view="grid": open_tab(f"{server.url}/sort?annotator=Ann&dataset={dataset}&view={view}")
+        context.add_cookies([server.cookie("Ann")])
+        yield lambda dataset="textures", view="grid": open_tab(f"{server.url}/sort?dataset={dataset}&view={view}")
 
 
 def tiles(page: Page, count: int = 20) -> list[str]:
@@ -146,8 +147,9 @@ def test_the_mouse_selects_as_everywhere(open_page: Open, server: Server) -> Non
 
 def test_a_touch_adds_to_the_selection(browser: Browser, server: Server) -> None:
     with browser.new_context(viewport={"width": 800, "height": 1100}, has_touch=True) as context:
+        context.add_cookies([server.cookie("Ann")])
         page = context.new_page()
-        page.goto(f"{server.url}/sort?annotator=Ann&dataset=textures&view=grid")
+        page.goto(f"{server.url}/sort?dataset=textures&view=grid")
         examples = tiles(page)
         for place in (2, 11, 4, 11):
             page.locator(TILE).nth(place).tap()
@@ -408,7 +410,8 @@ def test_nothing_of_others_is_on_the_wire(open_page: Open, server: Server, conte
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_whole_screen_fits_a_laptop(browser: Browser, server: Server, scheme: Any) -> None:
     page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme=scheme)
-    page.goto(f"{server.url}/sort?annotator=Ann&dataset=textures&view=grid")
+    page.context.add_cookies([server.cookie("Ann")])
+    page.goto(f"{server.url}/sort?dataset=textures&view=grid")
     tiles(page)
     assert page.evaluate("(main => main.scrollHeight - main.clientHeight)(document.querySelector('[data-testid=stMain]'))") <= 0
     box = page.locator(TILE).last.bounding_box()

@@ -12,7 +12,7 @@ from curriculum.config import Home
 from curriculum.rundir import all_runs
 from curriculum.store import Store
 from tests.browser import Server, chromium, serving, settled
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, PIN
 
 SLOW = 120_000
 ARTIFACTS = CHECKOUT / "test-artifacts"
@@ -44,11 +44,12 @@ def test_five_steps_through_two_crashes(home: Home) -> None:
 def _sort(page: Page, server: Server) -> dict[str, str]:
     """Levels by the keys, an undo, a skip, a killed server; returns what was pressed on which image."""
     page.goto(server.url)
+    page.get_by_label("Name", exact=True).fill("Ana")
+    page.get_by_label("Choose a PIN").fill(PIN)
+    page.get_by_label("The PIN again").fill(PIN)
+    page.get_by_role("button", name="Begin").click()
     expect(page.get_by_text("What next")).to_be_visible(timeout=SLOW)
-    name = page.get_by_label("Pick your name, or type a new one and press Enter")
-    name.fill("Ana")
-    name.press("Enter")
-    expect(page.get_by_text("Labels that you give are stored as")).to_be_visible()
+    expect(page.get_by_text("Signed in as Ana, and you lead.")).to_be_visible()
     page.get_by_role("link", name="Sort", exact=True).click()
     pressed: dict[str, str] = {}
     for key, level in zip("123123", ["easy", "medium", "hard"] * 2, strict=True):
@@ -62,7 +63,7 @@ def _sort(page: Page, server: Server) -> dict[str, str]:
     expect(page.get_by_text(re.compile("^6 of 4[0-9]{2} sorted by you"))).to_be_visible()
     server.kill()
     server.start()
-    page.reload()  # the name is in the address, so sorting goes on at once
+    page.reload()  # the browser knows who it is, so sorting goes on at once
     expect(page.get_by_text(re.compile("^6 of 4[0-9]{2} sorted by you"))).to_be_visible(timeout=30_000)
     pressed[_press(page, "3")] = "hard"
     expect(page.get_by_text(re.compile("^7 of 4[0-9]{2} sorted by you"))).to_be_visible()

@@ -38,8 +38,9 @@ def test_labels_go_out_and_come_back(home: Home, tmp_path: Path) -> None:
         labels.annotate(store, "textures", first, "Ann", "hard")
         labels.undo(store, "textures", "Ann")
         before = store.rows("SELECT seq, id, example, action, level, undoes FROM annotation ORDER BY seq")
-    with serving(home) as server, chromium() as browser:
+    with serving(home, signed_up=["Ann"]) as server, chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 1200})
+        page.context.add_cookies([server.cookie("Ann")])
         page.goto(f"{server.url}/labels?dataset=textures")
         expect(page.get_by_text("1 levels on 1 images were in force.")).to_be_visible(timeout=60_000)
         expect(page.get_by_text(first).first).to_be_visible()

@@ -101,10 +101,11 @@ def _practise(page: Page, level: str) -> None:
 def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Home, tmp_path: Path) -> None:
     with Store.open(contested) as store:
         calibration.suggest(store, "textures", "Ana")
-    with serving(contested) as server, chromium() as browser:
+    with serving(contested, signed_up=["Ana", "Dan"]) as server, chromium() as browser:
         context = browser.new_context(viewport={"width": 1366, "height": 768})
+        context.add_cookies([server.cookie("Dan")])
         with without_errors(context) as open_tab:
-            page = open_tab(f"{server.url}/sort?annotator=Dan&dataset=textures")
+            page = open_tab(f"{server.url}/sort?dataset=textures")
             expect(page.get_by_role("heading", name="What do easy, medium and hard mean here?")).to_be_visible(timeout=60_000)
             expect(page.locator(".gallery img")).to_have_count(9)
             expect(page.get_by_role("button", name="Sort images")).to_have_count(0)  # not before the practice

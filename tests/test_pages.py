@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curriculum import agreement, assignment, datasets, labels, runs
+from curriculum import agreement, assignment, datasets, labels, people, runs
 from curriculum.app import layout, service
 from curriculum.config import Home
 from curriculum.store import Store
+from tests.conftest import PIN
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "examples", "decide", "labels", "human_model", "train", "results", "errors"]
+PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "results", "errors"]
 Open = Callable[..., AppTest]
 
 
@@ -26,6 +27,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("filled"))
     with Store.open(home) as store:
         fill(store, home, {"Ana": ["easy", "medium", "hard"] * 4})
+        people.register(store, "Ana", PIN)
     return home
 
 
@@ -49,7 +51,7 @@ def _text(test: AppTest) -> str:
     return "\n".join(str(element.value) for element in shown)
 
 
-@pytest.mark.parametrize("page", PAGES[1:])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("start", "people")])
 def test_an_empty_home_says_where_to_begin(open_page: Open, home: Home, page: str) -> None:
     test = open_page(page, home)
     assert not test.exception
@@ -65,7 +67,7 @@ def test_a_filled_home_shows_every_page(open_page: Open, filled: Home, page: str
 
 
 def test_sorting_needs_a_name(open_page: Open, filled: Home) -> None:
-    assert "Enter your name" in _text(open_page("sort", filled, dataset="textures"))
+    assert "Sign in on the start page" in _text(open_page("sort", filled, dataset="textures"))
 
 
 def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled: Home) -> None:

@@ -42,7 +42,7 @@ def server(home: Home) -> Iterator[Server]:
     with Store.open(home) as store:
         add_dataset(store, "textures", write_folder(home.root / "pictures", each=40))
         change_settings(store, "textures", Settings(None, 0.0))
-    with serving(home) as running:
+    with serving(home, signed_up=("Ann", "Bob")) as running:
         yield running
 
 
@@ -60,7 +60,12 @@ Open = Callable[..., Page]
 def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
     """Opens a sorting page."""
     with without_errors(context) as open_tab:
-        yield lambda annotator="Ann", dataset="textures": open_tab(f"{server.url}/sort?annotator={annotator}&dataset={dataset}")
+
+        def run(annotator: str = "Ann", dataset: str = "textures") -> Page:
+            context.add_cookies([server.cookie(annotator)])
+            return open_tab(f"{server.url}/sort?dataset={dataset}")
+
+        yield run
 
 
 def shown(page: Page) -> str:
@@ -556,7 +561,8 @@ def _stage_height(page: Page) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_whole_screen_fits_a_laptop(browser: Browser, server: Server, scheme: Any) -> None:
     page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme=scheme)
-    page.goto(f"{server.url}/sort?annotator=Ann&dataset=textures")
+    page.context.add_cookies([server.cookie("Ann")])
+    page.goto(f"{server.url}/sort?dataset=textures")
     shown(page)
     assert page.evaluate("(main => main.scrollHeight - main.clientHeight)(document.querySelector('[data-testid=stMain]'))") <= 0
     height = _stage_height(page)

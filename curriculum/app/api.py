@@ -122,11 +122,17 @@ def _titles(store: Store, dataset: str) -> dict[str, str]:
 
 
 def _route(path: str, work: Callable[[Service, Identity, Body], Body], fields: Sequence[str]) -> Route:
+    return route(path, ("token", "dataset", *fields), lambda _request, body: JSONResponse(_work(work, body), headers=NEVER_KEPT))
+
+
+def route(path: str, fields: Sequence[str], respond: Callable[[Request, Body], Response]) -> Route:
+    """A route for JSON with these fields from our own pages; what is wrong becomes a status and a sentence."""
+
     async def answer(request: Request) -> Response:
         try:
             check_origin(request)
-            body = parse(await read_body(request), ("token", "dataset", *fields))
-            return JSONResponse(await run_in_threadpool(_work, work, body), headers=NEVER_KEPT)
+            body = parse(await read_body(request), fields)
+            return await run_in_threadpool(respond, request, body)
         except RefusedError as error:
             return _refusal(error.status, str(error))
         except IdentityError as error:
@@ -143,7 +149,7 @@ def _route(path: str, work: Callable[[Service, Identity, Body], Body], fields: S
 
 def _work(work: Callable[[Service, Identity, Body], Body], body: Body) -> Body:
     running = service.current()
-    who = identity.verify(running.home, body.get("token"))
+    who = identity.verify(running.store, body.get("token"))
     if body.get("dataset", who.dataset) != who.dataset:
         raise IdentityError("this token is for another data set", got=who.dataset, todo="Load the sorting page anew.")
     if not running.store.rows("SELECT 1 FROM dataset WHERE dataset = ?", [who.dataset]):

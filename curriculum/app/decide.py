@@ -27,9 +27,9 @@ REASONS = (
 def page() -> None:
     st.title("Which level is it?")
     dataset = layout.chosen_dataset()
-    lead = layout.chosen_annotator("Decisions are stored with the name of who made them.")
-    if dataset is None or lead is None:
+    if dataset is None:
         return
+    lead = str(st.session_state["annotator"])
     judged = labels.judgements(layout.store(), dataset.name)
     decided, wishes = adjudication.decisions(layout.store(), dataset.name), adjudication.wishes(layout.store(), dataset.name, "opinion")
     waiting = wishes[~wishes["answered"]]

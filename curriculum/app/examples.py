@@ -23,9 +23,9 @@ ROW = 6
 def page() -> None:
     st.title("What do easy, medium and hard mean here?")
     dataset = layout.chosen_dataset()
-    lead = layout.chosen_annotator("The levels of examples are decided by somebody.")
-    if dataset is None or lead is None:
+    if dataset is None:
         return
+    lead = str(st.session_state["annotator"])
     images = calibration.calibration_images(layout.store(), dataset.name)
     _state(dataset, lead, images)
     for part in PARTS:

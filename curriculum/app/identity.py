@@ -1,24 +1,34 @@
-"""Who a request comes from: a signed token that names annotator and data set, made by the page, checked by the routes.
+"""Who a request comes from: signed words that name a person, made by the page, checked by the routes.
 
-The secret is made once and kept beside the labels; who can read that folder can read the labels too.
+A *token* names annotator and data set; a browser keeps a *cookie*, which it gets for a *ticket* that is good once. All are
+bound to the person's present PIN and end with it. The secret is made once and kept beside the labels; who can read that
+folder can read the labels too.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
+from curriculum import people
 from curriculum.config import Home
 from curriculum.errors import IdentityError, StoreError
+from curriculum.store import Store
 
 MAX_AGE_SECONDS = 30 * 24 * 3600
 """A page that stays open longer asks to be loaded anew; what waits in the browser is kept."""
+TICKET_SECONDS = 60
 SECRET_BYTES = 32
+KEPT = "what waits in this browser is kept, and sent when you have signed in"
 
 
 @dataclass(frozen=True)
@@ -29,28 +39,89 @@ class Identity:
     dataset: str
 
 
-def sign(home: Home, identity: Identity) -> str:
+def sign(store: Store, identity: Identity) -> str:
     """The token for an annotator and a data set."""
-    return _serializer(home).dumps([identity.annotator, identity.dataset])
+    return _serializer(store.home, "sorting").dumps([identity.annotator, _credential(store, identity.annotator), identity.dataset])
 
 
-def verify(home: Home, token: object, max_age: float = MAX_AGE_SECONDS) -> Identity:
-    """Who a token names; IdentityError where it isn't ours or is too old."""
+def verify(store: Store, token: object, max_age: float = MAX_AGE_SECONDS) -> Identity:
+    """Who a token names; IdentityError where it isn't ours, is too old, or was made before a change of the PIN."""
     if not isinstance(token, str) or not token.isascii():
         raise IdentityError("the request has no token", todo="Load the sorting page anew.")
     try:
-        annotator, dataset = _serializer(home).loads(token, max_age=int(max_age))
+        annotator, credential, dataset = _serializer(store.home, "sorting").loads(token, max_age=int(max_age))
     except SignatureExpired as error:
-        raise IdentityError("this page has been open too long", todo="Load it anew; what waits in this browser is kept.") from error
-    except (BadSignature, ValueError, TypeError) as error:
-        raise IdentityError(
-            "this token is not one of ours", todo="Load the sorting page anew; what waits in this browser is kept."
-        ) from error
+        raise IdentityError("this page has been open too long", todo=f"Load it anew; {KEPT}") from error
+    except (BadData, ValueError, TypeError) as error:
+        raise IdentityError("this token is not one of ours", todo=f"Load the sorting page anew; {KEPT}") from error
+    if credential != people.credential(store, annotator):
+        raise IdentityError("your PIN was changed or reset", todo=f"Load the sorting page anew and sign in; {KEPT}")
     return Identity(annotator, dataset)
 
 
-def _serializer(home: Home) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(read_secret(home.labels / "secret.key"), salt="sorting")
+def _credential(store: Store, annotator: str) -> str:
+    found = people.credential(store, annotator)
+    if found is None:
+        raise IdentityError("nobody is signed in under this name", got=annotator, todo="Sign in on the start page.")
+    return found
+
+
+def _serializer(home: Home, purpose: str) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(read_secret(home.labels / "secret.key"), salt=purpose)
+
+
+# -- what a browser keeps ------------------------------------------------------------------------
+
+
+def cookie_name(home: Home) -> str:
+    """Each home's own: browsers don't tell apart the ports of a machine."""
+    return "curriculum_" + hmac.new(read_secret(home.labels / "secret.key"), b"cookie", "sha256").hexdigest()[:12]
+
+
+def cookie(store: Store, annotator: str) -> str:
+    """What a browser keeps to stay signed in."""
+    return _serializer(store.home, "cookie").dumps([annotator, _credential(store, annotator)])
+
+
+def read_cookie(store: Store, value: str | None) -> str | None:
+    """Whom a cookie names; None where there is none, or it isn't ours, is too old, or was made before a change of the PIN."""
+    try:
+        annotator, credential = _serializer(store.home, "cookie").loads(value or "", max_age=MAX_AGE_SECONDS)
+    except (BadData, ValueError, TypeError):
+        return None
+    return str(annotator) if credential == people.credential(store, annotator) else None
+
+
+_open_tickets: dict[str, float] = {}
+"""The tickets that this process has made and nobody has used, each with the time of its end."""
+_lock = threading.Lock()
+
+
+def ticket(store: Store, annotator: str, now: Callable[[], float] = time.monotonic) -> str:
+    """What the page hands the browser after a sign-in: good for a cookie, once, within a minute."""
+    number = secrets.token_hex(16)
+    with _lock:
+        _open_tickets[number] = now() + TICKET_SECONDS
+    return _serializer(store.home, "ticket").dumps([annotator, _credential(store, annotator), number])
+
+
+def redeem(store: Store, words: object, now: Callable[[], float] = time.monotonic) -> str:
+    """The cookie for a ticket; IdentityError where it isn't ours, was used, is too old, or was made before a change of the PIN."""
+    try:
+        annotator, credential, number = _serializer(store.home, "ticket").loads(words if isinstance(words, str) else "")
+    except (BadData, ValueError, TypeError) as error:
+        raise IdentityError("this ticket is not one of ours", todo="Sign in anew.") from error
+    with _lock:
+        for other, end in list(_open_tickets.items()):
+            if end < now():
+                del _open_tickets[other]
+        good = _open_tickets.pop(number, None) is not None
+    if not good or credential != people.credential(store, annotator):
+        raise IdentityError("this ticket was used, or is too old", todo="Sign in anew.")
+    return cookie(store, annotator)
+
+
+# -- the secret ----------------------------------------------------------------------------------
 
 
 def read_secret(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""What every page shares: the choices that stay (annotator, data set, whose labels), errors, galleries, chart colours."""
+"""What every page shares: the choices that stay (data set, whose labels), errors, galleries, chart colours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from curriculum.rundir import Status
 from curriculum.store import Store
 from curriculum.words import duration
 
-KEPT = ("annotator", "dataset", "view")
+KEPT = ("dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
 
 LEVEL_MARK = {"easy": "○", "medium": "◐", "hard": "●"}
@@ -38,7 +38,7 @@ STYLE = """<style>
 .preloaded {display: none;}
 .stMainBlockContainer {padding-top: 2.5rem; padding-bottom: 3rem;}
 .gallery figcaption b {font-weight: 600;}
-[data-testid="stBaseButton-primary"]:enabled {color: light-dark(white, #0f0f0f);}
+[data-testid^="stBaseButton-primary"]:enabled {color: light-dark(white, #0f0f0f);}
 </style>"""
 
 
@@ -47,6 +47,8 @@ STYLE = """<style>
 
 def remember_in_address() -> None:
     """Take the kept choices from the address on the first run, write them there on every run."""
+    if "annotator" in st.query_params:  # addresses once named the person; now a name there means nothing
+        del st.query_params["annotator"]
     for key in KEPT:
         if key not in st.session_state and key in st.query_params:
             st.session_state[key] = st.query_params[key]
@@ -88,11 +90,18 @@ def link(path: str, label: str, icon: str | None = None) -> None:
         st.page_link(page, label=label, icon=icon)
 
 
+def go(path: str) -> None:
+    """Turn to another page of the app."""
+    page = st.session_state.get("_pages", {}).get(path)
+    if page is not None:
+        st.switch_page(page)
+
+
 def chosen_dataset() -> Dataset | None:
     """The data set that the sidebar has, with a picker there; None, with a hint, while there is none."""
     known = {dataset.name: dataset for dataset in datasets.list_datasets(store())}
     if not known:
-        st.info("There is no data set yet. The start page has demo scenes, RSSCN7 and your own folders.", icon=":material/image_search:")
+        st.info("There is no data set yet. On the start page, a lead adds demo scenes, RSSCN7 or a folder.", icon=":material/image_search:")
         link("start", "Go to the start page", ":material/home:")
         return None
     if st.session_state.get("dataset") not in known:
@@ -105,16 +114,6 @@ def chosen_dataset() -> Dataset | None:
     dataset = known[picked]
     st.sidebar.caption(f"{dataset.examples:,} images, {len(dataset.classes)} classes")
     return dataset
-
-
-def chosen_annotator(why: str) -> str | None:
-    """The name that this session works under; None, with a hint, while there is none."""
-    name = st.session_state.get("annotator")
-    if not name:
-        st.info(f"{why} Enter your name on the start page.", icon=":material/person:")
-        link("start", "Enter my name", ":material/home:")
-        return None
-    return labels.check_annotator(name)
 
 
 def chosen_who(dataset: str) -> str:

@@ -1,4 +1,4 @@
-"""The server: Streamlit's pages and, beside them, routes that serve images by content, and those of `api`.
+"""The server: Streamlit's pages and, beside them, routes that serve images by content, and those of `api` and `session`.
 
 An image's address is the SHA-256 of its file, so a browser may keep it for ever, and it says nothing
 about class, difficulty or anybody's label.
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from curriculum.app import api, service
+from curriculum.app import api, service, session
 from curriculum.errors import CurriculumError
 from curriculum.files import write_whole
 from curriculum.images import open_rgb
@@ -91,4 +91,4 @@ def _encoded(picture: Image.Image, image_format: str) -> bytes:
     return buffer.getvalue()
 
 
-ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail), *api.ROUTES]
+ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail), *api.ROUTES, *session.ROUTES]

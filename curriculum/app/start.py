@@ -1,4 +1,4 @@
-"""Start: who I am, which images, and what to do next."""
+"""Start: who I am, and what to do next; for who leads also which images, and trying everything out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from curriculum import analysis, datasets, labels, runs, simulate, sources
-from curriculum.app import layout, service
+from curriculum import analysis, assignment, datasets, labels, people, runs, simulate, sources
+from curriculum.app import layout, service, sign_in
 from curriculum.app.service import Job
 
 
@@ -19,34 +19,27 @@ def page() -> None:
         "Sort images into easy, medium and hard. Compare your judgement with a model's. "
         "Train in that order, or let the model pace itself, and see what is still misclassified."
     )
+    name = st.session_state.get("annotator")
+    role = people.role_of(layout.store(), name) if name else None
     with st.container():  # one place, empty or not, so that nothing below it moves and is drawn twice
         _first_demo()
-    dataset = layout.chosen_dataset() if datasets.list_datasets(layout.store()) else None
+        _show_jobs(role)
     left, right = st.columns(2, gap="large")
-    with left:
-        _who()
-        if dataset:
+    if role is None:
+        with left:
+            sign_in.form()
+        return
+    dataset = layout.chosen_dataset() if role == "annotator" or datasets.list_datasets(layout.store()) else None
+    with left.container():  # again one place, with or without a data set
+        if dataset and role == "annotator":
+            _my_images(dataset, str(name))
+        elif dataset:
             _next_steps(dataset.name)
-    with right:
-        _data(dataset)
-
-
-# -- who -----------------------------------------------------------------------------------------
-
-
-def _who() -> None:
-    st.header("Your name")
-    known = [r[0] for r in layout.store().rows("SELECT annotator FROM annotator WHERE NOT simulated ORDER BY annotator")]
-    current = st.session_state.get("annotator")
-    name = st.selectbox(
-        "Pick your name, or type a new one and press Enter", known, index=known.index(current) if current in known else None,
-        accept_new_options=True, placeholder="Your name", key="_name",
-    )  # fmt: skip
-    if name and name != current:
-        st.session_state["annotator"] = labels.add_annotator(layout.store(), name)
-        st.rerun()
-    if current:
-        st.caption(f"Labels that you give are stored as **{layout.plain(current)}**. Come back any day with the same name and go on.")
+    with left.container():
+        sign_in.account(role)
+    if role == "lead":
+        with right:
+            _data(dataset)
 
 
 # -- what next -----------------------------------------------------------------------------------
@@ -78,6 +71,20 @@ def _next_steps(dataset: str) -> None:
             st.rerun()
 
 
+def _my_images(dataset: datasets.Dataset, annotator: str) -> None:
+    """An annotator's own way through a data set; nothing of anybody else's."""
+    st.header("Your images")
+    progress = assignment.progress(layout.store(), dataset.name, annotator)
+    done = sum(progress.mine.values())
+    st.progress(
+        min(done / max(progress.total, 1), 1.0), text=f"{done:,} of {progress.total:,} of **{layout.plain(dataset.name)}** sorted by you"
+    )
+    if progress.skipped:
+        st.caption(f"{progress.skipped:,} skipped: they come again.")
+    if st.button("Go on sorting" if done else "Sort images", icon=":material/sort:", type="primary"):
+        layout.go("sort")
+
+
 # -- images --------------------------------------------------------------------------------------
 
 
@@ -85,7 +92,6 @@ def _first_demo() -> None:
     """A new home gets the demo scenes at once, so that there is something to sort."""
     if not datasets.list_datasets(layout.store()) and "demo" not in service.current().jobs:
         _start_demo()
-    _show_jobs()
 
 
 def _start_demo() -> None:
@@ -109,11 +115,12 @@ def _add(name: str, find: Callable[[Job], Path]) -> None:
     st.rerun()
 
 
-def _show_jobs() -> None:
+def _show_jobs(role: people.Role | None) -> None:
+    """How far they are; what went wrong, with paths in it, is for who can do something about it."""
     jobs = service.current().jobs
     if any(not job.finished for job in jobs.values()):
         _poll_jobs()
-    for name, job in list(jobs.items()):
+    for name, job in list(jobs.items()) if role == "lead" else ():
         if job.error:
             st.error(job.error, icon=":material/error:")
             if st.button("Dismiss", key=f"_dismiss_{name}"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from curriculum import datasets, labels
-from curriculum.app import layout, service
+from curriculum import datasets
+from curriculum.app import layout
 from curriculum.app.identity import Identity, sign
 from curriculum.app.sort import practice
 from curriculum.app.sort.component import sorting
@@ -15,13 +15,12 @@ def page() -> None:
     dataset = layout.chosen_dataset()
     if dataset is None:
         return
-    if not st.session_state.get("annotator"):
+    annotator = st.session_state.get("annotator")
+    if not annotator:
         st.title("Sort")
-        st.info("Sorting needs to know whose judgement it is. Enter your name on the start page.", icon=":material/person:")
-        layout.link("start", "Enter my name", ":material/home:")
+        st.info("Sorting needs to know whose judgement it is. Sign in on the start page.", icon=":material/person:")
+        layout.link("start", "Sign in", ":material/home:")
         return
-    # The name may come from the page's address, so it is checked here as on the start page.
-    annotator = labels.check_annotator(st.session_state["annotator"])
     st.sidebar.write(f"Sorting as **{layout.plain(annotator)}**")
     if datasets.settings(layout.store(), dataset.name).repeat_share:
         st.sidebar.caption("A few images come a second time, unannounced, so there is more to sort than there are images.")
@@ -29,5 +28,5 @@ def page() -> None:
     if practice.takes_over(dataset, annotator):
         return
     practice.offer(dataset)
-    token = sign(service.current().home, Identity(annotator, dataset.name))
+    token = sign(layout.store(), Identity(annotator, dataset.name))
     sorting(view, token, annotator, dataset.name, layout.class_titles(dataset.classes), practice.anchors(dataset))

@@ -37,5 +37,8 @@ def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mappin
     def change() -> None:
         st.session_state["view"] = st.session_state[key]["view"]
 
-    data = {"token": token, "annotator": annotator, "dataset": dataset, "classes": list(classes.items()), "anchors": list(anchors)}
+    data = {
+        "token": token, "annotator": annotator, "dataset": dataset, "classes": list(classes.items()), "anchors": list(anchors),
+        "recognised": bool(st.session_state.get("recognised")),  # by the browser's cookie, not by a sign-in in this very tab
+    }  # fmt: skip
     _components[view](key=key, data=data, on_view_change=change)

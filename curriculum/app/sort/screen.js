@@ -35,12 +35,22 @@ class Screen {
   // Called on every run of the page; only another annotator or data set begins anew.
   use(data, tellPage) {
     this.tellPage = tellPage;
+    if (data.recognised && tab.person && tab.person !== data.annotator) return this.estrange(data.annotator);
+    tab.person = data.annotator;
+    this.root.inert = false;
     this.anchors = data.anchors;
     const who = JSON.stringify([data.annotator, data.dataset]);
     if (who !== this.who) this.begin(who, data);
     this.outbox.use(data.token, this);
     this.listen();
     if (!this.started) this.start();
+  }
+
+  // The connection broke off, and by now this browser's cookie names who signed in in another tab: no key of this one may count as theirs.
+  estrange(annotator) {
+    this.stop();
+    this.root.inert = true;
+    this.warn(`This tab was ${tab.person}'s, and this browser is signed in as ${annotator} by now. Load this page anew to sort as ${annotator}; answers of ${tab.person}'s that wait here are kept.`);
   }
 
   begin(who, { annotator, dataset, classes }) {
@@ -76,6 +86,7 @@ class Screen {
   }
 
   stop() {
+    if (!this.listening) return;
     this.queue.stopped = true;
     this.listening = false;
     document.removeEventListener("keydown", this.onKey);

@@ -1,0 +1,133 @@
+"""Who a session is: from sign-in, from the browser's cookie or from a provider, and no longer than the database agrees.
+
+A page can read cookies, but set none. So after a sign-in it shows a component without a picture (`sign_in.js`), which takes
+a ticket to a route of the same server, and that answers with the cookie. The cookie is read once a session: what the browser
+held when the page was loaded is all that a session can see. So a tab keeps who it was, whoever signs in in another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from curriculum import people
+from curriculum.app import api, identity, layout, provider, service
+from curriculum.app.api import Body
+from curriculum.errors import CurriculumError
+from curriculum.people import Role
+
+_errands = st.components.v2.component("curriculum_sign_in", js=Path(__file__).with_name("sign_in.js").read_text(encoding="utf-8"))
+
+
+# -- pages ---------------------------------------------------------------------------------------
+
+
+def role() -> Role | None:
+    """The role that this session's person has now; None: nobody is signed in."""
+    state = st.session_state
+    if not state.get("annotator"):
+        _recognise()
+    name = state.get("annotator")
+    if name and people.credential(layout.store(), name) != state.get("_credential"):
+        _forget()
+        state["_said"] = "Your PIN was changed or reset. Sign in anew; what waits in this browser is sent then."
+        return None
+    return people.role_of(layout.store(), name) if name else None
+
+
+def _recognise() -> None:
+    """Whom the browser or a provider vouches for."""
+    state, store = st.session_state, layout.store()
+    try:
+        if (name := provider.person()) and not state.get("_said"):
+            enter(people.enter_from_provider(store, name), told=True)
+    except CurriculumError as error:
+        state["_said"] = str(error)
+    if not state.get("annotator") and not state.get("_cookie_read") and provider.pins_allowed():
+        found = identity.read_cookie(store, st.context.cookies.get(identity.cookie_name(store.home)))
+        if found:
+            enter(found, told=True)
+    state["_cookie_read"] = True
+
+
+def enter(name: str, *, told: bool = False) -> None:
+    """This session is that person's from now on; unless the browser has been told already, it will be."""
+    store, state = layout.store(), st.session_state
+    state["annotator"], state["_credential"], state["recognised"] = name, people.credential(store, name), told
+    state.pop("_said", None)
+    if not told:
+        state["_errand"] = {"path": "/api/sign-in", "body": {"ticket": identity.ticket(store, name)}}
+
+
+def leave() -> None:
+    """Nobody is signed in here any more, nor in this browser where its cookie is this person's."""
+    name = st.session_state.get("annotator")
+    _forget()
+    st.session_state["_errand"] = {"path": "/api/sign-out", "body": {"annotator": name}}
+    if provider.signed_in():
+        st.logout()
+
+
+def _forget() -> None:
+    st.session_state.clear()
+    st.session_state["_cookie_read"] = True
+
+
+def run_errand() -> None:
+    """At the end of a page: let the browser fetch or drop its cookie, while there is a need."""
+    errand = st.session_state.get("_errand")
+    if not errand:
+        return
+
+    def done() -> None:
+        st.session_state["_forgetful"] = st.session_state["_sign_in_errand"]["kept"] == "no"
+        st.session_state.pop("_errand", None)
+
+    _errands(key="_sign_in_errand", data=errand, on_kept_change=done)
+
+
+# -- routes --------------------------------------------------------------------------------------
+
+
+def keep(request: Request, body: Body) -> Response:
+    """A cookie for a ticket: out of scripts' reach, for this site alone, and over https alone where it came so."""
+    running = service.current()
+    response = _done()
+    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower())
+    response.set_cookie(
+        identity.cookie_name(running.home), identity.redeem(running.store, body.get("ticket")), max_age=identity.MAX_AGE_SECONDS,
+        httponly=True, samesite="strict", secure=secure,
+    )  # fmt: skip
+    return response
+
+
+def drop(request: Request, body: Body) -> Response:
+    """The browser forgets its cookie, unless that is another person's, who signed in in another tab."""
+    response = _done()
+    if _whose(request) in (None, body.get("annotator")):
+        response.delete_cookie(identity.cookie_name(service.current().home), httponly=True, samesite="strict")
+    return response
+
+
+def kept(request: Request, body: Body) -> Response:
+    """Whether the browser did keep its cookie."""
+    return JSONResponse({"kept": _whose(request) is not None}, headers=api.NEVER_KEPT)
+
+
+def _whose(request: Request) -> str | None:
+    running = service.current()
+    return identity.read_cookie(running.store, request.cookies.get(identity.cookie_name(running.home)))
+
+
+def _done() -> Response:
+    return JSONResponse({}, headers=api.NEVER_KEPT)
+
+
+ROUTES = [
+    api.route("/api/sign-in", ("ticket",), keep),
+    api.route("/api/sign-out", ("annotator",), drop),
+    api.route("/api/signed-in", (), kept),
+]
