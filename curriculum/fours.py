@@ -90,7 +90,7 @@ def _chosen(pool: list[str], known: Known, random: Random) -> tuple[str, ...]:
     return tuple(near[place] for place in np.argsort(-worth)[:4])
 
 
-def _most_telling(left: list[tuple[str, ...]], known: Known, random: Random) -> tuple[str, ...]:
+def _most_telling(left: Sequence[tuple[str, ...]], known: Known, random: Random) -> tuple[str, ...]:
     names = sorted({name for four in left for name in four})
     mean, covariance = _on_the_scale(names, known.scale)
     pairs = np.array([telling(mean, covariance, place) for place in range(len(names))])

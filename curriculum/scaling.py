@@ -197,7 +197,8 @@ def _separated(latent: Floats, errors: Floats, resamples: int, seed: int) -> Coe
         """Of rows of weights, how often each image counts."""
         mean = weights @ latent / count
         variance = (weights @ latent**2 / count - mean**2) * count / (count - 1)
-        return np.clip(1 - np.divide(weights @ errors / count, variance, out=np.full(len(weights), np.inf), where=variance > 0), 0, 1)
+        error = np.divide(weights @ errors / count, variance, out=np.full(len(weights), np.inf), where=variance > 0)
+        return np.asarray(np.clip(1 - error, 0, 1))
 
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     low, high = np.percentile(share(drawn), [2.5, 97.5])
