@@ -125,7 +125,7 @@ def separation(comparisons: pd.DataFrame, resamples: int = RESAMPLES, seed: int 
     if reason:
         return Coefficient(None, None, None, len(names), reason)
     latent, information = _estimate(order, len(names))
-    return _separated(latent, _squared_errors(information), resamples, seed)
+    return separated(latent, _squared_errors(information), resamples, seed)
 
 
 def split_half(comparisons: pd.DataFrame, splits: int = SPLITS, seed: int = 0, *, by_annotator: bool = False) -> Coefficient:
@@ -187,7 +187,7 @@ def _squared_errors(information: Floats) -> Floats:
     return np.asarray(np.einsum("ij,jk,ik->i", bread, information, bread))
 
 
-def _separated(latent: Floats, errors: Floats, resamples: int, seed: int) -> Coefficient:
+def separated(latent: Floats, errors: Floats, resamples: int, seed: int) -> Coefficient:
     """The reliability with a percentile interval over resampled images."""
     count = len(latent)
     if float(np.ptp(latent)) == 0:
