@@ -75,15 +75,19 @@ def fit(comparisons: pd.DataFrame) -> Scale:
 def table(scale: Scale) -> pd.DataFrame:
     """One row an image: example, difficulty, latent, sd, comparisons, component; sorted by component, the easiest first.
 
-    `difficulty` is the rank of `latent` within its component, scaled to 0..1 as in the database's table `score`.
+    `difficulty` is the rank of `latent` within its component, scaled to 0..1 as in the database's table `score`; `sd` is the
+    uncertainty of `latent` around the component's mean, which is 0: where the whole of it lies isn't a question.
     """
+    difficulty, sd = np.zeros(len(scale.latent)), np.zeros(len(scale.latent))
+    for component in np.unique(scale.component):
+        own = np.flatnonzero(scale.component == component)
+        difficulty[own] = rank_difficulty(scale.latent[own])
+        around = scale.covariance[np.ix_(own, own)]
+        sd[own] = np.sqrt(np.diag(around) - 2 * around.mean(0) + around.mean())
     rows = pd.DataFrame({
-        "example": list(scale.examples), "difficulty": 0.0, "latent": scale.latent, "sd": np.sqrt(np.diag(scale.covariance)),
+        "example": list(scale.examples), "difficulty": difficulty, "latent": scale.latent, "sd": sd,
         "comparisons": scale.comparisons, "component": scale.component,
     })  # fmt: skip
-    for component in range(int(scale.component.max(initial=-1)) + 1):
-        own = (scale.component == component).nonzero()[0]
-        rows.loc[own, "difficulty"] = rank_difficulty(scale.latent[own])
     return rows.sort_values(["component", "latent", "example"], kind="stable").reset_index(drop=True)
 
 
