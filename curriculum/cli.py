@@ -135,6 +135,10 @@ def parser() -> argparse.ArgumentParser:
         label, "agreement", label_commands.labels_agreement, "how far annotators agree", "labels agreement --dataset demo --who simulated"
     )
     command.add_argument("--who", choices=LEVEL_SOURCES, default="people", help="whose labels (default: people)")
+    _on_dataset(
+        label, "scale", label_commands.labels_scale, "the scale that comparisons of four images give, and its reliability",
+        "labels scale --dataset demo --json",
+    )  # fmt: skip
     command = _on_dataset(
         label, "settings", label_commands.labels_settings, "show or change how the team sorts: how many people an image, how many repeats",
         "labels settings --dataset demo --labels-per-image 2",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from curriculum import agreement, analysis, datasets, history, labels, simulate
+from curriculum import agreement, analysis, comparisons, datasets, history, labels, scaling, simulate
 from curriculum.backup import backup, restore
 from curriculum.config import LEVELS, Home
 from curriculum.errors import ConfigError
@@ -179,3 +179,20 @@ def _coefficient(what: str, value: float | None, interval: tuple[float, float] |
     if value is None:
         return f"{what}: undefined: {reason}"
     return f"{what}: {value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "") + f", {count} images"
+
+
+def labels_scale(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open_or_snapshot(home, owner="labels scale") as store:
+        datasets.get_dataset(store, options.dataset)
+        done = comparisons.standing(store, options.dataset)
+    document = {"dataset": options.dataset, **scaling.report(done), "by_annotator": comparisons.by_annotator(done).to_dict("records")}
+    found = document["reliability"]
+    lines = [
+        f"{row['example']}  {row['latent']:+.3f} ± {row['sd']:.3f}  difficulty {row['difficulty']:.3f}, {row['comparisons']} comparisons"
+        + (f", apart from the others ({row['component']})" if row["component"] else "")
+        for row in document["examples"]
+    ]
+    interval = f" [{found['interval'][0]:.3f}, {found['interval'][1]:.3f}]" if found["interval"] else ""
+    reliability = f"undefined: {found['reason']}" if found["ssr"] is None else f"{found['ssr']:.3f}{interval}, {found['images']} images"
+    lines.append(f"reliability of {len(done)} comparisons, from the {found['random_comparisons']} drawn by chance: {reliability}")
+    return document, "\n".join(lines)

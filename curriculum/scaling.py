@@ -94,9 +94,9 @@ def table(scale: Scale) -> pd.DataFrame:
 def report(comparisons: pd.DataFrame) -> dict[str, Any]:
     """The scale from all comparisons, its reliability from the random ones alone, as one JSON document.
 
-    Where a figure is None, `reason`, or `split_half_reason`, says why.
+    Where a figure is None, `reason`, or the reason beside it, says why.
     """
-    ssr, half = separation(comparisons), split_half(comparisons)
+    ssr, half, people = separation(comparisons), split_half(comparisons), split_half(comparisons, by_annotator=True)
     rows = table(fit(comparisons))
     return {
         "comparisons": len(comparisons),
@@ -106,6 +106,7 @@ def report(comparisons: pd.DataFrame) -> dict[str, Any]:
             "ssr": ssr.value, "interval": None if ssr.low is None else [ssr.low, ssr.high], "images": ssr.n,
             "random_comparisons": int((~comparisons["adaptive"].astype(bool)).sum()), "reason": ssr.reason or None,
             "split_half": half.value, "split_half_reason": half.reason or None,
+            "split_half_by_annotator": people.value, "split_half_by_annotator_reason": people.reason or None,
         },
     }  # fmt: skip
 

@@ -177,6 +177,7 @@ def test_nothing_compared_is_an_empty_scale() -> None:
     assert found["reliability"] == {
         "ssr": None, "interval": None, "images": 0, "random_comparisons": 0, "reason": "nobody has compared four images yet",
         "split_half": None, "split_half_reason": "nobody has compared four images yet",
+        "split_half_by_annotator": None, "split_half_by_annotator_reason": "nobody has compared four images yet",
     }  # fmt: skip
 
 
