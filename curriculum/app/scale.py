@@ -66,7 +66,7 @@ def _figures(report: dict[str, Any], count: int, images: int) -> None:
             column.caption(_because(found[f"{key}_reason"]))
     st.caption(
         f"{_meaning(found['ssr'])} Measured on the {found['random_comparisons']:,} fours that were drawn by chance, one of five: "
-        "the others are chosen for what was said before, and would make any scale look reliable."
+        "the others are chosen for what was said before, and would make any scale look reliable. The scale below rests on all, so it is rather better."
     )
 
 
@@ -121,7 +121,7 @@ def _strip(rows: pd.DataFrame) -> None:
     apart = int((rows["component"] > 0).sum())
     st.subheader("From the easiest to the hardest")
     st.caption(
-        "Latent difficulty ± its standard deviation, then people's level. One more is twice to three times as often called the harder one."
+        "Latent difficulty ± its standard deviation, then people's level. Of two images 1 apart, the harder one is called so in three of four cases."
     )
     if apart:
         st.warning(
@@ -134,7 +134,7 @@ def _strip(rows: pd.DataFrame) -> None:
             Tile(
                 row["sha256"],
                 row["example"],
-                (f"{row['latent']:+.2f} ± {row['sd']:.2f}", titles[row["class"]], layout.level_text(row["level"])),
+                (f"{round(row['latent'], 2) + 0:+.2f} ± {row['sd']:.2f}", titles[row["class"]], layout.level_text(row["level"])),
             )
             for row in shown
         ),

@@ -138,7 +138,7 @@ class Four extends Screen {
   // First the hardest, then the easiest; the same again takes the first choice back.
   choose(place) {
     if (!this.open) return;
-    this.active = place;
+    if (!this.large.open) this.active = place; // what is shown large stays
     if (this.first === place) this.first = null;
     else if (this.first === null) this.first = place;
     else return this.answer(this.first, place);
@@ -225,7 +225,8 @@ class Four extends Screen {
     const card = this.four.cards[this.active];
     picture.src = card.image;
     picture.alt = card.picture?.alt ?? "";
-    words.textContent = `${this.nameAt(this.active)}${this.first === this.active ? `: ${HARDEST}` : ""}`;
+    const chosen = this.first === null ? "" : this.first === this.active ? `: ${HARDEST}` : ` · ${HARDEST}: image ${this.first + 1}`;
+    words.textContent = this.nameAt(this.active) + chosen;
   }
 
   standing() {
