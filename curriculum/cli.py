@@ -97,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--annotator", help="whose labels they are, where the file doesn't say")
     command.add_argument("--format", choices=FORMATS, help="default: by the suffix, else csv")
     command.add_argument("--log", action="store_true", help="the file is a whole log, as `labels export --log` writes it")
+    command.add_argument(
+        "--comparisons", action="store_true", help="the file holds comparisons of four, as `labels export --comparisons` writes it"
+    )
     command = _on_dataset(
         label, "export", label_commands.labels_export, "write labels to a file", "labels export --dataset demo levels.csv"
     )
@@ -109,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--log", action="store_true", help="every event with its id and times, not only current labels (csv, jsonl, parquet)"
     )
+    command.add_argument("--comparisons", action="store_true", help="every comparison of four with its id and times (csv, jsonl, parquet)")
     command = _on_dataset(
         label,
         "replay",
