@@ -103,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--annotator", help="whose labels they are, where the file doesn't say")
     command.add_argument("--format", choices=FORMATS, help="default: by the suffix, else csv")
     command.add_argument("--log", action="store_true", help="the file is a whole log, as `labels export --log` writes it")
+    command.add_argument(
+        "--comparisons", action="store_true", help="the file holds comparisons of four, as `labels export --comparisons` writes it"
+    )
     command = _on_dataset(
         label, "export", label_commands.labels_export, "write labels to a file", "labels export --dataset demo levels.csv"
     )
@@ -115,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--log", action="store_true", help="every event with its id and times, not only current labels (csv, jsonl, parquet)"
     )
+    command.add_argument("--comparisons", action="store_true", help="every comparison of four with its id and times (csv, jsonl, parquet)")
     command = _on_dataset(
         label,
         "replay",
@@ -141,6 +145,10 @@ def parser() -> argparse.ArgumentParser:
         label, "agreement", label_commands.labels_agreement, "how far annotators agree", "labels agreement --dataset demo --who simulated"
     )
     command.add_argument("--who", choices=LEVEL_SOURCES, default="people", help="whose labels (default: people)")
+    _on_dataset(
+        label, "scale", label_commands.labels_scale, "the scale that comparisons of four images give, and its reliability",
+        "labels scale --dataset demo --json",
+    )  # fmt: skip
     command = _on_dataset(
         label, "settings", label_commands.labels_settings, "show or change how the team sorts: how many people an image, how many repeats",
         "labels settings --dataset demo --labels-per-image 2",

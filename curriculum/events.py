@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
+from curriculum import comparisons
+from curriculum.comparisons import Comparison
 from curriculum.config import Level
 from curriculum.errors import ConfigError
 from curriculum.labels import ACTIONS, Event, record
-from curriculum.store import Store
+from curriculum.store import Cursor, Store
 
 FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch")
+COMPARISON_FIELDS = ("id", "action", "examples", "hardest", "easiest", "adaptive", "undoes", "shown_at", "answered_at", "seconds")
 MAX_EVENTS = 1000
 """Of one batch."""
 
@@ -38,20 +41,38 @@ def store_events(store: Store, dataset: str, annotator: str, raw: Sequence[objec
             given = item.get("id") if isinstance(item, dict) else None
             given = given if isinstance(given, str) and storable(given) else None
             try:
-                event = read_event(item)
-                record(cursor, dataset, annotator, event)
+                _keeper(item)(cursor, dataset, annotator, item)
                 stored.append(cast(str, given))
             except ConfigError as error:
                 refused.append({"id": given, "reason": str(error)})
     return {"stored": stored, "refused": refused}
 
 
+def _annotate(cursor: Cursor, dataset: str, annotator: str, raw: object) -> None:
+    record(cursor, dataset, annotator, read_event(raw))
+
+
+def _compare(cursor: Cursor, dataset: str, annotator: str, raw: object) -> None:
+    comparisons.record(cursor, dataset, annotator, read_comparison(raw))
+
+
+KEEPERS: dict[str, Callable[[Cursor, str, str, object], None]] = {
+    **dict.fromkeys(ACTIONS, _annotate),
+    **dict.fromkeys(comparisons.ACTIONS, _compare),
+}
+"""Who stores an event, by its action."""
+
+
+def _keeper(raw: object) -> Callable[[Cursor, str, str, object], None]:
+    action = _text(_object(raw), "action")
+    if action not in KEEPERS:
+        raise ConfigError("unknown action", got=action, allowed=tuple(KEEPERS))
+    return KEEPERS[action]
+
+
 def read_event(raw: object) -> Event:
-    """An event from its JSON; ConfigError, by the field's name, where it isn't one."""
-    if not isinstance(raw, dict):
-        raise ConfigError("an event is a JSON object", got=type(raw).__name__)
-    if unknown := set(raw) - set(FIELDS):
-        raise ConfigError("an event has unknown fields", got=sorted(text[:40] for text in unknown), allowed=FIELDS)
+    """An event about one image from its JSON; ConfigError, by the field's name, where it isn't one."""
+    raw = _object(raw, FIELDS)
     action = _text(raw, "action")
     if action not in ACTIONS:
         raise ConfigError("unknown action", got=action, allowed=ACTIONS)
@@ -65,7 +86,35 @@ def read_event(raw: object) -> Event:
     )  # fmt: skip
 
 
-def _missing(field: str) -> uuid.UUID:
+def read_comparison(raw: object) -> Comparison:
+    """A comparison of four images, or its undo, from its JSON; ConfigError, by the field's name, where it isn't one."""
+    raw = _object(raw, COMPARISON_FIELDS)
+    action, answered_at = _text(raw, "action"), _time(raw, "answered_at")
+    if action not in comparisons.ACTIONS:
+        raise ConfigError("unknown action", got=action, allowed=comparisons.ACTIONS)
+    if answered_at is None:
+        _missing("answered_at")
+    names, adaptive = raw.get("examples", []), raw.get("adaptive", False)
+    if not isinstance(names, list) or len(names) > 4 or not all(isinstance(name, str) and storable(name) for name in names):
+        raise ConfigError("examples is a list of four names that can be stored")
+    if not isinstance(adaptive, bool):
+        raise ConfigError("adaptive is true or false", got=type(adaptive).__name__)
+    return Comparison(
+        id=_id(raw, "id") or _missing("id"), action=action, answered_at=answered_at, examples=tuple(names),
+        hardest=_text(raw, "hardest"), easiest=_text(raw, "easiest"), adaptive=adaptive, undoes=_id(raw, "undoes"),
+        shown_at=_time(raw, "shown_at"), seconds=_seconds(raw),
+    )  # fmt: skip
+
+
+def _object(raw: object, fields: Sequence[str] | None = None) -> dict[str, object]:
+    if not isinstance(raw, dict):
+        raise ConfigError("an event is a JSON object", got=type(raw).__name__)
+    if fields and (unknown := set(raw) - set(fields)):
+        raise ConfigError("an event has unknown fields", got=sorted(text[:40] for text in unknown), allowed=fields)
+    return raw
+
+
+def _missing(field: str) -> NoReturn:
     raise ConfigError(f"an event needs {field}")
 
 

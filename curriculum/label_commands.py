@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from curriculum import agreement, analysis, datasets, history, labels, simulate
+from curriculum import agreement, analysis, comparisons, datasets, history, labels, scaling, simulate
 from curriculum.backup import backup, restore
+from curriculum.comparison_log import export_comparisons, import_comparisons
 from curriculum.config import LEVELS, Home
 from curriculum.errors import ConfigError
 from curriculum.label_files import export_labels, import_labels
@@ -21,32 +22,46 @@ from curriculum.store import Store
 Result = dict[str, Any]
 
 
+UNITS = {"": "labels", "log": "events", "comparisons": "comparisons"}
+"""What a file is counted in, by the flag that says what it holds."""
+
+
 # -- files ---------------------------------------------------------------------------------------
 
 
+def _whole(options: argparse.Namespace) -> str:
+    """Which whole log a file holds, if it is one."""
+    if options.log and options.comparisons:
+        raise ConfigError("--log and --comparisons are two files", todo="Give one of them.")
+    return "log" if options.log else "comparisons" if options.comparisons else ""
+
+
 def labels_import(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    if options.log and options.annotator:
-        raise ConfigError("--annotator doesn't fit --log", todo="A log says itself who did what.")
+    whole = _whole(options)
+    if whole and options.annotator:
+        raise ConfigError(f"--annotator doesn't fit --{whole}", todo="The file says itself who did what.")
     with Store.open(home, owner="labels import") as store:
-        if options.log:
-            done = import_log(store, options.dataset, Path(options.path), options.format)
+        if whole:
+            done = {"log": import_log, "comparisons": import_comparisons}[whole](store, options.dataset, Path(options.path), options.format)
         else:
             done = import_labels(store, options.dataset, Path(options.path), options.annotator, options.format)
-    what = "events" if options.log else "labels"
+    what = UNITS[whole]
     text = f"{done.read} {what} read, {done.appended} were new; annotators: {', '.join(done.annotators) or 'none'}"
     return {"dataset": options.dataset, **dataclasses.asdict(done)}, text
 
 
 def labels_export(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    if options.log and options.who != "all":
-        raise ConfigError("--who doesn't fit --log", got=options.who, todo="A log is exported whole.")
+    whole = _whole(options)
+    if whole and options.who != "all":
+        raise ConfigError(f"--who doesn't fit --{whole}", got=options.who, todo="A log is exported whole.")
     path = Path(options.path)
     with Store.open_or_snapshot(home, owner="labels export") as store:
-        if options.log:
-            count = export_log(store, options.dataset, path, options.format, overwrite=options.overwrite)
+        if whole:
+            write = {"log": export_log, "comparisons": export_comparisons}[whole]
+            count = write(store, options.dataset, path, options.format, overwrite=options.overwrite)
         else:
             count = export_labels(store, options.dataset, path, options.who, options.format, overwrite=options.overwrite)
-    what = "events" if options.log else "labels"
+    what = UNITS[whole]
     return {"dataset": options.dataset, "path": str(path.absolute()), what: count}, f"{count} {what} written to {path}"
 
 
@@ -179,3 +194,20 @@ def _coefficient(what: str, value: float | None, interval: tuple[float, float] |
     if value is None:
         return f"{what}: undefined: {reason}"
     return f"{what}: {value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "") + f", {count} images"
+
+
+def labels_scale(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    with Store.open_or_snapshot(home, owner="labels scale") as store:
+        datasets.get_dataset(store, options.dataset)
+        done = comparisons.standing(store, options.dataset)
+    document = {"dataset": options.dataset, **scaling.report(done), "by_annotator": comparisons.by_annotator(done).to_dict("records")}
+    found = document["reliability"]
+    lines = [
+        f"{row['example']}  {row['latent']:+.3f} ± {row['sd']:.3f}  difficulty {row['difficulty']:.3f}, {row['comparisons']} comparisons"
+        + (f", apart from the others ({row['component']})" if row["component"] else "")
+        for row in document["examples"]
+    ]
+    interval = f" [{found['interval'][0]:.3f}, {found['interval'][1]:.3f}]" if found["interval"] else ""
+    reliability = f"undefined: {found['reason']}" if found["ssr"] is None else f"{found['ssr']:.3f}{interval}, {found['images']} images"
+    lines.append(f"reliability of {len(done)} comparisons, from the {found['random_comparisons']} drawn by chance: {reliability}")
+    return document, "\n".join(lines)

@@ -123,7 +123,7 @@ def _event(cells: dict[str, str | None], dataset: str, examples: set[str]) -> Lo
     if not re.fullmatch("[0-9]{1,18}", given["seq"]):
         raise ValueError(said("seq is no whole number of 0 or more", given["seq"]))
     given["seq"], given["seconds"] = int(given["seq"]), read_seconds(given["seconds"])
-    given |= {name: _uuid(name, given[name]) for name in ("id", "undoes", "batch")}
+    given |= {name: read_uuid(name, given[name]) for name in ("id", "undoes", "batch")}
     given |= {name: read_time(name, given[name], zone=True) for name in ("shown_at", "answered_at", "recorded_at")}
     if given["dataset"] != dataset:
         raise ValueError(said("an event of another data set", given["dataset"]))
@@ -135,7 +135,8 @@ def _event(cells: dict[str, str | None], dataset: str, examples: set[str]) -> Lo
     return event
 
 
-def _uuid(name: str, text: str | None) -> str | None:
+def read_uuid(name: str, text: str | None) -> str | None:
+    """A UUID in its usual form; empty to None."""
     try:
         return str(uuid.UUID(text)) if text else None
     except ValueError as error:

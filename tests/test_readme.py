@@ -25,6 +25,7 @@ def test_every_command_is_there() -> None:
     wanted |= {
         "labels summary",
         "labels agreement",
+        "labels scale",
         "labels settings",
         "labels simulate",
         "labels replay",

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from curriculum import assignment, events
+from curriculum import assignment, comparisons, events
 from curriculum.app import identity, layout, service
 from curriculum.app.identity import Identity
 from curriculum.app.service import Service
@@ -28,6 +28,7 @@ from curriculum.store import Store
 
 MAX_BODY = 1_000_000
 MAX_QUEUE, QUEUE, MAX_EXCLUDE, HISTORY = 64, 24, 5000, 60
+MAX_FOURS, FOURS = 16, 4
 DONE = ("label", "skip", "flag")
 """What takes an image out of the annotator's hand; an undo puts it back."""
 NEVER_KEPT = {"Cache-Control": "no-store"}
@@ -89,17 +90,45 @@ def next_images(running: Service, who: Identity, body: Body) -> Body:
 
 def look_back(running: Service, who: Identity, body: Body) -> Body:
     """A page of this annotator's own judgements, newest first."""
-    before = body.get("before")
-    try:
-        page = events.history(
-            running.store, who.dataset, who.annotator, before=uuid.UUID(before) if before is not None else None, limit=HISTORY
-        )
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError("before is the id of an event") from error
+    page = events.history(running.store, who.dataset, who.annotator, before=_event_id(body.get("before")), limit=HISTORY)
     titles = _titles(running.store, who.dataset)
     for event in page["events"]:
         event["image"], event["class_title"] = f"/img/{event.pop('sha256')}", titles[event.pop("class")]
     return page
+
+
+def next_fours(running: Service, who: Identity, body: Body) -> Body:
+    """The next fours for this annotator, without those in hand or skipped, how many they have compared, how many images there are."""
+    exclude, limit = body.get("exclude", []), body.get("limit", FOURS)
+    if not isinstance(exclude, list) or len(exclude) > MAX_EXCLUDE or not all(_is_four(names) for names in exclude):
+        raise ConfigError(f"exclude is a list of up to {MAX_EXCLUDE:,} fours")
+    if type(limit) is not int or not 0 <= limit <= MAX_FOURS:
+        raise ConfigError("limit is out of range", got=limit, allowed=f"0 to {MAX_FOURS}")
+    found = comparisons.next_fours(running.store, who.dataset, who.annotator, limit, exclude)
+    return {
+        "fours": [{"examples": _cards(running.store, who.dataset, four.examples), "adaptive": four.adaptive} for four in found.fours],
+        "end": found.end,
+        "progress": {"mine": found.mine, "pool": found.pool},
+    }
+
+
+def _is_four(names: object) -> bool:
+    return isinstance(names, list) and len(names) == 4 and all(isinstance(name, str) and events.storable(name) for name in names)
+
+
+def past_fours(running: Service, who: Identity, body: Body) -> Body:
+    """A page of this annotator's own comparisons, newest first: what undo takes back."""
+    page = comparisons.history(running.store, who.dataset, who.annotator, before=_event_id(body.get("before")))
+    for done in page["comparisons"]:
+        done["examples"] = _cards(running.store, who.dataset, done["examples"])
+    return page
+
+
+def _event_id(text: object) -> uuid.UUID | None:
+    try:
+        return None if text is None else uuid.UUID(text)  # type: ignore[arg-type]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError("before is the id of an event") from error
 
 
 def _cards(store: Store, dataset: str, names: Sequence[str]) -> list[Body]:
@@ -209,4 +238,6 @@ ROUTES = [
     _route("/api/annotations", keep, ("events",)),
     _route("/api/queue", next_images, ("exclude", "limit", "class")),
     _route("/api/history", look_back, ("before",)),
+    _route("/api/fours", next_fours, ("exclude", "limit")),
+    _route("/api/fours/history", past_fours, ("before",)),
 ]

@@ -9,7 +9,7 @@ import streamlit as st
 
 from curriculum import agreement, consensus, datasets, labels
 from curriculum.agreement import Coefficient
-from curriculum.app import charts, layout
+from curriculum.app import charts, layout, scale
 from curriculum.app.layout import Tile
 from curriculum.config import LEVELS
 from curriculum.consensus import AnnotatorReport
@@ -44,6 +44,7 @@ def page() -> None:
         _pairs(report["pairwise_kappa"])
     _drift(judged)
     _contested(contested, judged)
+    scale.section(dataset.name)
 
 
 @st.cache_data(max_entries=8, show_spinner="Measuring agreement ...")

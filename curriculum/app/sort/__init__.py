@@ -1,4 +1,7 @@
-"""Sort: one question, three keys, one by one or in a grid, after some practice. The page lays out; the component and `api` do the work, without a rerun."""
+"""Sort: one question, three keys, one by one, in a grid or four at a time, after some practice.
+
+The page lays out; the component and `api` do the work, without a rerun.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from curriculum import datasets
 from curriculum.app import layout
 from curriculum.app.identity import Identity, sign
 from curriculum.app.sort import practice
-from curriculum.app.sort.component import sorting
+from curriculum.app.sort.component import VIEWS, sorting
 
 
 def page() -> None:
@@ -24,9 +27,10 @@ def page() -> None:
     st.sidebar.write(f"Sorting as **{layout.plain(annotator)}**")
     if datasets.settings(layout.store(), dataset.name).repeat_share:
         st.sidebar.caption("A few images come a second time, unannounced, so there is more to sort than there are images.")
-    view = "grid" if st.session_state.get("view") == "grid" else "one"
+    view = st.session_state.get("view")
     if practice.takes_over(dataset, annotator):
         return
     practice.offer(dataset)
     token = sign(layout.store(), Identity(annotator, dataset.name))
-    sorting(view, token, annotator, dataset.name, layout.class_titles(dataset.classes), practice.anchors(dataset))
+    titles = layout.class_titles(dataset.classes)
+    sorting(view if view in VIEWS else "one", token, annotator, dataset.name, titles, practice.anchors(dataset))

@@ -1,4 +1,4 @@
-"""The sorting component, one by one or as a grid: HTML, CSS and JavaScript as files, put together once, and what the page hands over."""
+"""The sorting component, one by one, as a grid or four at a time: HTML, CSS and JavaScript as files, put together once, and what the page hands over."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 
 import streamlit as st
 
-VIEWS = {"one": ("sort.html", "sort.css", ("sort.js",)), "grid": ("grid.html", "grid.css", ("select.js", "board.js", "grid.js"))}
-"""The two ways of sorting, and what each adds to what they share."""
+VIEWS = {
+    "one": ("sort.html", "sort.css", ("watch.js", "sort.js")),
+    "grid": ("grid.html", "grid.css", ("select.js", "board.js", "grid.js")),
+    "four": ("four.html", "four.css", ("watch.js", "fours.js", "four.js")),
+}
+"""The ways of sorting, and what each adds to what they share."""
 SCRIPTS = ("outbox.js", "keys.js", "queue.js", "past.js", "dialogs.js", "screen.js")
 """Shared, in this order, before a view's own: Streamlit takes a single text."""
 
@@ -30,7 +34,7 @@ def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mappin
     """Show the component: all that it is told is who sorts what, the classes with the names that people give them, and the
     lead's examples: level, class, title (of the class), thumb (address), reason.
 
-    Images, progress and history it asks of `api`. Where it asks for the other view, the page runs anew with that one.
+    Images, progress and history it asks of `api`. Where it asks for another view, the page runs anew with that one.
     """
     key = f"sorting_{view}"
 

@@ -1,4 +1,4 @@
-// What the two ways of sorting share: who sorts what, keeping and taking back, counts and words, keys and buttons.
+// What the ways of sorting share: who sorts what, keeping and taking back, counts and words, keys and buttons.
 
 const MARKS = { easy: "○", medium: "◐", hard: "●" };
 const SYNC_AFTER = 3_000;
@@ -144,7 +144,7 @@ class Screen {
   describe({ action, level, note, together = 1 }) {
     const images = together > 1 ? `, ${number(together)} images` : "";
     if (action === "undo" && together > 1) return `taken back, all ${number(together)} images of one key press in the grid`;
-    return { label: levelText(level), skip: "skipped", undo: "taken back", flag: `flagged: ${note}`, note: "note kept" }[action] + images;
+    return { label: levelText(level), skip: "skipped", undo: "taken back", flag: `flagged: ${note}`, note: "note kept", compare: "four compared", undo_compare: "a comparison taken back" }[action] + images;
   }
 
   say(text) {
