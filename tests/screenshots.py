@@ -18,6 +18,7 @@ PAGES = {
     "start": "",
     "sort": "sort",
     "team": "team",
+    "people": "people",
     "labels": "labels",
     "human-model": "human-model",
     "train": "train",
@@ -64,7 +65,7 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder) / "home")
         fill(home, given.weights, given.image_size, given.epochs)
-        with serving(home, signed_up=["Me"]) as server, chromium() as browser:
+        with serving(home, signed_up=["Me", "Ana", "Ben"]) as server, chromium() as browser:
             for scheme in ("light", "dark"):
                 photograph(browser, server, scheme, given.out)
 

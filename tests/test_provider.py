@@ -71,6 +71,11 @@ def test_a_verified_address_signs_in_without_a_pin(home: Home, tmp_path: Path) -
         assert page.get_by_label("PIN", exact=True).count() == 0
         _log_in(page)
         _signed_in(page, "dora@example.org")
+
+        _configure(server, path, "[people]\npin = never\n")
+        page.goto(server.url)
+        expect(page.get_by_text("secrets.toml can't be read")).to_be_visible(timeout=60_000)
+        assert page.get_by_label("PIN", exact=True).count() == 0  # nobody gets in by a mistake in it
     with Store.open(home) as store:
         found = {person.name: (person.role, person.signs_in) for person in people.list_people(store)}
     assert found == {

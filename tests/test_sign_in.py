@@ -196,6 +196,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         expect(bob.get_by_text("Your PIN was changed or reset.")).to_be_visible()
         bob.reload()
         asks_who(bob)
+        expect(bob.get_by_text("You are signed out: your PIN was changed or reset")).to_be_visible()
         register(bob, "Bob", "another pin")
         shown(bob)
         saved(bob)  # what waited went out

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from curriculum.errors import IdentityError
+from curriculum.errors import ConfigError, IdentityError
 
 
 def names() -> list[str]:
@@ -52,6 +53,9 @@ def person() -> str | None:
 def _section(name: str) -> Mapping[str, Any]:
     try:
         found = st.secrets.get(name, {})
-    except StreamlitSecretNotFoundError:
+    except StreamlitSecretNotFoundError as error:
+        there = [path for path in st.get_option("secrets.files") if Path(path).exists()]
+        if there:  # never in silence as if nothing were configured
+            raise ConfigError(f"{' or '.join(there)} can't be read ({error})", todo="Correct it and start the app anew.") from error
         return {}
     return found if isinstance(found, Mapping) else {}

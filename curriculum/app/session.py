@@ -19,6 +19,11 @@ from curriculum.app.api import Body
 from curriculum.errors import CurriculumError
 from curriculum.people import Role
 
+ENDED = (
+    "You are signed out: your PIN was changed or reset, or 30 days have passed. After a reset, choose a new one under First time here. "
+    "Answers that wait in this browser are sent as soon as you have signed in."
+)
+
 _errands = st.components.v2.component("curriculum_sign_in", js=Path(__file__).with_name("sign_in.js").read_text(encoding="utf-8"))
 
 
@@ -33,7 +38,7 @@ def role() -> Role | None:
     name = state.get("annotator")
     if name and people.credential(layout.store(), name) != state.get("_credential"):
         _forget()
-        state["_said"] = "Your PIN was changed or reset. Sign in anew; what waits in this browser is sent then."
+        state["_said"] = ENDED
         return None
     return people.role_of(layout.store(), name) if name else None
 
@@ -47,9 +52,11 @@ def _recognise() -> None:
     except CurriculumError as error:
         state["_said"] = str(error)
     if not state.get("annotator") and not state.get("_cookie_read") and provider.pins_allowed():
-        found = identity.read_cookie(store, st.context.cookies.get(identity.cookie_name(store.home)))
-        if found:
+        held = st.context.cookies.get(identity.cookie_name(store.home))
+        if found := identity.read_cookie(store, held):
             enter(found, told=True)
+        elif held:
+            state["_said"] = ENDED
     state["_cookie_read"] = True
 
 

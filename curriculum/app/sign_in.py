@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.errors import StreamlitAuthError
 
 from curriculum import people
 from curriculum.app import layout, provider, session
@@ -27,9 +28,16 @@ def _providers() -> None:
     for name in provider.names():
         title = "your organisation" if name == "default" else name.capitalize()
         if st.button(f"Sign in with {title}", icon=":material/login:", type="primary", key=f"_login_{name}"):
-            st.login() if name == "default" else st.login(name)
+            _to_provider(name)
     if st.session_state.get("_said") and provider.signed_in() and st.button("Use another account", icon=":material/logout:"):
         st.logout()
+
+
+def _to_provider(name: str) -> None:
+    try:
+        st.login() if name == "default" else st.login(name)
+    except StreamlitAuthError as error:
+        st.error(f"[auth] in .streamlit/secrets.toml is incomplete: {layout.plain(str(error))}", icon=":material/error:")
 
 
 def _pin() -> None:
@@ -50,9 +58,14 @@ def _pin() -> None:
     try:
         session.enter(_register(name, pin, again) if new else people.sign_in(layout.store(), name, pin))
     except CurriculumError as error:
-        wrong.error(layout.plain(str(error)), icon=":material/error:")
+        wrong.error(_sentence(error), icon=":material/error:")
         return
     st.rerun()
+
+
+def _sentence(error: CurriculumError) -> str:
+    said = str(error)
+    return layout.plain(said[:1].upper() + said[1:])
 
 
 def _secret(label: str, *, new: bool = False) -> str:
@@ -99,7 +112,7 @@ def _change(name: str) -> None:
             raise ConfigError("the two new PINs differ", todo="Type the same one twice.")
         people.change_pin(layout.store(), name, old, new)
     except CurriculumError as error:
-        st.error(layout.plain(str(error)), icon=":material/error:")
+        st.error(_sentence(error), icon=":material/error:")
         return
     session.enter(name)
     st.success("Changed. Other browsers that were signed in under this name ask for the new PIN.", icon=":material/check:")
