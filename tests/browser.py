@@ -88,12 +88,19 @@ class Server:
     """`streamlit run annotate_app.py` on a home, as a user starts it; can be killed and started again on its port.
 
     `signed_up` are registered with `PIN` first, the first of them as lead where nobody leads; `cookie` signs a browser in as one of them.
+    `app`: another file that makes the app.
     """
 
     def __init__(
-        self, home: Home, *, signed_up: Sequence[str] = (), headless: bool = True, environment: dict[str, str] | None = None
+        self,
+        home: Home,
+        *,
+        signed_up: Sequence[str] = (),
+        headless: bool = True,
+        environment: dict[str, str] | None = None,
+        app: Path | None = None,
     ) -> None:
-        self.home, self.port = home, free_port()
+        self.home, self.port, self.app = home, free_port(), app or Path("annotate_app.py")
         self.cookies = cookies(home, signed_up)
         self.headless, self.environment = headless, environment or {}
         self.log = Path(f"{home.root}-server.log")
@@ -110,7 +117,7 @@ class Server:
 
     def start(self) -> None:
         environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root), **self.environment}
-        command = [sys.executable, "-m", "streamlit", "run", "annotate_app.py"]
+        command = [sys.executable, "-m", "streamlit", "run", str(self.app)]
         command += ["--server.port", str(self.port), "--server.headless", str(self.headless).lower()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -149,10 +156,15 @@ def cookies(home: Home, names: Sequence[str]) -> dict[str, SetCookieParam]:
 
 @contextmanager
 def serving(
-    home: Home, *, signed_up: Sequence[str] = (), headless: bool = True, environment: dict[str, str] | None = None
+    home: Home,
+    *,
+    signed_up: Sequence[str] = (),
+    headless: bool = True,
+    environment: dict[str, str] | None = None,
+    app: Path | None = None,
 ) -> Iterator[Server]:
     """A server that is stopped at the end, whatever happened."""
-    server = Server(home, signed_up=signed_up, headless=headless, environment=environment)
+    server = Server(home, signed_up=signed_up, headless=headless, environment=environment, app=app)
     try:
         yield server
     finally:
