@@ -209,7 +209,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         assert linked(bob) == ["Start", "Sort", *LEADS_PAGES]
         _choose(ann, "Ann")
         ann.get_by_role("button", name="Make annotator").click()
-        expect(ann.get_by_text("This page is for who leads")).to_be_visible()
+        expect(ann.get_by_text("This page is for leads")).to_be_visible()
     assert stored(server) == [("Bob", first, "easy"), ("Bob", second, "medium")]
 
 

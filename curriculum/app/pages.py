@@ -54,7 +54,7 @@ def _needs_name() -> None:
 
 
 def _needs_lead() -> None:
-    st.title("This page is for who leads")
+    st.title("This page is for leads")
     leads = [layout.plain(person.name) for person in team_members.list_people(layout.store()) if person.role == "lead"]
     st.info(f"You sort as an annotator. {' or '.join(leads)} can make you a lead, on the page People.", icon=":material/lock:")
     layout.link("sort", "Sort images", ":material/sort:")

@@ -56,7 +56,8 @@ def _computed(judged: pd.DataFrame, repeats: pd.DataFrame) -> tuple[dict[str, An
 def _overall(report: dict[str, Any], judged: pd.DataFrame, total: int) -> None:
     columns = st.columns(5)
     shared = judged.groupby("example").size()
-    columns[0].metric("Images with a level", f"{len(shared):,} of {total:,}")
+    columns[0].metric("Images with a level", f"{len(shared):,}")
+    columns[0].caption(f"of {total:,}")
     columns[1].metric("By two or more", f"{int((shared > 1).sum()):,}", help="Only these tell anything about agreement.")
     for column, key, name, meaning in (
         (

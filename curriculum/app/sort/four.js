@@ -5,6 +5,7 @@ const FOUR_MEANING = {
   undo: "Undo: takes back your last comparison, as often as you like, over days",
   skip: "Skip these four: they come again at the end",
   zoom: "The image in focus, large; arrows go to the others, 1 2 3 4 choose there too",
+  examples: "Examples of easy, medium and hard, chosen by who leads",
   help: "This list",
 };
 const FOUR_KEYS = [
