@@ -34,6 +34,36 @@ def score_runs(store: Store, dataset: str) -> pd.DataFrame:
     )
 
 
+def trained_runs(store: Store, dataset: str) -> pd.DataFrame:
+    """Training runs whose dynamics scored their training images, the newest first, with the columns of `score_runs`."""
+    return store.query(
+        """SELECT run_id, mode AS method, config->>'weights' AS weights, NULL::TEXT AS source_run,
+                  (config->>'image_size')::INTEGER AS image_size, seed, created_at, NULL::DOUBLE AS stability
+           FROM run WHERE dataset = ? AND kind = 'train' AND run_id IN (SELECT run_id FROM score)
+           ORDER BY created_at DESC, run_id DESC""",
+        [dataset],
+    )
+
+
+def measures(store: Store, run_id: str) -> list[str]:
+    """The scores that a run gives, its own first; see `difficulty` for what each means."""
+    rows = store.rows(
+        """SELECT method FROM score JOIN run USING (run_id) WHERE run_id = ?
+           GROUP BY method ORDER BY any_value(mode) <> method, method""",
+        [run_id],
+    )
+    return [row[0] for row in rows]
+
+
+def difficulties(store: Store, run_id: str | None, method: str | None = None) -> pd.DataFrame:
+    """example, difficulty (0 to 1, higher = harder) by a score of a run, by default its own; empty where there is none."""
+    return store.query(
+        """SELECT example, difficulty FROM score JOIN run USING (run_id)
+           WHERE run_id = $run AND method = coalesce($method, mode) ORDER BY example""",
+        {"run": run_id, "method": method},
+    )
+
+
 def latest_score(store: Store, dataset: str) -> str | None:
     """The newest scoring run, out-of-fold before any other; None where there is none."""
     found = score_runs(store, dataset)
@@ -42,22 +72,24 @@ def latest_score(store: Store, dataset: str) -> str | None:
     return str(found.sort_values("method", key=lambda m: m != "oof_loss", kind="stable")["run_id"].iloc[0])
 
 
-def ranked(store: Store, dataset: str, score_run: str, who: str) -> pd.DataFrame:
+def ranked(store: Store, dataset: str, score_run: str, who: str, method: str | None = None) -> pd.DataFrame:
     """Every scored image with the model's view and, where there is one, the people's.
 
     Args:
-        score_run: id of a scoring run.
+        score_run: id of a scoring run, or of a training run whose dynamics scored its images.
+        method: one of `measures`; by default the run's own.
         who: people | simulated | all | one annotator's name.
 
     Returns:
-        One row an image, hardest for the model first: example, class, sha256, value (raw loss, nats),
+        One row an image, hardest for the model first: example, class, sha256, value (the raw score),
         difficulty (0 to 1, higher = harder), predicted, probability_true, level (or None), votes, annotators.
     """
     frame = store.query(
         """SELECT example, class, sha256, value, difficulty, predicted, probability_true, level, votes, annotators
-           FROM score JOIN example USING (dataset, example) LEFT JOIN consensus(?, ?) USING (example)
-           WHERE dataset = ? AND run_id = ? ORDER BY difficulty DESC, example""",
-        [dataset, who, dataset, score_run],
+           FROM score JOIN example USING (dataset, example) JOIN (SELECT run_id, mode FROM run) USING (run_id)
+                LEFT JOIN consensus($dataset, $who) USING (example)
+           WHERE dataset = $dataset AND run_id = $run AND method = coalesce($method, mode) ORDER BY difficulty DESC, example""",
+        {"dataset": dataset, "who": who, "run": score_run, "method": method},
     )
     if frame.empty:
         raise UnknownError("no such scoring run for this data set", got=score_run, todo="`runs list` shows them")
@@ -114,8 +146,8 @@ def known_difficulty(store: Store, dataset: str, basis: str = "auto") -> dict[st
     run = latest_score(store, dataset)
     if run is None:
         raise UnknownError("no model has ranked this data set yet", got=dataset, todo="Run `score` on it first")
-    rows = store.rows("SELECT example, difficulty FROM score WHERE run_id = ?", [run])
-    return dict(rows)
+    found = difficulties(store, run)
+    return dict(zip(found["example"].tolist(), found["difficulty"].tolist(), strict=True))
 
 
 # -- what a trained model gets wrong -------------------------------------------------------------
@@ -137,7 +169,7 @@ def predictions(store: Store, run_id: str, split: str = "test", who: str = "peop
                   p.class = p.predicted AS correct, c.level, s.difficulty
            FROM prediction AS p JOIN example AS e USING (dataset, example)
            LEFT JOIN consensus(?, ?) AS c USING (example)
-           LEFT JOIN (SELECT example, difficulty FROM score WHERE run_id = ?) AS s USING (example)
+           LEFT JOIN (SELECT example, difficulty FROM score JOIN run USING (run_id) WHERE run_id = ? AND method = mode) AS s USING (example)
            WHERE p.run_id = ? AND p.split = ? ORDER BY p.loss DESC, p.example""",
         [dataset, who, latest_score(store, dataset), run_id, split],
     )

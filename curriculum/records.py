@@ -48,11 +48,13 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A model's judgement of m examples: probabilities (m, classes), losses (m,) in nats, features (m, 512)."""
+    """A model's judgement of m examples: probabilities (m, classes), losses (m,) in nats, margins (m,): the true class's logit
+    less the largest other, features (m, 512)."""
 
     indices: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     losses: NDArray[np.float64]
+    margins: NDArray[np.float32]
     features: NDArray[np.float32]
 
 

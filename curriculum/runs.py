@@ -98,7 +98,7 @@ def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.D
 def _with_difficulty(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
     """The newest ranking's difficulty stands in the record too; empty where there is none."""
     newest = analysis.latest_score(store, config.dataset)
-    return order.merge(store.query("SELECT example, difficulty FROM score WHERE run_id = ?", [newest]), how="left", on="example")
+    return order.merge(analysis.difficulties(store, newest), how="left", on="example")
 
 
 def _checked_weights(home: Home, weights: str) -> str:
@@ -229,8 +229,10 @@ def _results(run: RunDir, config: TrainConfig | ScoreConfig, name: str) -> pd.Da
     except (OSError, ValueError) as error:
         raise RunError(f"{run / name} can't be read ({error})", todo="Start the run anew, or restore the file") from error
     frame["dataset"] = config.dataset
-    if isinstance(config, ScoreConfig):
-        frame = frame.drop(columns="repeats").assign(method=config.method, seed=config.seed)
+    if name == "scores.parquet":
+        if "method" not in frame and isinstance(config, ScoreConfig):  # of a run before there were several scores
+            frame = frame.drop(columns="repeats").assign(method=config.method)
+        frame["seed"] = config.seed
     return frame
 
 

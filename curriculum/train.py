@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from curriculum import metrics, pacing
+from curriculum import difficulty, metrics, pacing
 from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
 from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy, turn
@@ -82,6 +82,7 @@ class Training:
         self.epoch, self.samples_seen, self.subset_size, self.peak_test = 0, 0, 0, 0.0
         self.pace = pacing.Pace()
         self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
+        self.said: NDArray[np.float32] | None = None  # of the same: (3, n), the rows of difficulty.Dynamics
         self.train_accuracy: float | None = None
         self.best: Best | None = None
         self.stage_best: Best | None = None
@@ -140,6 +141,8 @@ class Training:
         pass_seconds = time.perf_counter() - pass_started
         judged = self._judge(self.train, "train losses")
         self.losses = judged.losses
+        errors = difficulty.el2n(judged.probabilities, self.data.labels[self.train])
+        self.said = np.stack([judged.losses, judged.margins, errors]).astype(np.float32)
         within = np.searchsorted(self.train, subset)
         train_loss = float(judged.losses[within].mean())
         self.train_accuracy = metrics.accuracy(judged.probabilities[within], self.data.labels[subset])
@@ -244,10 +247,17 @@ class Training:
                 features.append(embedded.float())
                 self.progress(phase, min(start + EVAL_BATCH, len(indices)), len(indices))
         if not logits:
-            return Outcome(indices, np.empty((0, len(self.data.classes)), np.float32), np.empty(0), np.empty((0, FEATURES), np.float32))
+            none = np.empty(0, np.float32)
+            return Outcome(
+                indices, np.empty((0, len(self.data.classes)), np.float32), none.astype(float), none, np.empty((0, FEATURES), np.float32)
+            )
         scores = torch.cat(logits)
-        losses = cross_entropy(scores, self.labels[torch.from_numpy(indices).to(self.device)], reduction="none")
-        return Outcome(indices, to_numpy(scores.softmax(1)), to_numpy(losses).astype(np.float64), to_numpy(torch.cat(features)))
+        true = self.labels[torch.from_numpy(indices).to(self.device)]
+        losses = cross_entropy(scores, true, reduction="none")
+        margins = scores.gather(1, true[:, None])[:, 0] - scores.scatter(1, true[:, None], -torch.inf).amax(1)
+        return Outcome(
+            indices, to_numpy(scores.softmax(1)), to_numpy(losses).astype(np.float64), to_numpy(margins), to_numpy(torch.cat(features))
+        )
 
     def _figures(self, outcome: Outcome) -> tuple[float, float, float]:
         """Accuracy, mean loss, KNN."""
@@ -291,7 +301,7 @@ class Training:
         assert self.best is not None
         self.net.load_state_dict(self.best.state)
         outcome = self._judge(np.arange(len(self.data.labels)), "predictions")
-        at = {split: Outcome(rows, outcome.probabilities[rows], outcome.losses[rows], outcome.features[rows])
+        at = {split: Outcome(rows, outcome.probabilities[rows], outcome.losses[rows], outcome.margins[rows], outcome.features[rows])
               for split, rows in (("val", self.val), ("test", self.test)) if len(rows)}  # fmt: skip
         test = self._figures(at["test"])
         return Final(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from curriculum import score
 from curriculum.cache import CachedRows
 from curriculum.config import LEVELS, ScoreConfig, TrainConfig
-from curriculum.difficulty import rank_difficulty
+from curriculum.difficulty import FROM_DYNAMICS, FROM_FEATURES, FROM_PROBABILITIES, Dynamics, rank_difficulty
 from curriculum.errors import CancelledError, CurriculumError, RunError
 from curriculum.files import write_json, write_whole
 from curriculum.images import load_images
@@ -137,24 +137,26 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
     training = Training(
         config, data, weights, features=features, should_stop=reporter.should_stop, progress=reporter.progress,
     )  # fmt: skip
-    losses: list[NDArray[np.float32]] = _take_up(run, training, reporter)
+    said: list[NDArray[np.float32]] = _take_up(run, training, reporter)
     reporter.write(epochs=training.total_epochs, epoch=training.epoch)
     checkpointed, cost = time.monotonic(), 0.0
     pace: list[tuple[int, float]] = []
     for result in training.epochs():
-        assert training.losses is not None
-        losses.append(training.losses.astype(np.float32))
+        assert training.said is not None
+        said.append(training.said)
         run.append_epoch(asdict(result))
         pace.append((result.subset_size, result.seconds))
         if time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:
             before = time.monotonic()
-            _save_checkpoint(run, training, losses, reporter.seconds)
+            _save_checkpoint(run, training, said, reporter.seconds)
             checkpointed, cost = time.monotonic(), time.monotonic() - before
         reporter.write(epoch=result.epoch, seconds_left=_seconds_left(pace, training.expected_sizes()), phase="training", done=0, total=0)
     final = training.finish()
-    train_examples = order["example"].to_numpy()[training.train]
-    _write_losses(run, train_examples, losses)
-    write_whole(run / "predictions.parquet", lambda path: _predictions(order, request["classes"], final).to_parquet(path, index=False))
+    dynamics = Dynamics(*np.stack(said, axis=1))
+    predictions = _predictions(order, request["classes"], final)
+    _write_frame(run / "dynamics.parquet", _dynamics(predictions["example"].to_numpy()[training.train], dynamics))
+    _write_frame(run / "predictions.parquet", predictions)
+    _write_frame(run / "scores.parquet", _training_scores(predictions.iloc[training.train], dynamics))
     write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
     write_json(run / "result.json", _train_result(run, config, training, final, reporter, request.get("notes", [])))
     (run / "checkpoint.pt").unlink(missing_ok=True)
@@ -173,11 +175,11 @@ def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArra
         raise RunError(f"the checkpoint of run {run.run_id} can't be read ({error})", todo="Start the run anew") from error
     reporter.before = saved["seconds"]
     run.keep_epochs(training.epoch)
-    return list(saved["losses"].numpy())
+    return list(saved["said"].numpy())
 
 
-def _save_checkpoint(run: RunDir, training: Training, losses: list[NDArray[np.float32]], seconds: float) -> None:
-    record = {"training": training.state(), "losses": torch.from_numpy(np.stack(losses)), "seconds": seconds}
+def _save_checkpoint(run: RunDir, training: Training, said: list[NDArray[np.float32]], seconds: float) -> None:
+    record = {"training": training.state(), "said": torch.from_numpy(np.stack(said)), "seconds": seconds}
     write_whole(run / "checkpoint.pt", lambda path: torch.save(record, path))
 
 
@@ -192,10 +194,30 @@ def _seconds_left(pace: list[tuple[int, float]], coming: list[int]) -> float:
     return float(sum(fixed + slope * size for size in coming))
 
 
-def _write_losses(run: RunDir, examples: NDArray[np.object_], losses: list[NDArray[np.float32]]) -> None:
-    """One row a training example, one column an epoch: eval-mode cross-entropy after it, in nats."""
-    columns = {f"epoch_{number}": values for number, values in enumerate(losses, start=1)}
-    write_whole(run / "losses.parquet", lambda path: pd.DataFrame({"example": examples, **columns}).to_parquet(path, index=False))
+def _write_frame(path: Path, frame: pd.DataFrame) -> None:
+    write_whole(path, lambda fresh: frame.to_parquet(fresh, index=False))
+
+
+def _dynamics(examples: NDArray[np.object_], dynamics: Dynamics) -> pd.DataFrame:
+    """One row an epoch and training example, what the model said of it then: loss (nats), margin (logits), error (el2n)."""
+    epochs, count = dynamics.losses.shape
+    return pd.DataFrame({
+        "epoch": np.repeat(np.arange(1, epochs + 1, dtype=np.int32), count), "example": np.tile(examples, epochs),
+        "loss": dynamics.losses.ravel(), "margin": dynamics.margins.ravel(), "error": dynamics.errors.ravel(),
+    })  # fmt: skip
+
+
+def _training_scores(predictions: pd.DataFrame, dynamics: Dynamics) -> pd.DataFrame:
+    """Every score that training gives, of the training examples, with what the chosen model says of them."""
+    said = predictions[["example", "predicted", "probability_true", "probabilities"]]
+    return _in_rows({name: of(dynamics) for name, of in FROM_DYNAMICS.items()}, said)
+
+
+def _in_rows(scores: dict[str, NDArray[np.float64]], said: pd.DataFrame) -> pd.DataFrame:
+    """One row a score and example."""
+    return pd.concat([
+        said.assign(method=method, value=values, difficulty=rank_difficulty(values)) for method, values in scores.items()
+    ], ignore_index=True)  # fmt: skip
 
 
 def _predictions(order: pd.DataFrame, classes: list[str], final: Final) -> pd.DataFrame:
@@ -229,6 +251,7 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
     device, sha256, labels = pick_device(config.device), order["sha256"].tolist(), _class_indices(request, order)
     source = load_weights(f"run:{config.run}" if config.method == "loss" else config.weights, Path(request["runs"]))
     images = _images(request, order, config.image_size, reporter)
+    features = None
     if config.method == "loss":
         net = restore(len(request["classes"]), source)
         scores = score.model_losses(net, images, labels, device, progress=reporter.progress, should_stop=reporter.should_stop)
@@ -243,13 +266,16 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
             progress=reporter.progress, should_stop=reporter.should_stop,
         )  # fmt: skip
     names = np.array(request["classes"])
-    frame = pd.DataFrame({
-        "example": order["example"], "value": scores.values, "difficulty": rank_difficulty(scores.values),
-        "predicted": names[scores.probabilities.argmax(1)],
+    said = pd.DataFrame({
+        "example": order["example"], "predicted": names[scores.probabilities.argmax(1)],
         "probability_true": scores.probabilities[np.arange(len(labels)), labels].astype(float),
-        "probabilities": list(scores.probabilities), "repeats": list(scores.repeats.T),
+        "probabilities": list(scores.probabilities),
     })  # fmt: skip
-    write_whole(run / "scores.parquet", lambda path: frame.to_parquet(path, index=False))
+    measured = {config.method: scores.values} | {name: of(scores.probabilities, labels) for name, of in FROM_PROBABILITIES.items()}
+    if features is not None:
+        measured |= {name: of(features, labels) for name, of in FROM_FEATURES.items()}
+    _write_frame(run / "scores.parquet", _in_rows(measured, said))
+    _write_frame(run / "repeats.parquet", pd.DataFrame({"example": order["example"], "losses": list(scores.repeats.T)}))
     write_json(run / "result.json", {
         "run_id": run.run_id, "dataset": config.dataset, "method": config.method, "examples": len(labels), "seconds": reporter.seconds,
         "mean_loss": float(scores.values.mean()), "accuracy": accuracy(scores.probabilities, labels), "stability": scores.stability,

@@ -17,9 +17,10 @@ import psutil
 import pytest
 import torch
 
-from curriculum import labels, runs, worker
+from curriculum import analysis, labels, runs, worker
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
+from curriculum.difficulty import FROM_DYNAMICS
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
 from curriculum.files import write_json
 from curriculum.rundir import RunDir, Status, open_run
@@ -92,7 +93,7 @@ def facts(run: RunDir) -> list[dict[str, Any]]:
 
 def assert_same_outcome(one: RunDir, two: RunDir) -> None:
     assert facts(one) == facts(two)
-    for name in ("predictions.parquet", "losses.parquet"):
+    for name in ("predictions.parquet", "dynamics.parquet", "scores.parquet"):
         pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(two / name), check_exact=True)
     models = [torch.load(run / "model.pt", weights_only=True) for run in (one, two)]
     assert all(torch.equal(value, models[1][key]) for key, value in models[0].items())
@@ -133,10 +134,18 @@ def test_started_run_ends_in_rows_equal_to_its_files(tints: Store, home: Home) -
     assert result["examples"] == order["split"].value_counts().to_dict()
     test = file[file["split"] == "test"]
     assert result["test_accuracy"] == pytest.approx((test["predicted"] == test["class"]).mean())
-    losses = pd.read_parquet(run / "losses.parquet")
-    assert losses.columns.tolist() == ["example", "epoch_1", "epoch_2", "epoch_3"]
-    assert losses["example"].tolist() == order.index[order["split"] == "train"].tolist()
-    assert losses["epoch_3"].mean() == pytest.approx(written["train_loss"][2], rel=1e-5)
+    dynamics = pd.read_parquet(run / "dynamics.parquet")
+    assert dynamics.columns.tolist() == ["epoch", "example", "loss", "margin", "error"]
+    third = dynamics[dynamics["epoch"] == 3]
+    assert dynamics.groupby("epoch").size().to_dict() == dict.fromkeys((1, 2, 3), len(third))
+    assert third["example"].tolist() == order.index[order["split"] == "train"].tolist()
+    assert third["loss"].mean() == pytest.approx(written["train_loss"][2], rel=1e-5)
+    assert ((third["margin"] > 0).mean()) == pytest.approx(written["train_accuracy"][2])
+    scored = tints.query("SELECT * FROM score WHERE run_id = ? ORDER BY example", [run.run_id])
+    assert scored.groupby("method").size().to_dict() == dict.fromkeys(sorted(FROM_DYNAMICS), len(third))
+    worst = scored[scored["method"] == "cartography_correctness"].set_index("example")["value"]
+    assert worst.to_dict() == pytest.approx((dynamics["margin"] <= 0).groupby(dynamics["example"]).mean().to_dict())
+    assert analysis.latest_score(tints, "tints") is None, "what training says of its own images is no ranking of all"
     assert not (run / "checkpoint.pt").exists()
     assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
 
@@ -238,15 +247,24 @@ def test_worker_that_cannot_do_its_work_says_why_and_resumes_when_it_can(
 def test_out_of_fold_scores_end_in_rows(tints: Store) -> None:
     run = worked(tints, scoring())
     runs.ingest(tints, run)
-    frame = tints.query("SELECT * FROM score WHERE run_id = ? ORDER BY example", [run.run_id])
-    file = pd.read_parquet(run / "scores.parquet").sort_values("example")
-    assert len(frame) == 45
-    for column in ("example", "value", "difficulty", "predicted", "probability_true"):
-        assert frame[column].tolist() == file[column].tolist()
-    assert frame["method"].unique().tolist() == ["oof_loss"]
+    every = tints.query("SELECT * FROM score WHERE run_id = ? ORDER BY method, example", [run.run_id])
+    written = pd.read_parquet(run / "scores.parquet").sort_values(["method", "example"])
+    for column in ("example", "method", "value", "difficulty", "predicted", "probability_true"):
+        assert every[column].tolist() == written[column].tolist()
+    others = ["confidence", "el2n", "entropy", "knn_disagreement", "margin", "prototype_distance"]
+    assert every.groupby("method").size().to_dict() == dict.fromkeys([*others, "oof_loss"], 45)
+    assert analysis.measures(tints, run.run_id) == ["oof_loss", *others]
+    assert (
+        analysis.difficulties(tints, run.run_id, "margin")["difficulty"].tolist()
+        == every[every["method"] == "margin"]["difficulty"].tolist()
+    )
+    frame = every[every["method"] == "oof_loss"]
+    assert analysis.difficulties(tints, run.run_id)["difficulty"].tolist() == frame["difficulty"].tolist()
+    assert every[every["method"] == "confidence"]["value"].to_numpy() == pytest.approx(1 - frame["probability_true"].to_numpy(), abs=1e-6)
     assert frame["value"].rank().corr(frame["difficulty"].rank()) == pytest.approx(1)
     assert (frame["difficulty"].min(), frame["difficulty"].max()) == (0, 1)
-    assert np.stack(file["repeats"].tolist()).mean(1) == pytest.approx(file["value"].to_numpy())
+    repeats = pd.read_parquet(run / "repeats.parquet").sort_values("example")
+    assert np.stack(repeats["losses"].tolist()).mean(1) == pytest.approx(frame["value"].to_numpy())
     result = run.result()
     assert result is not None
     assert result["stability"] is not None
@@ -260,7 +278,7 @@ def test_a_runs_model_judges_and_starts_other_runs(tints: Store, home: Home) -> 
     trained = worked(tints, config(epochs=3))
     score = worked(tints, scoring(method="loss", run=trained.run_id))
     predictions = pd.read_parquet(trained / "predictions.parquet").sort_values("example")
-    judged = pd.read_parquet(score / "scores.parquet").sort_values("example")
+    judged = pd.read_parquet(score / "scores.parquet").query("method == 'loss'").sort_values("example")
     assert judged["value"].to_numpy() == pytest.approx(predictions["loss"].to_numpy(), rel=0.05, abs=0.05)
     assert judged["predicted"].tolist() == predictions["predicted"].tolist()
 

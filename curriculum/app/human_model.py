@@ -36,11 +36,17 @@ def page() -> None:
             icon=":material/leaderboard:",
         )
         return
-    ids = scored["run_id"].tolist()
-    default = ids.index(analysis.latest_score(layout.store(), dataset.name))
-    chosen = st.sidebar.selectbox("Model's ranking", ids, index=default, format_func=lambda run: _describe(scored, run))
+    default = scored["run_id"].tolist().index(analysis.latest_score(layout.store(), dataset.name))
+    scored = pd.concat([scored, analysis.trained_runs(layout.store(), dataset.name)], ignore_index=True)
+    chosen = st.sidebar.selectbox(
+        "Model's ranking", scored["run_id"].tolist(), index=default, format_func=lambda run: _describe(scored, run)
+    )
+    measure = st.sidebar.selectbox(
+        "Measured by", analysis.measures(layout.store(), chosen), key=f"_measure_{chosen}", format_func=lambda name: name.replace("_", " "),
+        help="What the same run says in other terms. Scores of a training run are of its training images alone.",
+    )  # fmt: skip
     who = layout.chosen_who(dataset.name)
-    frame = analysis.ranked(layout.store(), dataset.name, chosen, who)
+    frame = analysis.ranked(layout.store(), dataset.name, chosen, who, measure)
     both = analysis.compared(frame)
     if both.empty:
         st.info("Nobody has sorted an image of this data set yet, so there is only the model's side.", icon=":material/sort:")
