@@ -80,14 +80,15 @@ def press(page: Page, *keys: str) -> None:
 
 
 def meant(pressed: list[list[Any]]) -> list[Said]:
-    """What stands after these keys, by the rules: two different digits on one four are an answer, the same digit twice is none."""
+    """What stands after these keys, by the rules: two different digits on one four are an answer, the same digit twice is
+    none; undo takes back a first choice, else the latest answer."""
     standing: list[Said] = []
     first: str | None = None
     for (key, shown), (_, before) in zip(pressed, [["", []], *pressed[:-1]], strict=True):
         if shown != before:
             first = None
         if key == "Backspace":
-            standing, first = standing[:-1], None
+            standing, first = standing if first else standing[:-1], None
         elif key in "1234" and len(shown) == 4:
             if first not in (None, key):
                 standing.append((tuple(shown), shown[int(str(first)) - 1], shown[int(key) - 1]))
@@ -159,7 +160,7 @@ def test_arrows_mouse_touch_large_and_skip(browser: Browser, server: Server) -> 
         page = open_tab(address(server))
         said, said_now = [], page.locator(".sorting .said")
         one = four(page)
-        press(page, "3", "3")  # taken back
+        press(page, "3", "3", "2", "Backspace")  # taken back
         expect(page.locator(".sorting .mark:not(:empty)")).to_have_count(0)
         press(page, "ArrowRight", "ArrowUp", "Enter")  # from the third over the fourth to the second
         expect(page.get_by_role("gridcell", selected=True)).to_have_text(
@@ -237,4 +238,5 @@ def test_the_rules_that_the_journey_is_held_to() -> None:
     pressed = [[key, shown] for key, shown in keys]
     assert meant(pressed) == [(tuple(a), "w", "x"), (tuple(b), "s", "p")]
     assert meant([*pressed, ["Backspace", a]]) == [(tuple(a), "w", "x")]
+    assert meant([*pressed, ["1", a], ["Backspace", a]]) == meant(pressed)  # the choice alone
     assert list(itertools.chain(meant([["1", a], ["1", b], ["2", b]]))) == [(tuple(b), "p", "q")]

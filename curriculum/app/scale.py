@@ -66,7 +66,8 @@ def _figures(report: dict[str, Any], count: int, images: int) -> None:
             column.caption(_because(found[f"{key}_reason"]))
     st.caption(
         f"{_meaning(found['ssr'])} Measured on the {found['random_comparisons']:,} fours that were drawn by chance, one of five: "
-        "the others are chosen for what was said before, and would make any scale look reliable. The scale below rests on all, so it is rather better."
+        "the others are chosen for what was said before, and would make any scale look reliable."
+        + (" The scale below rests on all, so it is rather better." if found["ssr"] is not None else "")
     )
 
 

@@ -2,7 +2,7 @@
 // A key counts only once all four have been painted; nothing of the model or of other people is shown.
 
 const FOUR_MEANING = {
-  undo: "Undo: takes back your last comparison, as often as you like, over days",
+  undo: "Undo: takes back your choice, or your last comparison, as often as you like, over days",
   skip: "Skip these four: they come again at the end",
   zoom: "The image in focus, large; arrows go to the others, 1 2 3 4 choose there too",
   examples: "Examples of easy, medium and hard, chosen by who leads",
@@ -179,6 +179,7 @@ class Four extends Screen {
 
   async undo() {
     if (this.undoing) return;
+    if (this.first !== null) return this.choose(this.first); // what was done last is a choice
     this.undoing = true;
     const latest = await this.past.latest();
     this.undoing = false;
