@@ -7,6 +7,7 @@ held when the page was loaded is all that a session can see. So a tab keeps who 
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import streamlit as st
@@ -63,19 +64,25 @@ def _recognise() -> None:
 def enter(name: str, *, told: bool = False) -> None:
     """This session is that person's from now on; unless the browser has been told already, it will be."""
     store, state = layout.store(), st.session_state
+    ticket = identity.ticket(store, name)  # nobody comes in whose PIN was reset this very moment
     state["annotator"], state["_credential"], state["recognised"] = name, people.credential(store, name), told
     state.pop("_said", None)
     if not told:
-        state["_errand"] = {"path": "/api/sign-in", "body": {"ticket": identity.ticket(store, name)}}
+        _send("/api/sign-in", {"ticket": ticket})
 
 
 def leave() -> None:
     """Nobody is signed in here any more, nor in this browser where its cookie is this person's."""
     name = st.session_state.get("annotator")
     _forget()
-    st.session_state["_errand"] = {"path": "/api/sign-out", "body": {"annotator": name}}
+    _send("/api/sign-out", {"annotator": name})
     if provider.signed_in():
         st.logout()
+
+
+def _send(path: str, body: Body) -> None:
+    """An errand for the browser, with a number, so that the same errand can be run again later."""
+    st.session_state["_errand"] = {"path": path, "body": body, "number": secrets.token_hex(8)}
 
 
 def _forget() -> None:

@@ -28,8 +28,7 @@ async function run({ path, body }) {
 const begun = (globalThis.curriculumErrands ??= new Set()); // every run of the page calls anew
 
 export default ({ data, setTriggerValue }) => {
-  const errand = JSON.stringify(data);
-  if (begun.has(errand)) return;
-  begun.add(errand);
+  if (begun.has(data.number)) return;
+  begun.add(data.number);
   run(data).then((kept) => setTriggerValue("kept", kept || data.path !== "/api/sign-in" ? "yes" : "no"));
 };
