@@ -108,7 +108,7 @@ def stored(server: Server) -> list[Any]:
 # -- staying signed in -----------------------------------------------------------------------------
 
 
-def test_the_first_leads_stays_signed_in_and_leaves(context: BrowserContext, server: Server) -> None:
+def test_the_first_leads_stays_signed_in_and_leaves(browser: Browser, context: BrowserContext, server: Server) -> None:
     with without_errors(context) as open_tab:
         page = open_tab(f"{server.url}/?annotator=Zelda")
         asks_who(page)
@@ -157,18 +157,16 @@ def test_the_first_leads_stays_signed_in_and_leaves(context: BrowserContext, ser
         assert len(answers) == 1  # nothing tells a name that exists
         sign_in(page, " ann ")
         expect(page.get_by_role("heading", name="Do we agree?")).to_be_visible(timeout=30_000)  # the page that was asked for
-
-
-def test_without_cookies_one_is_signed_in_until_the_page_is_loaded_anew(context: BrowserContext, server: Server) -> None:
-    context.route("**/api/sign-in", lambda route: route.fulfill(status=200, json={}))  # as if the browser dropped the cookie
-    page = context.new_page()
-    page.goto(server.url)
-    asks_who(page)
-    register(page, "Ann")
-    is_signed_in(page, "Ann")
-    expect(page.get_by_text("you stay signed in until you load the page anew")).to_be_visible()
-    page.reload()
-    asks_who(page)
+    with browser.new_context() as other:
+        other.route("**/api/sign-in", lambda route: route.fulfill(status=200, json={}))  # as if the browser dropped the cookie
+        page = other.new_page()
+        page.goto(server.url)
+        asks_who(page)
+        sign_in(page, "Ann")
+        is_signed_in(page, "Ann")
+        expect(page.get_by_text("you stay signed in until you load the page anew")).to_be_visible()
+        page.reload()
+        asks_who(page)
 
 
 # -- roles, and a PIN that ends ----------------------------------------------------------------------
