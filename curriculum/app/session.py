@@ -8,6 +8,7 @@ held when the page was loaded is all that a session can see. So a tab keeps who 
 from __future__ import annotations
 
 import secrets
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -24,6 +25,8 @@ ENDED = (
     "You are signed out: your PIN was changed or reset, or 30 days have passed. After a reset, choose a new one under First time here. "
     "Answers that wait in this browser are sent as soon as you have signed in."
 )
+
+ERRAND_SECONDS = 20
 
 _errands = st.components.v2.component("curriculum_sign_in", js=Path(__file__).with_name("sign_in.js").read_text(encoding="utf-8"))
 
@@ -66,7 +69,8 @@ def enter(name: str, *, told: bool = False) -> None:
     store, state = layout.store(), st.session_state
     ticket = identity.ticket(store, name)  # nobody comes in whose PIN was reset this very moment
     state["annotator"], state["_credential"], state["recognised"] = name, people.credential(store, name), told
-    state.pop("_said", None)
+    for old in ("_said", "_forgetful"):
+        state.pop(old, None)
     if not told:
         _send("/api/sign-in", {"ticket": ticket})
 
@@ -83,6 +87,7 @@ def leave() -> None:
 def _send(path: str, body: Body) -> None:
     """An errand for the browser, with a number, so that the same errand can be run again later."""
     st.session_state["_errand"] = {"path": path, "body": body, "number": secrets.token_hex(8)}
+    st.session_state["_sent_at"] = time.monotonic()
 
 
 def _forget() -> None:
@@ -91,16 +96,21 @@ def _forget() -> None:
 
 
 def run_errand() -> None:
-    """At the end of a page: let the browser fetch or drop its cookie, while there is a need."""
-    errand = st.session_state.get("_errand")
-    if not errand:
+    """At the end of a page: let the browser fetch or drop its cookie.
+
+    It reports back only where it couldn't: a run of the page that comes by itself swallows a click of the same moment.
+    So what was sent is sent again with the next runs, for a while, and the browser knows it by its number.
+    """
+    state = st.session_state
+    errand = state.get("_errand")
+    if not errand or time.monotonic() - state["_sent_at"] > ERRAND_SECONDS:
         return
 
-    def done() -> None:
-        st.session_state["_forgetful"] = st.session_state["_sign_in_errand"]["kept"] == "no"
-        st.session_state.pop("_errand", None)
+    def failed() -> None:
+        state["_forgetful"] = state["_sign_in_errand"]["failed"] == errand["number"]
 
-    _errands(key="_sign_in_errand", data=errand, on_kept_change=done)
+    with st.sidebar if state.get("annotator") else st.container():  # where it takes no room from a page that just fits
+        _errands(key="_sign_in_errand", data=errand, on_failed_change=failed)
 
 
 # -- routes --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Takes a ticket to the server, which answers with a cookie, or has the cookie dropped; then says whether the browser has it.
+// Takes a ticket to the server, which answers with a cookie, or has the cookie dropped; says so where the browser doesn't keep it.
 
 const TRIES = 5;
 const PAUSE = 1_000;
@@ -30,5 +30,7 @@ const begun = (globalThis.curriculumErrands ??= new Set()); // every run of the 
 export default ({ data, setTriggerValue }) => {
   if (begun.has(data.number)) return;
   begun.add(data.number);
-  run(data).then((kept) => setTriggerValue("kept", kept || data.path !== "/api/sign-in" ? "yes" : "no"));
+  run(data).then((kept) => {
+    if (!kept && data.path === "/api/sign-in") setTriggerValue("failed", data.number);
+  });
 };
