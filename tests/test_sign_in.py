@@ -19,6 +19,7 @@ from tests.browser import Server, chromium, saved, serving, settled, without_err
 from tests.conftest import PIN
 from tests.ml import write_folder
 
+OTHER = "another pin"
 LEADS_PAGES = ["Team", "People", "Labels", "Human and model", "Train", "Results", "Errors"]
 
 
@@ -131,6 +132,14 @@ def test_the_first_leads_stays_signed_in_and_leaves(browser: Browser, context: B
         assert "curriculum_" not in page.evaluate("document.cookie")
         page.reload()
         is_signed_in(page, "Ann")
+        page.get_by_text("Change my PIN").click()
+        for label, pin in (("Present PIN", PIN), ("New PIN", OTHER), ("The new PIN again", OTHER)):
+            page.get_by_label(label, exact=True).fill(pin)
+        page.get_by_role("button", name="Change", exact=True).click()
+        expect(page.get_by_text("Changed. Other browsers")).to_be_visible(timeout=30_000)
+        _eventually(lambda: kept(context)[0]["value"] != cookie["value"])
+        page.reload()
+        is_signed_in(page, "Ann")
         server.kill()
         server.start()
         page.get_by_role("link", name="Team", exact=True).click()  # a new session of the page that stayed open
@@ -140,7 +149,7 @@ def test_the_first_leads_stays_signed_in_and_leaves(browser: Browser, context: B
         page.get_by_role("button", name="Sign out").click()
         asks_who(page)
         _eventually(lambda: not kept(context))
-        sign_in(page, "Ann")
+        sign_in(page, "Ann", OTHER)
         is_signed_in(page, "Ann")
         _eventually(lambda: len(kept(context)) == 1)
         page.get_by_role("button", name="Sign out").click()  # a second time in the same page
@@ -149,20 +158,20 @@ def test_the_first_leads_stays_signed_in_and_leaves(browser: Browser, context: B
         page.goto(f"{server.url}/team")
         asks_who(page)
         answers = set()
-        for name, pin in (("Ann", "wrong pin"), ("Nobody", PIN), ("Zelda", PIN)):
+        for name, pin in (("Ann", PIN), ("Nobody", PIN), ("Zelda", PIN)):
             sign_in(page, name, pin)
             settled(page)
             expect(page.get_by_text("Name and PIN don't fit")).to_be_visible()
             answers.add(page.get_by_role("alert").inner_text())
         assert len(answers) == 1  # nothing tells a name that exists
-        sign_in(page, " ann ")
+        sign_in(page, " ann ", OTHER)
         expect(page.get_by_role("heading", name="Do we agree?")).to_be_visible(timeout=30_000)  # the page that was asked for
     with browser.new_context() as other:
         other.route("**/api/sign-in", lambda route: route.fulfill(status=200, json={}))  # as if the browser dropped the cookie
         page = other.new_page()
         page.goto(server.url)
         asks_who(page)
-        sign_in(page, "Ann")
+        sign_in(page, "Ann", OTHER)
         is_signed_in(page, "Ann")
         expect(page.get_by_text("you stay signed in until you load the page anew")).to_be_visible()
         page.reload()
@@ -208,7 +217,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         bob.reload()
         asks_who(bob)
         expect(bob.get_by_text("You are signed out: your PIN was changed or reset")).to_be_visible()
-        register(bob, "Bob", "another pin")
+        register(bob, "Bob", OTHER)
         shown(bob)
         saved(bob)  # what waited went out
 

@@ -54,7 +54,7 @@ def _recognise() -> None:
         if (name := provider.person()) and not state.get("_said"):
             enter(people.enter_from_provider(store, name), told=True)
     except CurriculumError as error:
-        state["_said"] = str(error)
+        state["_said"] = layout.plain(str(error))  # an address may stand in it
     if not state.get("annotator") and not state.get("_cookie_read") and provider.pins_allowed():
         held = st.context.cookies.get(identity.cookie_name(store.home))
         if found := identity.read_cookie(store, held):
