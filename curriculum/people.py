@@ -132,9 +132,10 @@ def sign_in(store: Store, name: str, pin: str, now: Callable[[], float] = time.m
     stored, pin_hash = _find(store.rows(NAMES), name) or (name, None)
     key = _key(store, name)
     _count_attempt(key, now())
-    if not _fits(pin_hash, pin):
+    if not _fits(pin_hash, pin) or _find(store.rows(NAMES), name) != (stored, pin_hash):  # changed while we looked
         raise SignInError(
-            "name and PIN don't fit", todo="Try again; who is here for the first time, or has no PIN any more, chooses one under First time"
+            "name and PIN don't fit",
+            todo="Try again; who is here for the first time, or has no PIN any more, chooses one under First time here",
         )
     with _lock:
         _attempts.pop(key, None)

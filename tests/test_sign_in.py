@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.browser import Server, chromium, saved, serving, settled, without_err
 from tests.conftest import PIN
 from tests.ml import write_folder
 
+OTHER = "another pin"
 LEADS_PAGES = ["Team", "People", "Labels", "Human and model", "Train", "Results", "Errors"]
 
 
@@ -72,8 +74,16 @@ def linked(page: Page) -> list[str]:
     return [text.splitlines()[-1] for text in page.locator("[data-testid=stSidebarNav] a").all_inner_texts()]  # behind the icon
 
 
-def wait_for_cookie(page: Page) -> None:
-    page.wait_for_function("performance.getEntriesByType('resource').some((one) => one.name.endsWith('/api/signed-in'))")
+def kept(context: BrowserContext) -> list[Any]:
+    """The cookie of ours that the browser has, if any."""
+    return [one for one in context.cookies() if one["name"].startswith("curriculum_")]
+
+
+def _eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def shown(page: Page) -> str:
@@ -99,7 +109,7 @@ def stored(server: Server) -> list[Any]:
 # -- staying signed in -----------------------------------------------------------------------------
 
 
-def test_the_first_leads_stays_signed_in_and_leaves(context: BrowserContext, server: Server) -> None:
+def test_the_first_leads_stays_signed_in_and_leaves(browser: Browser, context: BrowserContext, server: Server) -> None:
     with without_errors(context) as open_tab:
         page = open_tab(f"{server.url}/?annotator=Zelda")
         asks_who(page)
@@ -116,10 +126,18 @@ def test_the_first_leads_stays_signed_in_and_leaves(context: BrowserContext, ser
         register(page, "Ann")
         is_signed_in(page, "Ann")
         assert linked(page) == ["Start", "Sort", *LEADS_PAGES]
-        wait_for_cookie(page)
-        (cookie,) = (one for one in context.cookies() if one["name"].startswith("curriculum_"))
+        _eventually(lambda: len(kept(context)) == 1)
+        (cookie,) = kept(context)
         assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and not cookie["secure"]
         assert "curriculum_" not in page.evaluate("document.cookie")
+        page.reload()
+        is_signed_in(page, "Ann")
+        page.get_by_text("Change my PIN").click()
+        for label, pin in (("Present PIN", PIN), ("New PIN", OTHER), ("The new PIN again", OTHER)):
+            page.get_by_label(label, exact=True).fill(pin)
+        page.get_by_role("button", name="Change", exact=True).click()
+        expect(page.get_by_text("Changed. Other browsers")).to_be_visible(timeout=30_000)
+        _eventually(lambda: kept(context)[0]["value"] != cookie["value"])
         page.reload()
         is_signed_in(page, "Ann")
         server.kill()
@@ -130,32 +148,34 @@ def test_the_first_leads_stays_signed_in_and_leaves(context: BrowserContext, ser
         is_signed_in(page, "Ann")
         page.get_by_role("button", name="Sign out").click()
         asks_who(page)
-        wait_for_cookie(page)
-        page.wait_for_timeout(500)
-        assert [one["name"] for one in context.cookies() if one["name"].startswith("curriculum_")] == []
+        _eventually(lambda: not kept(context))
+        sign_in(page, "Ann", OTHER)
+        is_signed_in(page, "Ann")
+        _eventually(lambda: len(kept(context)) == 1)
+        page.get_by_role("button", name="Sign out").click()  # a second time in the same page
+        asks_who(page)
+        _eventually(lambda: not kept(context))
         page.goto(f"{server.url}/team")
         asks_who(page)
         answers = set()
-        for name, pin in (("Ann", "wrong pin"), ("Nobody", PIN), ("Zelda", PIN)):
+        for name, pin in (("Ann", PIN), ("Nobody", PIN), ("Zelda", PIN)):
             sign_in(page, name, pin)
             settled(page)
             expect(page.get_by_text("Name and PIN don't fit")).to_be_visible()
             answers.add(page.get_by_role("alert").inner_text())
         assert len(answers) == 1  # nothing tells a name that exists
-        sign_in(page, " ann ")
+        sign_in(page, " ann ", OTHER)
         expect(page.get_by_role("heading", name="Do we agree?")).to_be_visible(timeout=30_000)  # the page that was asked for
-
-
-def test_without_cookies_one_is_signed_in_until_the_page_is_loaded_anew(context: BrowserContext, server: Server) -> None:
-    context.route("**/api/sign-in", lambda route: route.fulfill(status=200, json={}))  # as if the browser dropped the cookie
-    page = context.new_page()
-    page.goto(server.url)
-    asks_who(page)
-    register(page, "Ann")
-    is_signed_in(page, "Ann")
-    expect(page.get_by_text("you stay signed in until you load the page anew")).to_be_visible()
-    page.reload()
-    asks_who(page)
+    with browser.new_context() as other:
+        other.route("**/api/sign-in", lambda route: route.fulfill(status=200, json={}))  # as if the browser dropped the cookie
+        page = other.new_page()
+        page.goto(server.url)
+        asks_who(page)
+        sign_in(page, "Ann", OTHER)
+        is_signed_in(page, "Ann")
+        expect(page.get_by_text("you stay signed in until you load the page anew")).to_be_visible()
+        page.reload()
+        asks_who(page)
 
 
 # -- roles, and a PIN that ends ----------------------------------------------------------------------
@@ -197,7 +217,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         bob.reload()
         asks_who(bob)
         expect(bob.get_by_text("You are signed out: your PIN was changed or reset")).to_be_visible()
-        register(bob, "Bob", "another pin")
+        register(bob, "Bob", OTHER)
         shown(bob)
         saved(bob)  # what waited went out
 

@@ -99,9 +99,11 @@ _lock = threading.Lock()
 
 def ticket(store: Store, annotator: str, now: Callable[[], float] = time.monotonic) -> str:
     """What the page hands the browser after a sign-in: good for a cookie, once, within a minute."""
-    number = secrets.token_hex(16)
+    number, time_now = secrets.token_hex(16), now()
     with _lock:
-        _open_tickets[number] = now() + TICKET_SECONDS
+        for other in [other for other, end in _open_tickets.items() if end < time_now]:
+            del _open_tickets[other]
+        _open_tickets[number] = time_now + TICKET_SECONDS
     return _serializer(store.home, "ticket").dumps([annotator, _credential(store, annotator), number])
 
 
@@ -112,11 +114,8 @@ def redeem(store: Store, words: object, now: Callable[[], float] = time.monotoni
     except (BadData, ValueError, TypeError) as error:
         raise IdentityError("this ticket is not one of ours", todo="Sign in anew.") from error
     with _lock:
-        for other, end in list(_open_tickets.items()):
-            if end < now():
-                del _open_tickets[other]
-        good = _open_tickets.pop(number, None) is not None
-    if not good or credential != people.credential(store, annotator):
+        end = _open_tickets.pop(number, None)
+    if end is None or end < now() or credential != people.credential(store, annotator):
         raise IdentityError("this ticket was used, or is too old", todo="Sign in anew.")
     return cookie(store, annotator)
 

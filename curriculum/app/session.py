@@ -7,6 +7,8 @@ held when the page was loaded is all that a session can see. So a tab keeps who 
 
 from __future__ import annotations
 
+import secrets
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -23,6 +25,8 @@ ENDED = (
     "You are signed out: your PIN was changed or reset, or 30 days have passed. After a reset, choose a new one under First time here. "
     "Answers that wait in this browser are sent as soon as you have signed in."
 )
+
+ERRAND_SECONDS = 20
 
 _errands = st.components.v2.component("curriculum_sign_in", js=Path(__file__).with_name("sign_in.js").read_text(encoding="utf-8"))
 
@@ -50,7 +54,7 @@ def _recognise() -> None:
         if (name := provider.person()) and not state.get("_said"):
             enter(people.enter_from_provider(store, name), told=True)
     except CurriculumError as error:
-        state["_said"] = str(error)
+        state["_said"] = layout.plain(str(error))  # an address may stand in it
     if not state.get("annotator") and not state.get("_cookie_read") and provider.pins_allowed():
         held = st.context.cookies.get(identity.cookie_name(store.home))
         if found := identity.read_cookie(store, held):
@@ -63,19 +67,27 @@ def _recognise() -> None:
 def enter(name: str, *, told: bool = False) -> None:
     """This session is that person's from now on; unless the browser has been told already, it will be."""
     store, state = layout.store(), st.session_state
+    ticket = identity.ticket(store, name)  # nobody comes in whose PIN was reset this very moment
     state["annotator"], state["_credential"], state["recognised"] = name, people.credential(store, name), told
-    state.pop("_said", None)
+    for old in ("_said", "_forgetful"):
+        state.pop(old, None)
     if not told:
-        state["_errand"] = {"path": "/api/sign-in", "body": {"ticket": identity.ticket(store, name)}}
+        _send("/api/sign-in", {"ticket": ticket})
 
 
 def leave() -> None:
     """Nobody is signed in here any more, nor in this browser where its cookie is this person's."""
     name = st.session_state.get("annotator")
     _forget()
-    st.session_state["_errand"] = {"path": "/api/sign-out", "body": {"annotator": name}}
+    _send("/api/sign-out", {"annotator": name})
     if provider.signed_in():
         st.logout()
+
+
+def _send(path: str, body: Body) -> None:
+    """An errand for the browser, with a number, so that the same errand can be run again later."""
+    st.session_state["_errand"] = {"path": path, "body": body, "number": secrets.token_hex(8)}
+    st.session_state["_sent_at"] = time.monotonic()
 
 
 def _forget() -> None:
@@ -84,16 +96,21 @@ def _forget() -> None:
 
 
 def run_errand() -> None:
-    """At the end of a page: let the browser fetch or drop its cookie, while there is a need."""
-    errand = st.session_state.get("_errand")
-    if not errand:
+    """At the end of a page: let the browser fetch or drop its cookie.
+
+    It reports back only where it couldn't: a run of the page that comes by itself swallows a click of the same moment.
+    So what was sent is sent again with the next runs, for a while, and the browser knows it by its number.
+    """
+    state = st.session_state
+    errand = state.get("_errand")
+    if not errand or time.monotonic() - state["_sent_at"] > ERRAND_SECONDS:
         return
 
-    def done() -> None:
-        st.session_state["_forgetful"] = st.session_state["_sign_in_errand"]["kept"] == "no"
-        st.session_state.pop("_errand", None)
+    def failed() -> None:
+        state["_forgetful"] = state["_sign_in_errand"]["failed"] == errand["number"]
 
-    _errands(key="_sign_in_errand", data=errand, on_kept_change=done)
+    with st.sidebar if state.get("annotator") else st.container():  # where it takes no room from a page that just fits
+        _errands(key="_sign_in_errand", data=errand, on_failed_change=failed)
 
 
 # -- routes --------------------------------------------------------------------------------------
