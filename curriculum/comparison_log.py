@@ -6,20 +6,18 @@ id, is passed over, and what contradicts it refuses the file.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from curriculum.comparisons import check_four
-from curriculum.config import SIMULATED_PREFIX
 from curriculum.datasets import get_dataset
 from curriculum.errors import ConfigError
-from curriculum.label_files import ImportResult, read_annotator, read_seconds, read_time, said, unwritable
-from curriculum.label_formats import TABLE_FORMATS, Row, arrow_of, format_of, read_table, refuse_any, write_table
-from curriculum.label_log import MAX_SEQ, read_uuid
+from curriculum.label_files import ImportResult, said
+from curriculum.label_formats import Row, arrow_of
+from curriculum.log_files import numbered, read_cells, read_log, write_log
 from curriculum.store import Cursor, Store
 
 
@@ -64,12 +62,7 @@ def export_comparisons(store: Store, dataset: str, path: Path, format: str | Non
         UnknownError: no such data set.
     """
     get_dataset(store, dataset)
-    rows = _logged(store, dataset)
-    try:
-        write_table(path, format_of(path, format, TABLE_FORMATS), rows, overwrite=overwrite)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return len(rows)
+    return write_log(store, dataset, path, format, _logged(store, dataset), overwrite=overwrite)
 
 
 def _logged(store: Store, dataset: str) -> pd.DataFrame:
@@ -90,23 +83,12 @@ def import_comparisons(store: Store, dataset: str, path: Path, format: str | Non
         ConfigError: a format that has no place for comparisons.
         UnknownError: no such data set.
     """
-    get_dataset(store, dataset)
-    rows = read_table(path, format_of(path, format, TABLE_FORMATS), COLUMNS)
-    examples = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ?", [dataset])}
-    read: list[tuple[LoggedComparison, Row]] = []
-    for row in rows:
-        try:
-            if not row.problem:
-                read.append((_comparison(row.cells, dataset, examples), row))
-        except ValueError as error:
-            row.problem = str(error)
-    refuse_any(path, rows)
-    read.sort(key=lambda both: both[0].seq)
-    with store.write() as cursor:
-        fresh = _continuation(store, dataset, read)
-        refuse_any(path, rows)
-        _append(store, cursor, fresh)
-    return ImportResult(len(rows), len(fresh), tuple(sorted({each.annotator for each, _ in read})))
+    return read_log(
+        store, dataset, path, format, COLUMNS,
+        read_one=lambda cells, examples: _comparison(cells, dataset, examples),
+        continuation=lambda read: _continuation(store, dataset, read),
+        append=lambda cursor, fresh: _append(store, cursor, fresh),
+    )  # fmt: skip
 
 
 # -- one row -------------------------------------------------------------------------------------
@@ -114,20 +96,9 @@ def import_comparisons(store: Store, dataset: str, path: Path, format: str | Non
 
 def _comparison(cells: dict[str, str | None], dataset: str, examples: set[str]) -> LoggedComparison:
     """The comparison or undo of a row; ValueError with the reason where it can't be taken."""
-    given: dict[str, Any] = {name: cells.get(name) for name in COLUMNS}
-    if empty := [name for name in COLUMNS if name not in OPTIONAL and given[name] is None]:
-        raise ValueError(f"{empty[0]} is empty")
-    if not re.fullmatch("[0-9]{1,18}", given["seq"]):
-        raise ValueError(said("seq is no whole number of 0 or more", given["seq"]))
-    given["seq"], given["seconds"] = int(given["seq"]), read_seconds(given["seconds"])
-    given |= {name: read_uuid(name, given[name]) for name in ("id", "undoes")}
-    given |= {name: read_time(name, given[name], zone=True) for name in ("shown_at", "answered_at", "recorded_at")}
-    if given["dataset"] != dataset:
-        raise ValueError(said("a comparison of another data set", given["dataset"]))
+    given = read_cells(cells, dataset, COLUMNS, OPTIONAL, ids=("id", "undoes"), times=("shown_at", "answered_at", "recorded_at"))
     if unknown := [given[place] for place in PLACES if given[place] not in examples]:
         raise ValueError(said("no such image in the data set", unknown[0]))
-    if given["annotator"] != read_annotator(given["annotator"]):
-        raise ValueError(said("an annotator's name has no spaces around it and single ones within", given["annotator"]))
     if given["adaptive"] not in ("true", "false"):
         raise ValueError(said("adaptive is true or false", given["adaptive"]))
     _check_answer(each := LoggedComparison(**given))
@@ -183,17 +154,7 @@ def _what(each: LoggedComparison) -> tuple[object, ...]:
 
 
 def _append(store: Store, cursor: Cursor, fresh: list[LoggedComparison]) -> None:
-    if not fresh:
-        return
-    names = pd.DataFrame({"annotator": sorted({each.annotator for each in fresh})})
-    names["simulated"] = names["annotator"].str.startswith(SIMULATED_PREFIX)
-    store.insert(cursor, "annotator", names, "ON CONFLICT DO NOTHING")
-    keep = fresh[-1].seq <= MAX_SEQ and not store.rows("SELECT 1 FROM comparison LIMIT 1")
-    count = fresh[-1].seq if keep else len(fresh)
-    last = store.rows("SELECT max(nextval('comparison_seq')) FROM range(?)", [count])[0][0]
     frame = arrow_of(pd.DataFrame(fresh, columns=list(COLUMNS))).to_pandas().drop(columns=list(PLACES))
     frame["examples"] = [list(_four(each)) for each in fresh]
     frame["adaptive"] = [each.adaptive == "true" for each in fresh]
-    if not keep:
-        frame["seq"] = range(last - count + 1, last + 1)
-    store.insert(cursor, "comparison", frame)
+    store.insert(cursor, "comparison", frame.assign(seq=numbered(store, "comparison", fresh)))

@@ -7,24 +7,22 @@ image, the file must hold all that the database has, in the same order, or the o
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from curriculum.config import LEVELS, SIMULATED_PREFIX
+from curriculum.config import LEVELS
 from curriculum.datasets import get_dataset
-from curriculum.label_files import ImportResult, read_annotator, read_seconds, read_time, said, unwritable
-from curriculum.label_formats import TABLE_FORMATS, Row, arrow_of, format_of, read_table, refuse_any, write_table
+from curriculum.label_files import ImportResult, said
+from curriculum.label_formats import Row, arrow_of
 from curriculum.labels import ACTIONS, FLAG_REASONS, MAX_NOTE
+from curriculum.log_files import numbered, read_cells, read_log, write_log
 from curriculum.store import Cursor, Store
 
 SOURCES = ("sort", "team", "import", "simulate")
-MAX_SEQ = 100_000_000
-"""Up to which number the log's own are kept: the database counts up to them, 60 million a second."""
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -69,12 +67,7 @@ def export_log(store: Store, dataset: str, path: Path, format: str | None = None
         UnknownError: no such data set.
     """
     get_dataset(store, dataset)
-    events = _logged(store, dataset)
-    try:
-        write_table(path, format_of(path, format, TABLE_FORMATS), events, overwrite=overwrite)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return len(events)
+    return write_log(store, dataset, path, format, _logged(store, dataset), overwrite=overwrite)
 
 
 def _logged(store: Store, dataset: str) -> pd.DataFrame:
@@ -93,23 +86,12 @@ def import_log(store: Store, dataset: str, path: Path, format: str | None = None
         ConfigError: a format that has no place for events.
         UnknownError: no such data set.
     """
-    get_dataset(store, dataset)
-    rows = read_table(path, format_of(path, format, TABLE_FORMATS), COLUMNS)
-    examples = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ?", [dataset])}
-    read: list[tuple[LoggedEvent, Row]] = []
-    for row in rows:
-        try:
-            if not row.problem:
-                read.append((_event(row.cells, dataset, examples), row))
-        except ValueError as error:
-            row.problem = str(error)
-    refuse_any(path, rows)
-    read.sort(key=lambda both: both[0].seq)
-    with store.write() as cursor:
-        fresh = _continuation(store, dataset, read)
-        refuse_any(path, rows)
-        _append(store, cursor, fresh)
-    return ImportResult(len(rows), len(fresh), tuple(sorted({event.annotator for event, _ in read})))
+    return read_log(
+        store, dataset, path, format, COLUMNS,
+        read_one=lambda cells, examples: _event(cells, dataset, examples),
+        continuation=lambda read: _continuation(store, dataset, read),
+        append=lambda cursor, fresh: _append(store, cursor, fresh),
+    )  # fmt: skip
 
 
 # -- one event -----------------------------------------------------------------------------------
@@ -117,30 +99,11 @@ def import_log(store: Store, dataset: str, path: Path, format: str | None = None
 
 def _event(cells: dict[str, str | None], dataset: str, examples: set[str]) -> LoggedEvent:
     """The event of a row; ValueError with the reason where it can't be taken."""
-    given: dict[str, Any] = {name: cells.get(name) for name in COLUMNS}
-    if empty := [name for name in COLUMNS if name not in OPTIONAL and given[name] is None]:
-        raise ValueError(f"{empty[0]} is empty")
-    if not re.fullmatch("[0-9]{1,18}", given["seq"]):
-        raise ValueError(said("seq is no whole number of 0 or more", given["seq"]))
-    given["seq"], given["seconds"] = int(given["seq"]), read_seconds(given["seconds"])
-    given |= {name: read_uuid(name, given[name]) for name in ("id", "undoes", "batch")}
-    given |= {name: read_time(name, given[name], zone=True) for name in ("shown_at", "answered_at", "recorded_at")}
-    if given["dataset"] != dataset:
-        raise ValueError(said("an event of another data set", given["dataset"]))
+    given = read_cells(cells, dataset, COLUMNS, OPTIONAL, ids=("id", "undoes", "batch"), times=("shown_at", "answered_at", "recorded_at"))
     if given["example"] not in examples:
         raise ValueError(said("no such image in the data set", given["example"]))
-    if given["annotator"] != read_annotator(given["annotator"]):
-        raise ValueError(said("an annotator's name has no spaces around it and single ones within", given["annotator"]))
     _check_action(event := LoggedEvent(**given))
     return event
-
-
-def read_uuid(name: str, text: str | None) -> str | None:
-    """A UUID in its usual form; empty to None."""
-    try:
-        return str(uuid.UUID(text)) if text else None
-    except ValueError as error:
-        raise ValueError(said(f"{name} is no UUID", text)) from error
 
 
 def _among(what: str, given: str | None, allowed: Sequence[str]) -> None:
@@ -206,15 +169,5 @@ def _continuation(store: Store, dataset: str, read: list[tuple[LoggedEvent, Row]
 
 
 def _append(store: Store, cursor: Cursor, fresh: list[LoggedEvent]) -> None:
-    if not fresh:
-        return
-    names = pd.DataFrame({"annotator": sorted({event.annotator for event in fresh})})
-    names["simulated"] = names["annotator"].str.startswith(SIMULATED_PREFIX)
-    store.insert(cursor, "annotator", names, "ON CONFLICT DO NOTHING")
     frame = arrow_of(pd.DataFrame(fresh, columns=list(COLUMNS))).to_pandas()
-    keep = fresh[-1].seq <= MAX_SEQ and not store.rows("SELECT 1 FROM annotation LIMIT 1")
-    count = fresh[-1].seq if keep else len(fresh)
-    last = store.rows("SELECT max(nextval('annotation_seq')) FROM range(?)", [count])[0][0]
-    if not keep:
-        frame["seq"] = range(last - count + 1, last + 1)
-    store.insert(cursor, "annotation", frame)
+    store.insert(cursor, "annotation", frame.assign(seq=numbered(store, "annotation", fresh)))

@@ -132,7 +132,7 @@ def changed(store: Store, tmp_path: Path, change: Callable[[list[dict[str, str]]
         (4, {"seq": "1"}, "this id, or this seq, is in the file already"),
         (0, {"id": "x"}, "line 2: id is no UUID: 'x'"),
         (0, {"id": ""}, "line 2: id is empty"),
-        (0, {"dataset": "other"}, "line 2: a comparison of another data set: 'other'"),
+        (0, {"dataset": "other"}, "line 2: an entry of another data set: 'other'"),
         (0, {"example_3": "a/a9.jpg"}, "line 2: no such image in the data set: 'a/a9.jpg'"),
         (0, {"example_2": ""}, "line 2: example_2 is empty"),
         (0, {"example_2": "a/a0.jpg"}, "line 2: a comparison has four different images"),

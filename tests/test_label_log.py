@@ -151,7 +151,7 @@ def changed(store: Store, tmp_path: Path, change: Callable[[list[dict[str, str]]
         (0, {"seq": "2"}, "this id, or this seq, is in the file already"),
         (0, {"id": "x"}, "line 2: id is no UUID: 'x'"),
         (0, {"id": ""}, "line 2: id is empty"),
-        (0, {"dataset": "other"}, "line 2: an event of another data set: 'other'"),
+        (0, {"dataset": "other"}, "line 2: an entry of another data set: 'other'"),
         (0, {"example": "a0.jpg"}, "line 2: no such image in the data set: 'a0.jpg'"),
         (0, {"annotator": " Ann"}, "line 2: an annotator's name has no spaces around it"),
         (0, {"annotator": "all"}, "line 2: this name has a meaning of its own here: 'all'"),
