@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -13,15 +14,20 @@ from curriculum import labels
 from curriculum.app import layout
 from curriculum.app.layout import Tile
 from curriculum.backup import backup
+from curriculum.comparison_log import export_comparisons, import_comparisons
 from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.history import example_log, recently_judged, replay
-from curriculum.label_files import export_labels, import_labels
+from curriculum.label_files import ImportResult, export_labels, import_labels
 from curriculum.label_log import export_log, import_log
+from curriculum.store import Store
 
 SUFFIXES = {"CSV": ".csv", "JSON Lines": ".jsonl", "Parquet": ".parquet", "Label Studio": ".json"}
-LABELS, LOG = "labels in force", "everything that was ever done"
+LABELS, LOG, FOURS = "labels in force", "everything that was ever done", "comparisons of four"
+NAME = {LABELS: "labels", LOG: "log", FOURS: "comparisons"}
+EXPORT: dict[str, Callable[[Store, str, Path], int]] = {LABELS: export_labels, LOG: export_log, FOURS: export_comparisons}
+IMPORT: dict[str, Callable[[Store, str, Path], ImportResult]] = {LOG: import_log, FOURS: import_comparisons}
 
 
 def page() -> None:
@@ -94,11 +100,11 @@ def _as_it_was(dataset: Dataset) -> None:
 
 def _take_out(dataset: Dataset) -> None:
     st.header("Take out")
-    what = st.radio("What", [LABELS, LOG], help="The second comes back exactly as it was, times, notes and undos included.")
+    what = st.radio("What", list(NAME), help="The second and the third come back exactly as they were, with times and undos.")
     kinds = [name for name in SUFFIXES if what == LABELS or name != "Label Studio"]
     kind = st.selectbox("As", kinds)
     suffix = SUFFIXES[kind]
-    name = f"{dataset.name}-{'log' if what == LOG else 'labels'}{suffix}"
+    name = f"{dataset.name}-{NAME[what]}{suffix}"
     st.download_button(f"Download {name}", lambda: _file(dataset.name, what, suffix), name, icon=":material/download:")
     st.caption("As folders easy/, medium/ and hard/ of images: `python -m curriculum labels export --format folders`.")
 
@@ -106,15 +112,15 @@ def _take_out(dataset: Dataset) -> None:
 def _file(dataset: str, what: str, suffix: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"labels{suffix}"
-        (export_log if what == LOG else export_labels)(layout.store(), dataset, path)
+        EXPORT[what](layout.store(), dataset, path)
         return path.read_bytes()
 
 
 def _bring_in(dataset: Dataset) -> None:
     st.header("Bring in")
     uploaded = st.file_uploader("A file of labels", type=list(SUFFIXES.values()), help="All of it is taken, or nothing.")
-    what = st.radio("It holds", [LABELS, LOG])
-    annotator = st.text_input("Whose, where the file doesn't say", max_chars=labels.MAX_NAME, disabled=what == LOG) or None
+    what = st.radio("It holds", list(NAME))
+    annotator = st.text_input("Whose, where the file doesn't say", max_chars=labels.MAX_NAME, disabled=what != LABELS) or None
     if not st.button("Import", icon=":material/upload:", disabled=uploaded is None) or uploaded is None:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +128,7 @@ def _bring_in(dataset: Dataset) -> None:
         path.write_bytes(uploaded.getbuffer())
         try:
             store = layout.store()
-            done = import_log(store, dataset.name, path) if what == LOG else import_labels(store, dataset.name, path, annotator)
+            done = IMPORT[what](store, dataset.name, path) if what in IMPORT else import_labels(store, dataset.name, path, annotator)
         except CurriculumError as error:
             st.error(layout.plain(str(error).replace(f"{folder}/", "")), icon=":material/error:")
             return
