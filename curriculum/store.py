@@ -234,27 +234,35 @@ class Store:
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
-    path, tables = folder / "schema_version.parquet", {}
+    tables = _read_tables(folder)
     try:
-        before = folder.stat()
-        version = pq.read_table(path, partitioning=None).to_pandas()["version"].max()
+        version = tables["schema_version"].to_pandas()["version"].max()
         _check_version(version)
         _make(connection, version)
-        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_oid").fetchall():
-            path = folder / f"{table}.parquet"
-            tables[table] = pq.read_table(path, partitioning=None)
+        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            connection.execute(f"DELETE FROM {table}")
+            connection.register("incoming", tables[table])
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+            connection.unregister("incoming")
+    except KeyError as error:
+        raise StoreError(f"the snapshot {folder} has no {error}", todo="Try again in a minute.") from error
+    if version < SCHEMA_VERSION:
+        _lift(connection, version)
+
+
+def _read_tables(folder: Path) -> dict[str, pa.Table]:
+    """Every file of a snapshot, quickly: its owner may replace it any time."""
+    path, tables = folder, {}
+    try:
+        before = folder.stat()
+        for path in sorted(folder.glob("*.parquet")):
+            tables[path.stem] = pq.read_table(path, partitioning=None)
         after = folder.stat()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
     if (before.st_ino, before.st_ctime_ns) != (after.st_ino, after.st_ctime_ns):
         raise StoreError(f"the snapshot {folder} was replaced while it was read", todo="Try again.")
-    for table, rows in tables.items():
-        connection.execute(f"DELETE FROM {table}")
-        connection.register("incoming", rows)
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
-        connection.unregister("incoming")
-    if version < SCHEMA_VERSION:
-        _lift(connection, version)
+    return tables
 
 
 def _sql(name: str) -> str:

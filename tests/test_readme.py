@@ -48,7 +48,9 @@ def test_every_command_is_there() -> None:
 
 def test_both_installing_commands_are_there() -> None:
     assert "python -m pip install -r requirements.txt && streamlit run annotate_app.py" in README
-    assert "python -m pip install -r requirements-dev.txt && pytest" in README
+    command = "pytest -n 2 --dist loadfile"
+    assert f"python -m pip install -r requirements-dev.txt && {command}\n" in README
+    assert f"\n{command}\n" in (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8"), "the gate runs what the README says"
 
 
 def test_every_module_has_its_line() -> None:
