@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from tests.conftest import PIN
 from tests.ml import write_folder
 
 OTHER = "another pin"
-LEADS_PAGES = ["Team", "People", "Labels", "Human and model", "Train", "Results", "Errors"]
+ESTRANGED = "This tab was Ann's, and this browser is signed in as Bob by now."
+LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Results", "Errors"]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         first = press(bob, "1")
         saved(bob)
         assert linked(bob) == ["Start", "Sort"]
-        for path in ("team", "people", "labels", "human-model", "train", "results", "errors"):
+        for path in ("team", "examples", "decide", "people", "labels", "human-model", "train", "results", "errors"):
             bob.goto(f"{server.url}/{path}")
             expect(bob.get_by_text("You sort as an annotator. Ann can make you a lead")).to_be_visible(timeout=30_000)
             settled(bob)
@@ -282,9 +284,13 @@ def test_two_people_in_one_browser_send_only_their_own(context: BrowserContext, 
         server.start()
         one.bring_to_front()
         anns.add(press(one, "2"))  # nothing has told this tab anything else yet
-        settled(one)
-        one.get_by_role("link", name="Sort", exact=True).click()
-        expect(one.get_by_text("This tab was Ann's, and this browser is signed in as Bob by now.")).to_be_visible(timeout=60_000)
+        for patience in (5_000, 10_000, 45_000):  # right after a restart, Streamlit loses a click now and then
+            settled(one)
+            one.get_by_role("link", name="Sort", exact=True).click()
+            with suppress(AssertionError):
+                expect(one.get_by_text(ESTRANGED)).to_be_visible(timeout=patience)
+                break
+        expect(one.get_by_text(ESTRANGED)).to_be_visible()
         for key in "123":
             one.keyboard.press(key)
         two.close()  # with an answer of Bob's waiting
