@@ -137,6 +137,7 @@ def test_the_first_leads_stays_signed_in_and_leaves(browser: Browser, context: B
         page.get_by_text("Change my PIN").click()
         for label, pin in (("Present PIN", PIN), ("New PIN", OTHER), ("The new PIN again", OTHER)):
             page.get_by_label(label, exact=True).fill(pin)
+        settled(page)
         page.get_by_role("button", name="Change", exact=True).click()
         expect(page.get_by_text("Changed. Other browsers")).to_be_visible(timeout=30_000)
         _eventually(lambda: kept(context)[0]["value"] != cookie["value"])
