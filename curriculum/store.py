@@ -47,7 +47,8 @@ class Store:
     def __init__(self, connection: duckdb.DuckDBPyConnection, home: Home, *, writable: bool) -> None:
         self.home, self.writable = home, writable
         self._connection = connection
-        self._local = threading.local()
+        self._local, self._closed = threading.local(), False
+        self._cursors: list[duckdb.DuckDBPyConnection] = []  # of all threads: the last one that is open keeps the file locked
         self._write_lock = threading.RLock()
         self.changes = 0
         """Committed writes since opening: what the snapshot is compared with."""
@@ -110,8 +111,11 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Write everything out and let other processes in."""
-        self._connection.close()
+        """Write everything out and let other processes in. Whoever still asks is told that the database has closed."""
+        with self._write_lock:
+            self._closed = True
+            for cursor in (*self._cursors, self._connection):
+                _close(cursor)
         if self.writable:
             (self.home.labels / "owner.json").unlink(missing_ok=True)
 
@@ -124,8 +128,11 @@ class Store:
     # -- reading and writing ---------------------------------------------------------------------
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
+        if self._closed:
+            raise StoreError("the database has just been closed", todo="Try again in a moment.")
         if not hasattr(self._local, "cursor"):
             self._local.cursor = self._connection.cursor()
+            self._cursors.append(self._local.cursor)
         cursor: duckdb.DuckDBPyConnection = self._local.cursor
         return cursor
 
@@ -323,6 +330,16 @@ def _keep_copy(store: Store, version: int) -> None:
     except OSError as error:
         raise StoreError(f"the database can't be upgraded: no copy of it could be made at {kept} ({error})",
                          todo="Free some space and start again; nothing was changed.") from error  # fmt: skip
+
+
+def _close(cursor: duckdb.DuckDBPyConnection) -> None:
+    """A question that another thread is asking is broken off; DuckDB refuses to close beneath it."""
+    for _ in range(500):
+        with suppress(duckdb.Error):
+            cursor.close()
+            return
+        cursor.interrupt()
+        time.sleep(0.01)
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:

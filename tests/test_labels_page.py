@@ -11,7 +11,7 @@ from curriculum.backup import restore
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.store import Store
-from tests.browser import chromium, serving
+from tests.browser import chromium, serving, settled
 from tests.ml import write_folder
 
 
@@ -67,6 +67,17 @@ def test_labels_go_out_and_come_back(home: Home, tmp_path: Path) -> None:
 
         page.get_by_role("button", name="Back up everything now").click()
         expect(page.get_by_text("The whole database is backed up in")).to_be_visible()
+        third = tmp_path / "third.csv"
+        third.write_text(f"example,annotator,level\n{second},Cem,hard\n")
+        page.reload()
+        _upload(page, third)
+        expect(page.get_by_text("1 read, 1 were new.")).to_be_visible()
+        settled(page)
+        page.get_by_role("button", name="Go back to this one").click()
+        page.get_by_role("button", name="Go back", exact=True).click()
+        expect(page.get_by_text("Done. What was there is kept as")).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("2 levels on 2 images were in force.")).to_be_visible(timeout=30_000)  # Cem's isn't
     (saved,) = (home.labels / "backups").iterdir()
     with Store.open(home) as store:
         assert store.rows("SELECT example, level FROM current_label WHERE annotator = 'Bob'") == [(second, "easy")]

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from curriculum import agreement, assignment, datasets, labels, people, runs
 from curriculum.app import layout, service
 from curriculum.config import Home
+from curriculum.errors import StoreError
 from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import fill, write_folder
@@ -150,3 +151,21 @@ def test_the_team_page_sets_how_we_sort_and_shows_who_repeats_themselves(open_pa
     assert table.loc["Ana", "same level again"] == pytest.approx(share)
     assert str(table.loc["Ana", "95 % interval"]).endswith(f"{len(again)} images")
     assert table.loc["Ben", "95 % interval"] == "none yet"
+
+
+def test_the_app_goes_back_to_a_backup_while_it_runs(open_page: Open, filled: Home) -> None:
+    test = open_page("labels", filled, annotator="Ana", dataset="textures")
+    next(button for button in test.button if button.label == "Back up everything now").click().run()
+    old = service.current().store
+    count = "SELECT count(*) FROM current_label WHERE NOT simulated"
+    before = old.rows(count)
+    labels.annotate(old, "textures", assignment.queue(old, "textures", "Zoe", 1)[0], "Zoe", "hard")
+    (backup,) = (filled.labels / "backups").iterdir()
+    done = service.go_back_to(backup)
+    assert done.kept is not None and done.kept.exists()
+    assert service.current().store.rows(count) == before != [(0,)]
+    with pytest.raises(StoreError, match="has just been closed"):
+        old.rows("SELECT 1")
+    with pytest.raises(StoreError, match="no whole backup"):
+        service.go_back_to(filled.labels)
+    assert service.current().store.rows(count) == before

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -99,7 +100,7 @@ def test_closing_lets_another_process_in_while_the_object_lives(home: Home, chil
         list(pool.map(lambda n: store.rows("SELECT ?", [n]), range(4)))
     store.close()
     assert line(child(HOLD, home.root)) == "open"
-    with pytest.raises(StoreError, match="could not answer"):
+    with pytest.raises(StoreError, match="just been closed"):
         store.rows("SELECT 1")
 
 
@@ -258,6 +259,28 @@ def test_damaged_snapshot_is_an_error(home: Home, store: Store) -> None:
     (home.snapshot / "annotation.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(StoreError, match=r"annotation\.parquet can't be read"):
         Store.from_snapshot(home)
+
+
+def test_closing_breaks_off_what_others_ask_and_lets_the_next_owner_in(home: Home) -> None:
+    for _ in range(5):
+        store = Store.open(home)
+        told: list[str] = []
+
+        def ask(store: Store = store, told: list[str] = told) -> None:
+            with pytest.raises(StoreError) as caught:
+                while True:
+                    store.rows("SELECT sum(hash(a.range * b.range)) FROM range(2000) AS a, range(200) AS b")
+            told.append(str(caught.value))
+
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(ask) for _ in range(3)]
+            while len(store._cursors) < 4:  # ours, from opening, and one a thread
+                time.sleep(0.005)
+            store.close()
+            Store.open(home).close()
+            for one in asked:
+                one.result()
+        assert len(told) == 3
 
 
 # -- versions of the schema ----------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Labels: what was said of an image and when, labels in and out as files, and backups."""
+"""Labels: what was said of an image and when, labels in and out as files, backups and the way back to them."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
@@ -11,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels
-from curriculum.app import layout
+from curriculum.app import layout, service
 from curriculum.app.layout import Tile
 from curriculum.backup import backup
 from curriculum.comparison_log import export_comparisons, import_comparisons
@@ -141,8 +142,32 @@ def _keep_safe() -> None:
         st.success(f"The whole database is backed up in {backup(layout.store())}", icon=":material/done_all:")
     folder = layout.store().home.labels / "backups"
     there = sorted((path.name for path in folder.glob("[!.]*") if path.is_dir()), reverse=True)
-    if there:
-        st.dataframe(pd.DataFrame({f"{len(there)} backups, the latest first (UTC)": there}), hide_index=True, height=180)
-    else:
+    if not there:
         st.caption("There is no backup yet.")
-    st.caption("To go back to one, end the app and call `python -m curriculum labels restore FOLDER`: what is there now is kept too.")
+        return
+    chosen = st.selectbox(f"{len(there)} backups, the latest first (UTC)", there, format_func=_when)
+    if st.button("Go back to this one", icon=":material/settings_backup_restore:"):
+        _confirm_going_back(folder / chosen)
+
+
+def _when(name: str) -> str:
+    """A backup's folder as a time."""
+    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-\d+", name)
+    return "{}-{}-{} {}:{}:{}".format(*found.groups()) if found else name
+
+
+@st.dialog("Go back to this backup?")
+def _confirm_going_back(folder: Path) -> None:
+    st.write(
+        f"Everything becomes as it was at {_when(folder.name)}: labels, decisions, people and their PINs, results of runs. "
+        "What is there now is kept beside it, as a file."
+    )
+    if st.button("Go back", type="primary"):
+        try:
+            done = service.go_back_to(folder)
+        except CurriculumError as error:
+            st.error(layout.plain(str(error)), icon=":material/error:")
+            return
+        st.success(
+            f"Done. What was there is kept as {layout.plain(done.kept.name if done.kept else 'nothing')}.", icon=":material/done_all:"
+        )

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from curriculum.backup import Restored, restore
 from curriculum.config import Home
 from curriculum.errors import CurriculumError
 from curriculum.leases import Leases
@@ -105,6 +107,20 @@ def current() -> Service:
             _services[home] = Service(home)
             atexit.register(_services[home].close)
         return _services[home]
+
+
+def go_back_to(folder: Path) -> Restored:
+    """Put a backup in the database's place; requests that come meanwhile wait, or are told to try again.
+
+    Raises:
+        StoreError: the folder is no whole backup; then nothing was changed.
+    """
+    home = Home.find()
+    with _lock:
+        if running := _services.pop(home, None):
+            atexit.unregister(running.close)
+            running.close()
+        return restore(home, folder)
 
 
 def close_all() -> None:
