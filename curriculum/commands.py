@@ -145,7 +145,8 @@ def _config(kind: type[Any], options: argparse.Namespace) -> Any:
 def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
     """Prepare, launch, follow, take in. The database is free for others while the worker computes."""
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
-        datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
+        if datasets.known_overlaps(store, config.dataset) is None:
+            datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
         run = runs.prepare(store, config)
     print(f"run {run.run_id}", file=sys.stderr)
     status = _follow(run, runs.launch(run))
