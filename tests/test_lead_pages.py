@@ -89,12 +89,17 @@ def test_examples_are_suggested_exchanged_and_complete(opened: AppTest) -> None:
 
 def _practise(page: Page, level: str) -> None:
     """All fifteen with one key; the same key twice at once answers one image, not two."""
+    answer, go_on = page.get_by_role("button", name="easy"), page.get_by_role("button", name="Next")
     for left in range(15, 0, -1):
-        expect(page.get_by_text(f"Practice: {left} of 15 to go")).to_be_visible()
-        page.get_by_role("button", name="easy").wait_for()
+        expect(go_on).to_have_count(0, timeout=30_000)  # what was said of the one before has left the page
+        expect(page.get_by_text(f"Practice: {left} of 15 to go")).to_be_visible(timeout=30_000)
+        answer.wait_for()
+        settled(page)
         page.keyboard.press(level)
         page.keyboard.press(level)
-        page.get_by_role("button", name="Next").wait_for()
+        expect(answer).to_have_count(0, timeout=30_000)
+        go_on.wait_for()
+        settled(page)
         page.keyboard.press("Enter")
 
 
