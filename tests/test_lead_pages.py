@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
-from curriculum import adjudication, calibration, labels
-from curriculum.app import service
+from curriculum import adjudication, calibration, labels, people
+from curriculum.app import pages, service
 from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
+from curriculum.errors import IdentityError
 from curriculum.store import Store
 from tests.browser import chromium, saved, serving, settled, without_errors
+from tests.conftest import PIN
 from tests.ml import write_folder
+
+ROUTER = """import streamlit as st
+from curriculum.app import layout, pages, session
+layout.guarded(lambda: pages.run(session.role()))
+if path := st.session_state.pop("turn to", None):
+    layout.go(path)
+"""
 
 
 @pytest.fixture
@@ -31,11 +43,14 @@ def contested(home: Home) -> Home:
 
 @pytest.fixture
 def opened(contested: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
-    """A page of Ana's that tests name by `from curriculum.app import ...`."""
+    """The app as Ana has it, who leads as Bo does; tests say which page to turn to."""
     monkeypatch.setenv("CURRICULUM_HOME", str(contested.root))
-    test = AppTest.from_string("import streamlit as st\nfrom curriculum.app import decide, examples, layout\n"
-                               "layout.guarded({'decide': decide, 'examples': examples}[st.session_state['page']].page)", default_timeout=60)  # fmt: skip
-    test.session_state["annotator"], test.session_state["dataset"] = "Ana", "textures"
+    store = service.current().store
+    for name in ("Ana", "Bo"):
+        people.register(store, name, PIN, "lead")
+    test = AppTest.from_string(ROUTER, default_timeout=60)
+    test.session_state["annotator"], test.session_state["_credential"] = "Ana", people.credential(store, "Ana")
+    test.session_state["dataset"] = "textures"
     yield test
     service.close_all()
 
@@ -45,7 +60,7 @@ def _press(test: AppTest, label: str) -> AppTest:
 
 
 def test_contested_images_are_decided_one_after_another(opened: AppTest) -> None:
-    opened.session_state["page"] = "decide"
+    opened.session_state["turn to"] = "decide"
     opened.run()
     store = service.current().store
     first, *rest = [tab.label for tab in opened.tabs]
@@ -68,7 +83,7 @@ def test_contested_images_are_decided_one_after_another(opened: AppTest) -> None
 
 
 def test_examples_are_suggested_exchanged_and_complete(opened: AppTest) -> None:
-    opened.session_state["page"] = "examples"
+    opened.session_state["turn to"] = "examples"
     _press(opened.run(), "Choose the rest")
     store = service.current().store
     before = calibration.calibration_images(store, "textures")
@@ -85,6 +100,97 @@ def test_examples_are_suggested_exchanged_and_complete(opened: AppTest) -> None:
     assert calibration.missing(after) == {}
     assert gone and "nothing else looks like it" in after["reason"].tolist()
     assert not opened.exception
+
+
+# -- who leads no more ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "label"), [("decide", "◐ medium"), ("decide", "Third"), ("decide", "Compare"), ("examples", "Take")])
+def test_who_led_a_moment_ago_does_nothing_more_on_an_open_page(opened: AppTest, page: str, label: str) -> None:
+    opened.session_state["turn to"] = page
+    store = service.current().store
+    _with_a_reason(opened)
+    people.set_role(store, "Ana", "annotator")
+    before = store.changes
+    _press(opened, label)
+    assert store.changes == before
+    assert [title.value for title in opened.title] == ["This page is for leads"]
+    assert "Bo can make you a lead" in opened.info[0].value
+    assert not opened.exception
+    people.set_role(store, "Ana", "lead")
+    before = store.changes
+    _press(_with_a_reason(opened), label)
+    assert store.changes > before, "the same click counts for who leads"
+
+
+def _with_a_reason(test: AppTest) -> AppTest:
+    for box in test.run().selectbox:
+        if box.label == "Because":
+            box.select("most are right").run()
+    return test
+
+
+def test_a_file_is_made_for_who_leads_at_the_click(opened: AppTest) -> None:
+    page = AppTest.from_string(
+        "import streamlit as st\nfrom curriculum.app import session\nst.session_state['file'] = session.file_for_leads(lambda: b'all')"
+    )
+    for key in ("annotator", "_credential"):
+        page.session_state[key] = opened.session_state[key]
+    file, store = page.run().session_state["file"], service.current().store
+    assert file() == b"all"
+    people.set_role(store, "Ana", "annotator")
+    with pytest.raises(IdentityError, match="only who leads"):
+        file()
+    people.set_role(store, "Ana", "lead")
+    assert file() == b"all"
+    people.reset_pin(store, "Ana")
+    with pytest.raises(IdentityError, match="only who leads"):
+        file()
+
+
+def _unchecked(module: ModuleType) -> set[str]:
+    """The functions of a page that Streamlit runs without the router and that don't look for themselves who it is."""
+    tree = ast.parse(inspect.getsource(module))
+    functions = {one.name: ast.unparse(ast.List(one.decorator_list)) for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+    called = {name for name, decorators in functions.items() if "st.fragment" in decorators or "st.dialog" in decorators}
+    called |= {ast.unparse(one.value) for one in ast.walk(tree) if isinstance(one, ast.keyword) and str(one.arg).startswith("on_")}
+    return {name for name in called - {"'rerun'"} if "session.for_leads" not in functions.get(name, "")}
+
+
+@pytest.mark.parametrize("page", [page for page, *_ in pages.FOR_LEADS], ids=lambda page: page.__module__)
+def test_what_runs_without_the_router_is_for_leads_too(page: object) -> None:
+    module = inspect.getmodule(page)
+    assert module is not None and _unchecked(module) == set()
+
+
+def test_a_backup_is_not_gone_back_to_by_who_leads_no_more(contested: Home) -> None:
+    with Store.open(contested) as store:
+        for name in ("Ana", "Bo"):
+            labels.add_annotator(store, name)
+            people.set_role(store, name, "lead")
+    with serving(contested, signed_up=["Ana", "Bo"]) as server, chromium() as browser:
+        tabs = []
+        for name, path in (("Ana", "labels"), ("Bo", "people")):
+            context = browser.new_context(viewport={"width": 1366, "height": 900})
+            context.add_cookies([server.cookie(name)])
+            tabs.append(context.new_page())
+            tabs[-1].goto(f"{server.url}/{path}?dataset=textures")
+        ana, bo = tabs
+        ana.get_by_role("button", name="Back up everything now").click(timeout=60_000)
+        ana.get_by_role("button", name="Go back to this one").click(timeout=30_000)
+        ana.get_by_role("dialog").wait_for(timeout=30_000)
+        settled(ana)
+        bo.get_by_label("Who", exact=True).click(timeout=60_000)
+        bo.get_by_role("option", name="Ana").click()
+        bo.get_by_role("button", name="Make annotator").click(timeout=30_000)
+        expect(bo.get_by_text("Ana is an annotator now")).to_be_visible(timeout=30_000)
+        ana.get_by_role("button", name="Go back", exact=True).click()
+        expect(ana.get_by_role("heading", name="This page is for leads")).to_be_visible(timeout=30_000)
+    with Store.open(contested) as store:
+        assert people.role_of(store, "Ana") == "annotator"  # in the backup she leads
+
+
+# -- practice ------------------------------------------------------------------------------------
 
 
 def _practise(page: Page, level: str) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import adjudication, consensus, labels
-from curriculum.app import layout
+from curriculum.app import layout, session
 from curriculum.config import LEVELS, Level
 from curriculum.datasets import Dataset
 from curriculum.history import example_log
@@ -76,6 +76,7 @@ def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.Data
         )
 
 
+@session.for_leads
 def _go(place: int) -> None:
     st.session_state["_contested"] = max(place, 0)
 
@@ -115,11 +116,13 @@ def _answer(dataset: str, lead: str, example: str) -> None:
                 help="It joins the images that people order four at a time.", width="stretch")  # fmt: skip
 
 
+@session.for_leads
 def _decide(dataset: str, lead: str, example: str, level: Level, reason: str) -> None:
     adjudication.decide(layout.store(), dataset, lead, {example: level}, reason)
     st.toast(f"Decided: {layout.level_text(level)}. The next image is here.")
 
 
+@session.for_leads
 def _ask(dataset: str, lead: str, example: str, what: adjudication.Wish) -> None:
     fresh = adjudication.ask_for(layout.store(), dataset, lead, [example], what)
     where = "It comes first to the next person." if what == "opinion" else "It will be among four."
@@ -156,5 +159,6 @@ def _decided(dataset: Dataset, lead: str, decided: pd.DataFrame) -> None:
               help="Then the votes count again.", on_click=_take_back, args=[dataset.name, lead, rows["example"].tolist()])  # fmt: skip
 
 
+@session.for_leads
 def _take_back(dataset: str, lead: str, examples: list[str]) -> None:
     adjudication.decide(layout.store(), dataset, lead, dict.fromkeys(examples), "taken back")

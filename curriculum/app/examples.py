@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import calibration
-from curriculum.app import layout
+from curriculum.app import layout, session
 from curriculum.app.layout import Tile
 from curriculum.calibration import PARTS, PER_LEVEL, Part
 from curriculum.config import LEVELS, Level
@@ -103,6 +103,7 @@ def _choose(dataset: Dataset, lead: str, images: pd.DataFrame) -> None:
                           width="stretch", disabled=not reason.strip())  # fmt: skip
 
 
+@session.for_leads
 def _take(dataset: str, lead: str, part: Part, example: str, level: Level, reason: str) -> None:
     try:
         calibration.choose(layout.store(), dataset, lead, part, {example: level}, reason)

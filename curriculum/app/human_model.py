@@ -10,7 +10,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from curriculum import analysis, runs
-from curriculum.app import charts, layout, service
+from curriculum.app import charts, layout, service, session
 from curriculum.app.layout import Tile
 from curriculum.config import LEVELS, ScoreConfig
 from curriculum.datasets import Dataset
@@ -100,6 +100,7 @@ def _say_failure(dataset: Dataset) -> None:
 
 
 @st.fragment(run_every=0.7)
+@session.for_leads
 def _watch(run_id: str) -> None:
     run: RunDir = open_run(service.current().home, run_id)
     status = run.status()

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels
-from curriculum.app import layout, service
+from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
 from curriculum.backup import backup
 from curriculum.comparison_log import export_comparisons, import_comparisons
@@ -106,7 +106,9 @@ def _take_out(dataset: Dataset) -> None:
     kind = st.selectbox("As", kinds)
     suffix = SUFFIXES[kind]
     name = f"{dataset.name}-{NAME[what]}{suffix}"
-    st.download_button(f"Download {name}", lambda: _file(dataset.name, what, suffix), name, icon=":material/download:")
+    st.download_button(
+        f"Download {name}", session.file_for_leads(lambda: _file(dataset.name, what, suffix)), name, icon=":material/download:"
+    )
     st.caption("As folders easy/, medium/ and hard/ of images: `python -m curriculum labels export --format folders`.")
 
 
@@ -157,6 +159,7 @@ def _when(name: str) -> str:
 
 
 @st.dialog("Go back to this backup?")
+@session.for_leads
 def _confirm_going_back(folder: Path) -> None:
     st.write(
         f"Everything becomes as it was at {_when(folder.name)}: labels, decisions, people and their PINs, results of runs. "

@@ -1,6 +1,7 @@
 """Which pages there are, and who gets which: nobody signed in Start, annotators Sort too, leads all.
 
-Where a page isn't for this person, its address shows a hint instead: nothing of the page itself is run.
+Where a page isn't for this person, its address shows a hint instead: nothing of the page itself is run. What Streamlit runs
+before this or without it, such as a button's callback, asks for itself: `session.for_leads`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 import streamlit as st
 from starlette.requests import Request
@@ -18,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from curriculum import people
 from curriculum.app import api, identity, layout, provider, service
 from curriculum.app.api import Body
-from curriculum.errors import CurriculumError
+from curriculum.errors import CurriculumError, IdentityError
 from curriculum.people import Role
 
 ENDED = (
@@ -27,6 +30,7 @@ ENDED = (
 )
 
 ERRAND_SECONDS = 20
+P = ParamSpec("P")
 
 _errands = st.components.v2.component("curriculum_sign_in", js=Path(__file__).with_name("sign_in.js").read_text(encoding="utf-8"))
 
@@ -45,6 +49,33 @@ def role() -> Role | None:
         state["_said"] = ENDED
         return None
     return people.role_of(layout.store(), name) if name else None
+
+
+def for_leads(action: Callable[P, None]) -> Callable[P, None]:
+    """What Streamlit runs without the router, a page's callbacks, fragments and dialogs, asks for itself whether a lead is here.
+
+    Who leads no more meets the router instead, which says so.
+    """
+
+    @wraps(action)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        if role() != "lead":
+            st.rerun()
+        action(*args, **kwargs)
+
+    return checked
+
+
+def file_for_leads(make: Callable[[], bytes]) -> Callable[[], bytes]:
+    """The same for what a download button makes at the click, in a thread that knows no session: there is no file for who leads no more."""
+    name, credential = st.session_state.get("annotator"), st.session_state.get("_credential")
+
+    def checked() -> bytes:
+        if not name or people.role_of(layout.store(), name) != "lead" or people.credential(layout.store(), name) != credential:
+            raise IdentityError("only who leads takes files out", got=name, todo="Load the page anew.")
+        return make()
+
+    return checked
 
 
 def _recognise() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels, runs
-from curriculum.app import charts, layout, service
+from curriculum.app import charts, layout, service, session
 from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -113,6 +113,7 @@ def _levels(dataset: str) -> str:
 
 
 @st.fragment(run_every=1.0)
+@session.for_leads
 def _watch(run_id: str) -> None:
     run = open_run(service.current().home, run_id)
     status = run.status()
@@ -171,6 +172,7 @@ def _past(dataset: str) -> None:
 
 
 @st.dialog("Delete this run?")
+@session.for_leads
 def _confirm_delete(run_id: str) -> None:
     st.write(f"The run `{run_id}`, its model and its figures are removed for good. Labels stay.")
     if st.button("Delete it", type="primary"):
