@@ -1,4 +1,4 @@
-"""axe-core's rules on every page in a real Chromium, light and dark: no finding that it calls serious or critical."""
+"""Every page in a real Chromium: by axe-core's rules nothing serious or critical, light and dark; and no figure is cut off."""
 
 from __future__ import annotations
 
@@ -53,6 +53,20 @@ def test_nothing_serious(browser: Browser, server: Server, page: str, scheme: An
     ]
     assert serious == []
     assert len(found["passes"]) > 10  # the page was there to be judged
+
+
+@pytest.mark.parametrize("page", ["team", "human-model", "results"])
+def test_no_figure_is_cut_off(browser: Browser, server: Server, page: str) -> None:
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    tab.context.add_cookies([server.cookie("Ana")])
+    tab.goto(f"{server.url}/{page}?dataset=textures")
+    tab.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
+    settled(tab)
+    figures: list[tuple[str, bool]] = tab.locator("[data-testid=stMetricValue] > div").evaluate_all(
+        "figures => figures.map((one) => [one.innerText, one.scrollWidth > one.clientWidth])"
+    )
+    tab.close()
+    assert figures and [words for words, cut_off in figures if cut_off] == []
 
 
 def test_the_rules_find_what_is_wrong(browser: Browser) -> None:
