@@ -23,24 +23,17 @@ Direction = Literal["model finds it harder", "people find it harder", "agree"]
 # -- people against a model ----------------------------------------------------------------------
 
 
-def score_runs(store: Store, dataset: str) -> pd.DataFrame:
-    """Scoring runs that are done, the newest first: run_id, method, weights, image_size, seed, created_at, source run."""
-    return store.query(
-        """SELECT run_id, mode AS method, config->>'weights' AS weights, config->>'run' AS source_run,
-                  (config->>'image_size')::INTEGER AS image_size, seed, created_at, (result->>'stability')::DOUBLE AS stability
-           FROM run WHERE dataset = ? AND kind = 'score' AND run_id IN (SELECT run_id FROM score)
-           ORDER BY created_at DESC, run_id DESC""",
-        [dataset],
-    )
+def scored_runs(store: Store, dataset: str) -> pd.DataFrame:
+    """Runs that gave scores: scoring runs, of all images, then training runs, of the images they trained on; the newest first.
 
-
-def trained_runs(store: Store, dataset: str) -> pd.DataFrame:
-    """Training runs whose dynamics scored their training images, the newest first, with the columns of `score_runs`."""
+    Returns:
+        run_id, kind (score | train), method, weights, source_run (whose model judged, or None), image_size, created_at.
+    """
     return store.query(
-        """SELECT run_id, mode AS method, config->>'weights' AS weights, NULL::TEXT AS source_run,
-                  (config->>'image_size')::INTEGER AS image_size, seed, created_at, NULL::DOUBLE AS stability
-           FROM run WHERE dataset = ? AND kind = 'train' AND run_id IN (SELECT run_id FROM score)
-           ORDER BY created_at DESC, run_id DESC""",
+        """SELECT run_id, kind, mode AS method, config->>'weights' AS weights, config->>'run' AS source_run,
+                  (config->>'image_size')::INTEGER AS image_size, created_at
+           FROM run WHERE dataset = ? AND run_id IN (SELECT run_id FROM score)
+           ORDER BY kind, created_at DESC, run_id DESC""",
         [dataset],
     )
 
@@ -66,7 +59,8 @@ def difficulties(store: Store, run_id: str | None, method: str | None = None) ->
 
 def latest_score(store: Store, dataset: str) -> str | None:
     """The newest scoring run, out-of-fold before any other; None where there is none."""
-    found = score_runs(store, dataset)
+    found = scored_runs(store, dataset)
+    found = found[found["kind"] == "score"]
     if found.empty:
         return None
     return str(found.sort_values("method", key=lambda m: m != "oof_loss", kind="stable")["run_id"].iloc[0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curriculum import agreement, assignment, datasets, labels, people, runs
+from curriculum import agreement, analysis, assignment, datasets, labels, people, runs
 from curriculum.app import layout, service
 from curriculum.config import Home
 from curriculum.errors import StoreError
@@ -79,6 +79,11 @@ def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled:
     test.selectbox(key="_who_textures").select("simulated").run()
     assert "45 images with a level from simulated annotators" in _text(test)
     assert "Simulated levels are shown" in _text(test)
+    scored = analysis.scored_runs(service.current().store, "textures")
+    assert scored[["kind", "method"]].to_numpy().tolist() == [["score", "oof_loss"], ["train", "staged"]]
+    ranking = next(box for box in test.sidebar.selectbox if box.label == "Model's ranking")
+    assert (ranking.value, len(ranking.options)) == (analysis.latest_score(service.current().store, "textures"), 2)
+    assert ranking.value == scored["run_id"][0] and "staged" in ranking.options[1]
 
 
 def test_results_and_errors_show_the_stored_figures(open_page: Open, filled: Home) -> None:

@@ -25,22 +25,20 @@ def page() -> None:
     dataset = layout.chosen_dataset()
     if dataset is None:
         return
-    scored = analysis.score_runs(layout.store(), dataset.name)
-    ranking = _rank(dataset, bool(len(scored)))
-    if scored.empty and ranking:
+    newest = analysis.latest_score(layout.store(), dataset.name)
+    scored = analysis.scored_runs(layout.store(), dataset.name)
+    ranking = _rank(dataset, newest is not None)
+    if newest is None and ranking:
         return
-    if scored.empty:
+    if newest is None:
         st.info(
             "No model has ranked these images yet. Ranking trains a small classifier on a network's features, five times without a fifth of the "
             "images, and takes each image's loss from the classifier that has never seen it.",
             icon=":material/leaderboard:",
         )
         return
-    default = scored["run_id"].tolist().index(analysis.latest_score(layout.store(), dataset.name))
-    scored = pd.concat([scored, analysis.trained_runs(layout.store(), dataset.name)], ignore_index=True)
-    chosen = st.sidebar.selectbox(
-        "Model's ranking", scored["run_id"].tolist(), index=default, format_func=lambda run: _describe(scored, run)
-    )
+    known = scored["run_id"].tolist()
+    chosen = st.sidebar.selectbox("Model's ranking", known, index=known.index(newest), format_func=lambda run: _describe(scored, run))
     measure = st.sidebar.selectbox(
         "Measured by", analysis.measures(layout.store(), chosen), key=f"_measure_{chosen}", format_func=lambda name: name.replace("_", " "),
         help="What the same run says in other terms. Scores of a training run are of its training images alone.",
