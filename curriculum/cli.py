@@ -15,8 +15,8 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from curriculum import commands, label_commands, people_commands
-from curriculum.config import LEVEL_SOURCES, Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum import bench_command, commands, label_commands, people_commands
+from curriculum.config import DEVICES, LEVEL_SOURCES, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
@@ -205,6 +205,17 @@ def parser() -> argparse.ArgumentParser:
         command = _command(run, name, function, what, f"runs {name} 20260131-120000-staged-1a2b")
         command.add_argument("run_id", metavar="ID")
     _command(run, "ingest", commands.runs_ingest, "take every run directory into the database", "runs ingest")
+
+    command = _command(
+        groups, "bench", bench_command.bench, "measure training, scoring and KNN on this machine against a plain loop and the bare model",
+        "bench --json",
+    )  # fmt: skip
+    command.add_argument("--dataset", metavar="NAME", help="whose files to read (default: demo scenes, drawn for it)")
+    command.add_argument("--images", type=int, default=256, help="how many to train on (default: 256)")
+    command.add_argument("--repeats", type=int, default=3, help="rounds; the median counts (default: 3)")
+    command.add_argument("--image-size", type=int, default=256, metavar="PIXELS", help="default: 256")
+    command.add_argument("--batch-size", type=int, default=32, metavar="IMAGES", help="default: 32")
+    command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
     return top
 
 
@@ -236,6 +247,8 @@ def _add_options(command: argparse.ArgumentParser, kind: type[RunConfig]) -> Non
         extra: dict[str, Any] = {"type": kinds[0]}
         if typing.get_origin(kinds[0]) is tuple:
             extra = {"type": int, "nargs": 3}
+        if kinds[0] is bool:
+            extra = {"action": argparse.BooleanOptionalAction}
         if f.metadata["choices"]:
             choices = f.metadata["choices"]
             extra = {"type": _canonical(choices), "choices": choices, "metavar": "{" + ",".join(c.replace("_", "-") for c in choices) + "}"}

@@ -17,13 +17,17 @@ from curriculum.errors import ConfigError
 
 Level = Literal["easy", "medium", "hard"]
 Split = Literal["train", "val", "test"]
-Mode = Literal["staged", "self-paced", "transfer", "fine-tune", "scratch"]
+Mode = Literal["staged", "self-paced", "paced", "transfer", "fine-tune", "scratch"]
 Protocol = Literal["honest", "report"]
 LevelSource = Literal["people", "simulated", "all"]
 ScoreMethod = Literal["oof_loss", "loss"]
 RateRule = Literal["accuracy", "constant"]
 Variant = Literal["balanced", "as-written", "as-run"]
+Ordering = Literal["curriculum", "anti_curriculum", "random", "standard"]
+Pacing = Literal["step", "linear", "root", "exponential", "logarithmic", "staircase"]
+OrderSource = Literal["people", "simulated", "all", "model"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
+Augmentation = Literal["auto", "none", "turns", "crops"]
 RunState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -34,12 +38,18 @@ LEVEL_SOURCES: tuple[LevelSource, ...] = get_args(LevelSource)
 SCORE_METHODS: tuple[ScoreMethod, ...] = get_args(ScoreMethod)
 RATE_RULES: tuple[RateRule, ...] = get_args(RateRule)
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+ORDERINGS: tuple[Ordering, ...] = get_args(Ordering)
+PACINGS: tuple[Pacing, ...] = get_args(Pacing)
+ORDER_SOURCES: tuple[OrderSource, ...] = get_args(OrderSource)
+CURRICULA = ("staged", "self-paced", "paced")
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 DEVICES: tuple[Device, ...] = get_args(Device)
 
 SIMULATED_PREFIX = "simulated-"
 MODE_MEANING: dict[str, str] = {
     "staged": "easy images first, then medium too, then all, from the labels",
     "self-paced": "the model's own easiest images first, more whenever it has learnt them",
+    "paced": "a model's ranking of the training images, the easiest first, more by a fixed pacing function",
     "fine-tune": "all layers, all images from the start: the control that a curriculum must beat",
     "transfer": "only the last layer learns, on frozen features: seconds",
     "scratch": "no pretrained weights, all images, flips and rotations",
@@ -49,8 +59,16 @@ VARIANT_MEANING: dict[Variant, str] = {
     "as-written": "the easiest images whatever their class, as the reports say: it tends to collapse into a class or two",
     "as-run": "batches drawn by chance, those of the lowest mean loss, as the reports' script really did",
 }
-DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
-DEFAULT_RULE = {"staged": "constant", "self-paced": "constant", "fine-tune": "constant", "transfer": "accuracy", "scratch": "constant"}
+PACING_MEANING: dict[Pacing, str] = {
+    "step": "the start for a while, then all at once",
+    "linear": "steadily more",
+    "root": "fast at first, slowly later",
+    "exponential": "slowly at first, fast later",
+    "logarithmic": "nearly all soon",
+    "staircase": "doubled again and again",
+}
+DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
+DEFAULT_RULE = dict.fromkeys(DEFAULT_RATE, "constant") | {"transfer": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,16 @@ class TrainConfig(RunConfig):
     stage_epochs: tuple[int, int, int] | None = option(
         None, "staged: epochs on easy, easy + medium, all (default 50 80 20)", low=0, high=10000
     )
-    levels: str = option("people", "staged: whose labels order the images", choices=LEVEL_SOURCES)
+    levels: str = option(
+        "people",
+        "staged: whose levels order the images; model: its out-of-fold losses on the training images, cut as people did",
+        choices=ORDER_SOURCES,
+    )
+    ordering: str = option(
+        "curriculum",
+        "staged, self-paced, paced: the easy images first, or a control: the hard ones, any, or all at once",
+        choices=ORDERINGS,
+    )
     learning_rate: float | None = option(
         None, "learning rate at the start (default: 1e-3 for transfer, 1e-4 for the others, 5e-2 for scratch)", low=0.0, high=10.0
     )
@@ -152,10 +179,20 @@ class TrainConfig(RunConfig):
         "as-run: batches by their mean loss",
         choices=VARIANTS,
     )
-    start_share: float = option(0.10, "self-paced: share of the images that it starts with", low=0.001, high=1.0)
+    start_share: float = option(0.10, "self-paced, paced: share of the images that it starts with", low=0.001, high=1.0)
     step_share: float = option(0.05, "self-paced: share that a step adds", low=0.001, high=1.0)
     gate: float = option(0.85, "self-paced: train accuracy above which an epoch earns a step", low=0.0, high=1.0)
     slow_from: float = option(0.60, "self-paced: share from which a step needs two such epochs", low=0.0, high=1.0)
+    replay: str | None = option(None, "self-paced --ordering random: the run whose subset sizes are taken")
+    pacing: str = option("linear", "paced: how the share in use grows", choices=PACINGS)
+    full_at: float = option(0.8, "paced: share of the training after which all images are in use", low=0.001, high=1.0)
+    root: float = option(2.0, "paced --pacing root: the root's p; 1 is linear, 2 the square root", low=0.1, high=100.0)
+    class_balanced: bool = option(True, "paced: each class grows alike; else the easiest over all classes")
+    budget: int | None = option(None, "end after so many samples seen, whatever the number of epochs", low=1, high=10**12)
+    noise: float = option(0.0, "share of the training images that get a wrong class, drawn from the seed", low=0.0, high=1.0)
+    augment: str = option("auto", "how training images vary: turns: flipped and rotated by 90 degrees; crops: shifted too; "
+                                  "auto: turns for scratch, none for the others", choices=AUGMENTATIONS)  # fmt: skip
+    dynamics: bool = option(True, "judge all training images after each epoch; scores of training dynamics come from it")
     knn_k: int = option(5, "neighbours of the KNN metric", low=1, high=100)
 
     def __post_init__(self) -> None:
@@ -170,6 +207,15 @@ class TrainConfig(RunConfig):
             raise ConfigError("--stage-epochs leaves nothing to train", got=self.stage_epochs)
         if self.variant != "balanced" and self.mode != "self-paced":
             raise ConfigError("--variant only fits --mode self-paced", got=self.mode, todo="Leave it out.")
+        if self.ordering != "curriculum" and self.mode not in CURRICULA:
+            raise ConfigError("--ordering only fits the modes that order images", got=self.mode, allowed=CURRICULA)
+        if self.ordering == "standard" and self.mode != "paced":
+            raise ConfigError("all images from the start is --mode fine-tune", got=f"--mode {self.mode} --ordering standard")
+        if (self.mode == "self-paced" and self.ordering == "random") != bool(self.replay):
+            raise ConfigError("--mode self-paced --ordering random needs --replay RUN, and nothing else takes it",
+                              got=self.replay or "no run", todo="Give the self-paced run whose subset sizes are to be taken.")  # fmt: skip
+        if self.variant == "as-run" and self.ordering == "anti_curriculum":
+            raise ConfigError("--variant as-run has no reverse", todo="Take --variant balanced with --ordering anti-curriculum.")
         if self.mode == "scratch" and self.weights not in ("none", "imagenet"):
             raise ConfigError("--mode scratch starts from random weights", got=self.weights, allowed=["none"])
 
@@ -199,6 +245,8 @@ def check_option(f: dataclasses.Field[Any], value: Any) -> None:
         return
     if str(f.type).startswith(("int", "tuple[int")) and not all(type(v) is int for v in (value if isinstance(value, tuple) else (value,))):
         raise ConfigError(f"{flag} takes whole numbers", got=value)
+    if f.type == "bool" and type(value) is not bool:
+        raise ConfigError(f"{flag} is either on or off", got=value, allowed=[True, False])
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{flag} has an unknown value", got=value, allowed=meta["choices"])
     for number in value if isinstance(value, tuple) else (value,):

@@ -16,7 +16,19 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
+from curriculum.apportion import apportion
 from curriculum.config import LEVELS
+
+REPORT_COUNTS: dict[str, tuple[int, int, int]] = {
+    "aGrass": (135, 166, 99),
+    "bField": (136, 164, 100),
+    "cIndustry": (135, 170, 95),
+    "dRiverLake": (142, 155, 102),
+    "eForest": (142, 156, 100),
+    "fResident": (93, 116, 181),
+    "gParking": (125, 138, 135),
+}
+"""RSSCN7's images by class as the reports' people sorted them: easy, medium, hard."""
 
 
 def rank_difficulty(values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -64,6 +76,35 @@ def cut_levels(difficulty: NDArray[np.floating], counts: Sequence[int]) -> NDArr
         raise ValueError(f"counts {tuple(counts)} don't add up to {len(difficulty)}")
     levels = np.empty(len(difficulty), dtype=np.int64)
     levels[np.argsort(difficulty, kind="stable")] = np.repeat(np.arange(len(LEVELS)), counts)
+    return levels
+
+
+def level_counts(class_name: str, n: int) -> tuple[int, int, int]:
+    """How many of a class's n images are easy, medium and hard in the reports' proportions.
+
+    A class that the reports don't have gets the proportions over all of theirs. Largest remainder; the
+    three add up to n.
+    """
+    overall = tuple(sum(counts) for counts in zip(*REPORT_COUNTS.values(), strict=True))
+    easy, medium, hard = apportion(n, REPORT_COUNTS.get(class_name, overall)).tolist()
+    return easy, medium, hard
+
+
+def levels_as_people(difficulty: NDArray[np.floating], classes: Sequence[str], parts: NDArray[np.str_]) -> NDArray[np.int64]:
+    """A model's levels: within each class and each part (train, val, test), cut in the proportions that people arrived at.
+
+    Args:
+        difficulty: (n,), higher = harder; only its order within a class and part counts.
+        classes: n class names. parts: (n,).
+
+    Returns:
+        int64 (n,): 0 easy, 1 medium, 2 hard.
+    """
+    levels = np.empty(len(difficulty), dtype=np.int64)
+    names = np.asarray(classes)
+    for name, part in sorted({(str(name), str(part)) for name, part in zip(names, parts, strict=True)}):
+        rows = np.flatnonzero((names == name) & (parts == part))
+        levels[rows] = cut_levels(difficulty[rows], level_counts(name, len(rows)))
     return levels
 
 

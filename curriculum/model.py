@@ -173,3 +173,16 @@ def turn(images: Tensor, generator: torch.Generator) -> Tensor:
     images = torch.where(flip_x, images.flip(3), images)
     images = torch.where(flip_y, images.flip(2), images)
     return torch.where(swap, images.transpose(2, 3), images).contiguous(memory_format=torch.channels_last)
+
+
+def shift(images: Tensor, generator: torch.Generator, share: float = 1 / 8) -> Tensor:
+    """Each square image of a batch moved by up to `share` of its side, at random, what comes in being its mirror image: a random crop."""
+    count, _, size, _ = images.shape
+    reach = round(size * share)
+    wide = torch.nn.functional.pad(images, (reach,) * 4, mode="reflect")
+    down, across = (torch.randint(0, 2 * reach + 1, (count, 1), generator=generator).to(images.device) for _ in range(2))
+    along = torch.arange(size, device=images.device)
+    rows, columns = (down + along)[:, None, :, None], (across + along)[:, None, None, :]
+    item = torch.arange(count, device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return wide[item, channel, rows, columns].contiguous(memory_format=torch.channels_last)

@@ -1,18 +1,21 @@
 """Which examples at which epoch: pure functions, no model, no clock.
 
-Two paces exist by now. Stages follow people's levels: easy, then medium too, then all. Self-paced
-follows the model's own losses: it starts with a share and earns more whenever it has learnt what it has.
+Three paces. Stages follow levels: easy, then medium too, then all. Self-paced follows the model's own losses: it starts
+with a share and earns more whenever it has learnt what it has. A pacing function lets the share grow with the training's
+progress alone, along a ranking that was made before. `schedule` applies them to a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curriculum.apportion import apportion
+from curriculum.config import Ordering, Pacing
 
 REPORT_STAGE_EPOCHS = (50, 80, 20)
 ACCURACY_STEPS = ((0.92, 0.001), (0.89, 0.05), (0.85, 0.5))
@@ -28,9 +31,10 @@ class Stage:
     epochs: int
 
 
-def plan_stages(epochs: Sequence[int] = REPORT_STAGE_EPOCHS) -> tuple[Stage, ...]:
-    """Easy, easy + medium, all, for so many epochs each; a stage of 0 epochs is left out."""
-    names = (("easy", (0,)), ("easy+medium", (0, 1)), ("all", (-1, 0, 1, 2)))
+def plan_stages(epochs: Sequence[int] = REPORT_STAGE_EPOCHS, *, hardest_first: bool = False) -> tuple[Stage, ...]:
+    """Easy, easy + medium, all, for so many epochs each, or hard, medium + hard, all; a stage of 0 epochs is left out."""
+    first = (("hard", (2,)), ("medium+hard", (1, 2))) if hardest_first else (("easy", (0,)), ("easy+medium", (0, 1)))
+    names = (*first, ("all", (-1, 0, 1, 2)))
     return tuple(Stage(name, levels, count) for (name, levels), count in zip(names, epochs, strict=True) if count)
 
 
@@ -42,14 +46,6 @@ def share_epochs(total: int) -> tuple[int, int, int]:
         counts[counts.argmin()] += 1
     easy, medium, hard = counts
     return int(easy), int(medium), int(hard)
-
-
-def stage_of(stages: Sequence[Stage], epoch: int) -> int:
-    """Index of the stage that epoch 1, 2, ... falls into."""
-    last = np.cumsum([stage.epochs for stage in stages])
-    if not 1 <= epoch <= last[-1]:
-        raise ValueError(f"epoch {epoch} is not within 1 to {last[-1]}")
-    return int(np.searchsorted(last, epoch))
 
 
 @dataclass(frozen=True)
@@ -143,6 +139,60 @@ def easiest(losses: NDArray[np.floating], classes: NDArray[np.integer], size: in
         members = np.flatnonzero(classes == name)
         chosen.append(members[np.argsort(losses[members], kind="stable")[:quota]])
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def joining_order(difficulty: NDArray[np.floating], ordering: Ordering, random: np.random.Generator) -> NDArray[np.int64]:
+    """The place, 0 to n - 1, at which each example joins: a permutation.
+
+    Args:
+        difficulty: (n,), higher = harder; equal ones fall in an order drawn by chance, not in that of arrival.
+        ordering: curriculum: the easiest first; anti_curriculum: just the reverse of it; random and standard: by chance alone.
+        random: draws.
+    """
+    drawn = random.permutation(len(difficulty))
+    if ordering in ("random", "standard"):
+        return drawn.astype(np.int64)
+    place = np.empty(len(difficulty), dtype=np.int64)
+    place[np.lexsort((drawn, difficulty))] = np.arange(len(difficulty))
+    return len(difficulty) - 1 - place if ordering == "anti_curriculum" else place
+
+
+# -- pacing functions ----------------------------------------------------------------------------
+
+
+def _stairs(t: float, start: float, _p: float) -> float:
+    steps = math.ceil(round(math.log2(1 / start), 9))
+    return start * 2.0 ** math.floor(t * steps)
+
+
+PACE: dict[Pacing, Callable[[float, float, float], float]] = {
+    "step": lambda _t, start, _p: start,
+    "linear": lambda t, start, _p: start + (1 - start) * t,
+    "root": lambda t, start, p: (t * (1 - start**p) + start**p) ** (1 / p),
+    "exponential": lambda t, start, _p: start + (1 - start) * math.expm1(10 * t) / math.expm1(10),
+    "logarithmic": lambda t, start, _p: start + (1 - start) * (1 + 0.1 * math.log(t + math.exp(-10))),
+    "staircase": _stairs,
+}
+"""The share in use at t, 0 to 1, of the way from `start` to all; `p` is the root's."""
+
+
+def paced_share(pacing: Pacing, progress: float, *, start: float, full_at: float, root: float) -> float:
+    """Share of the training examples in use, from `start` to 1; it never falls.
+
+    Args:
+        pacing: step: `start`, then all at once; linear; root: fast at first; exponential: slowly at first; logarithmic: nearly
+            all soon; staircase: doubled again and again, in stretches of equal length.
+        progress: how much of the training is done, 0 to 1.
+        start: share at the beginning, above 0 and up to 1.
+        full_at: progress from which all are in use, above 0 and up to 1.
+        root: p of the root; 1 is linear, 2 the square root.
+
+    Source: Wu et al. 2021, table 2, for step, linear, exponential and logarithmic (their a is `full_at`, their b `start`);
+    Platanios et al. 2019, equation 7, for root; Hacohen & Weinshall 2019, section 2.2, for the staircase, their fixed
+    exponential pacing, with a factor of 2 and the stretch that ends at `full_at`.
+    """
+    t = progress / full_at
+    return 1.0 if t >= 1.0 else min(max(PACE[pacing](t, start, root), start), 1.0)
 
 
 def rate_factor(train_accuracy: float | None) -> float:

@@ -20,6 +20,7 @@ class TrainingData:
     levels: NDArray[np.int64]  # (n,) 0 easy, 1 medium, 2 hard, -1 nobody said
     splits: NDArray[np.str_]  # (n,) train, val, test
     classes: tuple[str, ...]
+    difficulty: NDArray[np.float64] | None = None  # (n,) higher = harder, for a pace that follows a ranking
 
     def indices(self, split: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.splits == split).astype(np.int64)
@@ -33,8 +34,8 @@ class EpochResult:
     stage: str
     subset_size: int
     learning_rate: float
-    train_loss: float
-    train_accuracy: float
+    train_loss: float | None
+    train_accuracy: float | None
     val_loss: float | None
     val_accuracy: float | None
     val_knn: float | None

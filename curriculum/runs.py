@@ -85,6 +85,8 @@ def _overlap_notes(store: Store, config: TrainConfig, order: pd.DataFrame) -> tu
 
 
 def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
+    if config.levels == "model":
+        return order.assign(level=None)  # the worker ranks, from the training images alone
     agreed = labels.consensus(store, config.dataset, config.levels)
     if config.mode == "staged" and agreed.empty:
         other = labels.summary(store, config.dataset)["simulated"]

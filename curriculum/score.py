@@ -132,6 +132,42 @@ def out_of_fold_losses(
     return Scores(losses.mean(0), probabilities.mean(0).astype(np.float32), losses, stability(losses))
 
 
+def losses_from_train(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    groups: Sequence[int | None],
+    *,
+    seed: int,
+    progress: Progress,
+    should_stop: Stop,
+) -> NDArray[np.float64]:
+    """Cross-entropy of each example under heads that saw nothing but the training examples: the ranking for one split.
+
+    Args:
+        features: (n, 512). labels: (n,). groups: overlap group of each, or None.
+        train: (n,), which examples may be learnt from.
+
+    Returns:
+        (n,) nats, higher = harder: of the training examples out of fold (at most 5 folds, 3 repeats), of the others by a head that
+        learnt from all of these.
+    """
+    rows = np.flatnonzero(train)
+    folds = max(2, min(5, int(np.bincount(labels[rows]).min())))
+    within = out_of_fold_losses(
+        features[rows], labels[rows], [groups[int(row)] for row in rows], folds=folds, repeats=3, seed=seed,
+        progress=progress, should_stop=should_stop,
+    )  # fmt: skip
+    losses = np.empty(len(labels), dtype=np.float64)
+    losses[rows] = within.values
+    if not train.all():
+        with threadpool_limits(1):
+            losses[~train] = cross_entropy(
+                _head(features[rows], labels[rows], features[~train], within.probabilities.shape[1]), labels[~train]
+            )
+    return losses
+
+
 def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32], classes: int) -> NDArray[np.float64]:
     if len(np.unique(labels)) < classes:
         raise DatasetError("all images of a class overlap one another, so none can be judged by a head that knows the class",

@@ -12,38 +12,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from curriculum.apportion import apportion
 from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.datasets import examples
+from curriculum.difficulty import level_counts
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.labels import append_many
 from curriculum.store import Store
 
-REPORT_COUNTS: dict[str, tuple[int, int, int]] = {
-    "aGrass": (135, 166, 99),
-    "bField": (136, 164, 100),
-    "cIndustry": (135, 170, 95),
-    "dRiverLake": (142, 155, 102),
-    "eForest": (142, 156, 100),
-    "fResident": (93, 116, 181),
-    "gParking": (125, 138, 135),
-}
-"""RSSCN7's images by class as the reports' people sorted them: easy, medium, hard."""
-
 MAX_ANNOTATORS = 100
 OWN_CARE = 0.25
 """How far an annotator's own noise lies from `noise`, at most, as a share of it."""
-
-
-def level_counts(class_name: str, n: int) -> tuple[int, int, int]:
-    """How many of a class's n images are easy, medium and hard in the reports' proportions.
-
-    A class that the reports don't have gets the proportions over all of theirs. Largest remainder; the
-    three add up to n.
-    """
-    overall = tuple(sum(counts) for counts in zip(*REPORT_COUNTS.values(), strict=True))
-    easy, medium, hard = apportion(n, REPORT_COUNTS.get(class_name, overall)).tolist()
-    return easy, medium, hard
 
 
 def simulate_annotators(

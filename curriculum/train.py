@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,12 +25,17 @@ from torch.nn.functional import cross_entropy
 
 from curriculum import difficulty, metrics, pacing
 from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, TrainConfig
-from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
-from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, to_numpy, turn
+from curriculum.errors import CancelledError, DatasetError, RunError
+from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, shift, to_numpy, turn
 from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
+from curriculum.schedule import Schedule
 
-DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
 EVAL_BATCH = 128
+
+
+AUGMENT = {"staged": "none", "self-paced": "none", "paced": "none", "fine-tune": "none", "transfer": "none", "scratch": "turns"}
+Figures = tuple[float, float, float] | tuple[None, None, None]
+NO_FIGURES: Figures = (None, None, None)
 
 
 def _nothing(_phase: str, _done: int, _total: int) -> None:
@@ -45,6 +50,7 @@ class Training:
         data: what to learn from.
         weights: to start from; ignored by mode scratch.
         features: for mode transfer: (n, 512) penultimate features of all examples under `weights`.
+        replay: for self-paced in random order: (size, samples) of each epoch of the run that is replayed.
         should_stop: asked before every batch; True raises CancelledError there.
         progress: called with (phase, done, total) after every batch.
 
@@ -59,6 +65,7 @@ class Training:
         weights: Weights,
         *,
         features: NDArray[np.float32] | None = None,
+        replay: Sequence[tuple[int, int]] = (),
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[str, int, int], None] = _nothing,
     ) -> None:
@@ -68,10 +75,13 @@ class Training:
         self.honest = config.protocol == "honest"
         self.train, self.val, self.test = (data.indices(split) for split in ("train", "val", "test"))
         self._check()
-        self.stages = self._plan()
-        self.total_epochs = sum(stage.epochs for stage in self.stages)
+        difficulty = None if data.difficulty is None else data.difficulty[self.train]
+        self.schedule = Schedule(config, data.labels[self.train], data.levels[self.train], difficulty, replay)
         self.base_rate = DEFAULT_RATE[config.mode] if config.learning_rate is None else config.learning_rate
         self.rule = config.rate_rule or DEFAULT_RULE[config.mode]
+        self.judges_train = config.dynamics or self.schedule.needs_losses or self.rule == "accuracy"
+        self.augment = AUGMENT[config.mode] if config.augment == "auto" else config.augment
+        self.chunk = config.batch_size  # images at a time: fewer where memory is short
         start = replace(weights, state=None) if config.mode == "scratch" else weights
         self.full = build(len(data.classes), start, config.seed).to(self.device)
         self.features = None if features is None else torch.from_numpy(features).to(self.device)
@@ -80,7 +90,6 @@ class Training:
         self.labels = torch.from_numpy(data.labels).to(self.device)
         self.pixels = self._pixels()
         self.epoch, self.samples_seen, self.subset_size, self.peak_test = 0, 0, 0, 0.0
-        self.pace = pacing.Pace()
         self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
         self.said: NDArray[np.float32] | None = None  # of the same: (3, n), the rows of difficulty.Dynamics
         self.train_accuracy: float | None = None
@@ -93,92 +102,79 @@ class Training:
             if not len(rows):
                 raise DatasetError(f"the {split} part has no image: the data set is too small to split",
                                    got=f"{len(self.data.labels)} images", todo="Add images, about ten a class at least")  # fmt: skip
-        if self.config.mode == "staged" and not (self.data.levels[self.train] == 0).any():
-            raise LabelsMissingError(
-                "staged training starts with the easy images, and no training image is labelled easy",
-                todo="Sort some images first, take simulated labels (levels: simulated), or choose self-paced",
-            )
-
-    def _plan(self) -> tuple[pacing.Stage, ...]:
-        config = self.config
-        epochs = config.epochs or DEFAULT_EPOCHS[config.mode]
-        if config.mode != "staged":
-            return (pacing.Stage("self-paced" if config.mode == "self-paced" else "all", (-1, 0, 1, 2), epochs),)
-        return pacing.plan_stages(config.stage_epochs or pacing.share_epochs(epochs))
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
         if self.config.mode != "scratch":
             fused = True if self.device.type == "cuda" else None
             return torch.optim.Adam(self.net.parameters(), lr=self.base_rate, fused=fused), None
         sgd = torch.optim.SGD(self.net.parameters(), lr=self.base_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
-        steps = self.total_epochs * math.ceil(len(self.train) / self.config.batch_size)
+        steps = sum(math.ceil(samples / self.config.batch_size) for _, samples in self.schedule.coming(0, 0))
         return sgd, torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=self.base_rate, total_steps=steps)
 
     def _pixels(self) -> Tensor | None:
-        """On a GPU the whole set lies on the device; on a CPU the disk's cache is as good."""
+        """On a GPU the whole set lies on the device, if it fits; on a CPU the disk's cache is as good."""
         if self.device.type == "cpu" or self.features is not None:
             return None
-        return torch.from_numpy(np.asarray(self.data.images[:])).to(self.device)
+        try:
+            return torch.from_numpy(np.asarray(self.data.images[:])).to(self.device)
+        except torch.OutOfMemoryError:
+            return None
 
     # -- one epoch -------------------------------------------------------------------------------
 
     def epochs(self) -> Iterator[EpochResult]:
         """Go on from where this training stands, one epoch at a time, to the end."""
-        if self.config.mode == "self-paced" and self.losses is None:
+        if self.schedule.needs_losses and self.losses is None:
             self.losses = self._judge(self.train, "ranking").losses
-        while self.epoch < self.total_epochs:
+        while not self.schedule.over(self.epoch, self.samples_seen):
             yield self._run_epoch()
 
     def _run_epoch(self) -> EpochResult:
         started = time.perf_counter()
-        number = self.epoch + 1
-        place = pacing.stage_of(self.stages, number)
-        subset = self._subset(place, number)
+        number, before = self.epoch + 1, self.samples_seen
+        place = self.schedule.stage(self.epoch, before)
+        lesson = self.schedule.lesson(self.epoch, before, self.losses)
+        subset = self.train[lesson.rows]
         rate = self._set_rate()
         pass_started = time.perf_counter()
-        self.samples_seen += self._train_pass(subset, number)
-        self.subset_size = len(subset)
+        running_loss = self._train_pass(subset, number, lesson.samples)
         pass_seconds = time.perf_counter() - pass_started
-        judged = self._judge(self.train, "train losses")
-        self.losses = judged.losses
-        errors = difficulty.el2n(judged.probabilities, self.data.labels[self.train])
-        self.said = np.stack([judged.losses, judged.margins, errors]).astype(np.float32)
-        within = np.searchsorted(self.train, subset)
-        train_loss = float(judged.losses[within].mean())
-        self.train_accuracy = metrics.accuracy(judged.probabilities[within], self.data.labels[subset])
-        if not math.isfinite(train_loss):
+        seen = before + lesson.samples
+        train_loss = self._judge_train(lesson.rows) if self.judges_train else None
+        if not math.isfinite(running_loss if train_loss is None else train_loss):
             raise RunError("the loss is no longer a number", got=f"epoch {number}, learning rate {rate:g}",
                            todo="Check the weights, or start again with a lower --learning-rate")  # fmt: skip
-        val = self._figures(self._judge(self.val, "val")) if self.honest else (None, None, None)
-        test = (None, None, None) if self.honest else self._figures(self._judge(self.test, "test"))
-        self.epoch = number
-        self._remember(val, test)
-        if self.config.mode == "self-paced":
-            c = self.config
-            self.pace = pacing.next_pace(
-                self.pace, self.train_accuracy, start=c.start_share, step=c.step_share, gate=c.gate, slow_from=c.slow_from
-            )
-        if number == self.total_epochs or pacing.stage_of(self.stages, number + 1) != place:
-            self._end_stage(self.stages[place])
+        val, test = self._judge_held_out(number, before, seen)
+        self.samples_seen, self.subset_size, self.epoch = seen, len(subset), number
+        self.schedule.learned(self.train_accuracy)
+        if self.schedule.over(number, seen) or self.schedule.stage(number, seen) != place:
+            self._end_stage(self.schedule.stages[place])
         return EpochResult(
-            epoch=number, stage=self.stages[place].name, subset_size=len(subset), learning_rate=rate,
+            epoch=number, stage=lesson.stage, subset_size=len(subset), learning_rate=rate,
             train_loss=train_loss, train_accuracy=self.train_accuracy,
             val_loss=val[1], val_accuracy=val[0], val_knn=val[2], test_loss=test[1], test_accuracy=test[0], test_knn=test[2],
-            seconds=time.perf_counter() - started, images_per_second=len(subset) / pass_seconds, samples_seen=self.samples_seen,
+            seconds=time.perf_counter() - started, images_per_second=lesson.samples / pass_seconds, samples_seen=seen,
         )  # fmt: skip
 
-    def _subset(self, place: int, number: int) -> NDArray[np.int64]:
-        """The training examples of this epoch, ascending."""
-        c = self.config
-        if c.mode == "self-paced":
-            assert self.losses is not None
-            size = pacing.subset_size(pacing.share(self.pace, c.start_share, c.step_share), len(self.train))
-            if c.variant == "as-written":
-                return self.train[pacing.easiest_of_all(self.losses, size)]
-            if c.variant == "as-run":
-                return self.train[pacing.easiest_batches(self.losses, size, c.batch_size, np.random.default_rng((c.seed, number, 1)))]
-            return self.train[pacing.easiest(self.losses, self.data.labels[self.train], size)]
-        return self.train[np.isin(self.data.levels[self.train], self.stages[place].levels)]
+    def _judge_train(self, rows: NDArray[np.int64]) -> float:
+        """All training images, for the ranking and the dynamics; returns the loss on those in use, whose accuracy it keeps."""
+        judged = self._judge(self.train, "train losses")
+        labels = self.data.labels[self.train]
+        self.losses = judged.losses
+        self.said = np.stack([judged.losses, judged.margins, difficulty.el2n(judged.probabilities, labels)]).astype(np.float32)
+        self.train_accuracy = metrics.accuracy(judged.probabilities[rows], labels[rows])
+        return float(judged.losses[rows].mean())
+
+    def _judge_held_out(self, number: int, before: int, seen: int) -> tuple[Figures, Figures]:
+        """Val, or in the reports' protocol test: after each epoch, or with a budget each time that as many samples as there are
+        training images have been seen, so that no arm of a comparison has more models to choose from than another."""
+        count = len(self.train)
+        due = self.config.budget is None or before // count < seen // count or self.schedule.over(number, seen)
+        found = self._figures(self._judge(self.val if self.honest else self.test, "val" if self.honest else "test")) if due else NO_FIGURES
+        val, test = (found, NO_FIGURES) if self.honest else (NO_FIGURES, found)
+        if due:
+            self._remember(number, val, test)
+        return val, test
 
     def _set_rate(self) -> float:
         if self.scheduler is not None:
@@ -188,36 +184,59 @@ class Training:
             group["lr"] = rate
         return rate
 
-    def _train_pass(self, subset: NDArray[np.int64], number: int) -> int:
-        """Train once on the subset, shuffled; returns how many of its images the optimizer saw."""
-        size, seen = self.config.batch_size, 0
-        order = subset[np.random.default_rng((self.config.seed, number)).permutation(len(subset))]
-        augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number) if self.config.mode == "scratch" else None
+    def _train_pass(self, subset: NDArray[np.int64], number: int, samples: int) -> float:
+        """Train once on `samples` of the subset, shuffled; returns their mean loss as they came by."""
+        order = subset[np.random.default_rng((self.config.seed, number)).permutation(len(subset))][:samples]
+        augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number)
         self.net.train()
-        for start in range(0, len(order), size):
+        losses, done = torch.zeros((), device=self.device), 0
+        for batch in self._batches(order):
             self._stop_if_asked()
-            batch = order[start : start + size]
-            # Batch norm can't train on a single image: the last one of an odd count waits for the next epoch.
-            if len(batch) > 1 or self.features is not None or len(order) == 1 or size == 1:
-                self._step(batch, augment)
-                seen += len(batch)
-            self.progress("training", min(start + size, len(order)), len(order))
-        return seen
+            losses += self._step(batch, augment) * len(batch)
+            done += len(batch)
+            self.progress("training", min(done, samples), samples)
+        return float(losses) / done
 
-    def _step(self, batch: NDArray[np.int64], augment: torch.Generator | None) -> None:
-        if len(batch) == 1 and self.features is None:
-            batch = np.repeat(batch, 2)
-        inputs = self._inputs(batch)
-        if augment is not None:
-            inputs = turn(inputs, augment)
-        with autocast(self.device):
-            logits = self.net(inputs)
-        loss = cross_entropy(logits.float(), self.labels[torch.from_numpy(batch).to(self.device)])
+    def _batches(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Batch norm can't train on a single image: the last one of an odd count joins the batch before, a lone one comes twice."""
+        size = self.config.batch_size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.features is not None:
+            return batches
+        if len(batches) > 1 and len(batches[-1]) == 1 < size:
+            batches[-2:] = [np.concatenate(batches[-2:])]
+        return [np.repeat(batch, 2) if len(batch) == 1 else batch for batch in batches]
+
+    def _step(self, batch: NDArray[np.int64], augment: torch.Generator) -> Tensor:
+        """One step of the optimizer; returns the mean loss. Where memory runs out, with half as many images at a time."""
+        while True:
+            try:
+                return self._descend(batch, augment)
+            except torch.OutOfMemoryError:
+                if self.chunk < 4:
+                    raise
+                self.chunk //= 2
+                torch.cuda.empty_cache()
+
+    def _descend(self, batch: NDArray[np.int64], augment: torch.Generator) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = torch.zeros((), device=self.device)
+        for part in np.array_split(batch, max(1, min(math.ceil(len(batch) / self.chunk), len(batch) // 2))):
+            inputs = self._augmented(self._inputs(part), augment)
+            with autocast(self.device):
+                logits = self.net(inputs)
+            loss = cross_entropy(logits.float(), self.labels[torch.from_numpy(part).to(self.device)]) * (len(part) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
+        return total
+
+    def _augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        if self.augment == "none" or self.features is not None:
+            return inputs
+        return turn(shift(inputs, generator) if self.augment == "crops" else inputs, generator)
 
     def _inputs(self, batch: NDArray[np.int64]) -> Tensor:
         rows = torch.from_numpy(batch)
@@ -265,24 +284,25 @@ class Training:
         knn = metrics.knn_purity(outcome.features, labels, self.config.knn_k)
         return metrics.accuracy(outcome.probabilities, labels), float(outcome.losses.mean()), knn
 
-    def _remember(self, val: tuple[Any, Any, Any], test: tuple[Any, Any, Any]) -> None:
+    def _remember(self, number: int, val: tuple[Any, Any, Any], test: tuple[Any, Any, Any]) -> None:
         """Honest: keep the epoch that is best on val. Report: the last epoch counts, the peak is only noted."""
-        accuracy, loss = (val[0], val[1]) if self.honest else (float(self.epoch), 0.0)
+        accuracy, loss = (val[0], val[1]) if self.honest else (float(number), 0.0)
         self.peak_test = max(self.peak_test, test[0] or 0.0)
         if self.stage_best is None or self.stage_best.beaten_by(accuracy, loss):
-            self.stage_best = Best(self.epoch, accuracy, loss, copy.deepcopy(self.net.state_dict()))
+            self.stage_best = Best(number, accuracy, loss, copy.deepcopy(self.net.state_dict()))
         if self.best is None or self.best.beaten_by(accuracy, loss):
             self.best = self.stage_best
 
     def _end_stage(self, stage: pacing.Stage) -> None:
         """Test the stage's model on its own levels and on all; nothing is chosen by it."""
-        if self.config.mode == "staged" and self.stage_best is not None:
-            outcome = self._judge_with(self.stage_best.state, self.test, f"test of stage {stage.name}")
+        if self.config.mode == "staged":
+            best = self.stage_best or Best(self.epoch, 0.0, 0.0, self.net.state_dict())
+            outcome = self._judge_with(best.state, self.test, f"test of stage {stage.name}")
             labels = self.data.labels[self.test]
             own = np.isin(self.data.levels[self.test], [level for level in stage.levels if level >= 0])
             accuracy, loss, knn = self._figures(outcome)
             self.stage_results.append(StageResult(
-                stage.name, self.stage_best.epoch,
+                stage.name, best.epoch,
                 metrics.accuracy(outcome.probabilities[own], labels[own]) if own.any() else None,
                 float(outcome.losses[own].mean()) if own.any() else None, int(own.sum()), accuracy, loss, knn,
             ))  # fmt: skip
@@ -316,27 +336,21 @@ class Training:
         notes = []
         if not self.honest:
             notes.append("Protocol report: the peak over epochs was picked on the test set and is biased upwards.")
-        if self.config.mode == "self-paced" and self.subset_size < len(self.train):
-            used = f"{self.subset_size} of {len(self.train)}"
-            notes.append(
-                f"The epochs ran out while {used} training images were in use (a step wants train accuracy above {self.config.gate:g})."
-            )
+        what = "epochs" if self.config.budget is None else "samples"
+        if self.config.mode in ("self-paced", "paced") and self.subset_size < len(self.train):
+            wants = f" (a step wants train accuracy above {self.config.gate:g})" if self.config.mode == "self-paced" else ""
+            notes.append(f"The {what} ran out while {self.subset_size} of {len(self.train)} training images were in use{wants}.")
+        if self.chunk < self.config.batch_size:
+            notes.append(f"Memory was short: batches of {self.config.batch_size} went through {self.chunk} images at a time, "
+                         "and batch norm saw as many.")  # fmt: skip
         unlabelled = int((self.data.levels[self.train] < 0).sum())
         if self.config.mode == "staged" and unlabelled:
             notes.append(f"{unlabelled} of {len(self.train)} training images have no level; they joined in the last stage.")
         return tuple(notes)
 
     def expected_sizes(self) -> list[int]:
-        """Subset sizes of the epochs to come; self-paced as if every epoch passed the gate."""
-        c, sizes, pace = self.config, [], self.pace
-        for number in range(self.epoch + 1, self.total_epochs + 1):
-            if c.mode == "self-paced":
-                sizes.append(pacing.subset_size(pacing.share(pace, c.start_share, c.step_share), len(self.train)))
-                pace = pacing.next_pace(pace, 1.0, start=c.start_share, step=c.step_share, gate=c.gate, slow_from=c.slow_from)
-            else:
-                levels = self.stages[pacing.stage_of(self.stages, number)].levels
-                sizes.append(int(np.isin(self.data.levels[self.train], levels).sum()))
-        return sizes
+        """Samples of each epoch to come; self-paced as if every epoch passed the gate."""
+        return [samples for _, samples in self.schedule.coming(self.epoch, self.samples_seen)]
 
     # -- stopping and going on -------------------------------------------------------------------
 
@@ -354,7 +368,8 @@ class Training:
             "samples_seen": self.samples_seen,
             "subset_size": self.subset_size,
             "peak_test": self.peak_test,
-            "pace": (self.pace.steps, self.pace.passes),
+            "pace": (self.schedule.pace.steps, self.schedule.pace.passes),
+            "chunk": self.chunk,
             "losses": None if self.losses is None else torch.from_numpy(self.losses),
             "train_accuracy": self.train_accuracy,
             "best": plain(self.best),
@@ -374,7 +389,8 @@ class Training:
             self.scheduler.load_state_dict(state["scheduler"])
         self.epoch, self.samples_seen, self.peak_test = state["epoch"], state["samples_seen"], state["peak_test"]
         self.subset_size = state["subset_size"]
-        self.pace = pacing.Pace(*state["pace"])
+        self.schedule.pace = pacing.Pace(*state["pace"])
+        self.chunk = state["chunk"]
         self.losses = None if state["losses"] is None else state["losses"].numpy()
         self.train_accuracy = state["train_accuracy"]
         self.best, self.stage_best = best(state["best"]), best(state["stage_best"])

@@ -21,17 +21,18 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from curriculum import score
+from curriculum import difficulty, score
 from curriculum.cache import CachedRows
 from curriculum.config import LEVELS, ScoreConfig, TrainConfig
 from curriculum.difficulty import FROM_DYNAMICS, FROM_FEATURES, FROM_PROBABILITIES, Dynamics, rank_difficulty
 from curriculum.errors import CancelledError, CurriculumError, RunError
 from curriculum.files import write_json, write_whole
 from curriculum.images import load_images
-from curriculum.metrics import accuracy
+from curriculum.metrics import accuracy, cross_entropy
 from curriculum.model import Weights, load_weights, pick_device, restore
 from curriculum.records import Final, TrainingData
 from curriculum.rundir import RunDir, Status
+from curriculum.schedule import lessons_of
 from curriculum.train import Training
 
 STATUS_EVERY_SECONDS = 0.5
@@ -132,34 +133,74 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
             weights, images, order["sha256"].tolist(), pick_device(config.device), Path(request["cache"]),
             seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
         )  # fmt: skip
-    levels = np.asarray(order["level"].map({level: i for i, level in enumerate(LEVELS)}).fillna(-1), dtype=np.int64)
-    data = TrainingData(images, _class_indices(request, order), levels, order["split"].to_numpy(np.str_), tuple(request["classes"]))
+    data = _training_data(config, request, order, images, weights, reporter)
+    replay = lessons_of(RunDir(Path(request["runs"]) / config.replay).epochs()) if config.replay else ()
     training = Training(
-        config, data, weights, features=features, should_stop=reporter.should_stop, progress=reporter.progress,
+        config, data, weights, features=features, replay=replay, should_stop=reporter.should_stop, progress=reporter.progress,
     )  # fmt: skip
     said: list[NDArray[np.float32]] = _take_up(run, training, reporter)
-    reporter.write(epochs=training.total_epochs, epoch=training.epoch)
+    reporter.write(epochs=training.epoch + len(training.expected_sizes()), epoch=training.epoch)
     checkpointed, cost = time.monotonic(), 0.0
     pace: list[tuple[int, float]] = []
     for result in training.epochs():
-        assert training.said is not None
-        said.append(training.said)
+        if config.dynamics and training.said is not None:
+            said.append(training.said)
         run.append_epoch(asdict(result))
         pace.append((result.subset_size, result.seconds))
         if time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:
             before = time.monotonic()
             _save_checkpoint(run, training, said, reporter.seconds)
             checkpointed, cost = time.monotonic(), time.monotonic() - before
-        reporter.write(epoch=result.epoch, seconds_left=_seconds_left(pace, training.expected_sizes()), phase="training", done=0, total=0)
+        coming = training.expected_sizes()
+        reporter.write(epoch=result.epoch, epochs=result.epoch + len(coming), seconds_left=_seconds_left(pace, coming),
+                       phase="training", done=0, total=0)  # fmt: skip
     final = training.finish()
-    dynamics = Dynamics(*np.stack(said, axis=1))
-    predictions = _predictions(order, request["classes"], final)
-    _write_frame(run / "dynamics.parquet", _dynamics(predictions["example"].to_numpy()[training.train], dynamics))
+    predictions = _predictions(order, request["classes"], final, training.data.labels)
     _write_frame(run / "predictions.parquet", predictions)
-    _write_frame(run / "scores.parquet", _training_scores(predictions.iloc[training.train], dynamics))
+    if said:
+        dynamics = Dynamics(*np.stack(said, axis=1))
+        _write_frame(run / "dynamics.parquet", _dynamics(predictions["example"].to_numpy()[training.train], dynamics))
+        _write_frame(run / "scores.parquet", _training_scores(predictions.iloc[training.train], dynamics))
     write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
     write_json(run / "result.json", _train_result(run, config, training, final, reporter, request.get("notes", [])))
     (run / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _training_data(
+    config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights, reporter: Reporter
+) -> TrainingData:
+    """What the run learns from: wrong classes where they are asked for, and the model's own ranking where it orders the images."""
+    labels, splits, classes = _class_indices(request, order), order["split"].to_numpy(np.str_), tuple(request["classes"])
+    train = splits == "train"
+    if config.noise:
+        labels[train] = wrong_classes(labels[train], len(classes), config.noise, config.seed)
+    levels = np.asarray(order["level"].map({level: i for i, level in enumerate(LEVELS)}).fillna(-1), dtype=np.int64)
+    ranking = None
+    if config.mode == "paced" or (config.mode == "staged" and config.levels == "model"):
+        features = score.extract_features(
+            weights, images, order["sha256"].tolist(), pick_device(config.device), Path(request["cache"]),
+            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
+        )  # fmt: skip
+        losses = score.losses_from_train(
+            features, labels, train, _groups(order), seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop
+        )
+        ranking = difficulty.rank_difficulty(losses)
+        if config.levels == "model" and config.mode == "staged":
+            levels = difficulty.levels_as_people(ranking, order["class"].tolist(), splits)
+    return TrainingData(images, labels, levels, splits, classes, ranking)
+
+
+def wrong_classes(labels: NDArray[np.int64], classes: int, share: float, seed: int) -> NDArray[np.int64]:
+    """The same labels (n,), but round(share * n) of them, drawn from the seed, are another class, each other one as likely."""
+    random = np.random.default_rng((seed, 3))
+    rows = random.permutation(len(labels))[: round(share * len(labels))]
+    changed = labels.copy()
+    changed[rows] = (labels[rows] + random.integers(1, max(classes, 2), len(rows))) % classes
+    return changed
+
+
+def _groups(order: pd.DataFrame) -> list[int | None]:
+    return [None if pd.isna(group) else int(group) for group in order["overlap_group"]]
 
 
 def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArray[np.float32]]:
@@ -179,7 +220,8 @@ def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArra
 
 
 def _save_checkpoint(run: RunDir, training: Training, said: list[NDArray[np.float32]], seconds: float) -> None:
-    record = {"training": training.state(), "said": torch.from_numpy(np.stack(said)), "seconds": seconds}
+    kept = torch.from_numpy(np.stack(said)) if said else torch.empty(0)
+    record = {"training": training.state(), "said": kept, "seconds": seconds}
     write_whole(run / "checkpoint.pt", lambda path: torch.save(record, path))
 
 
@@ -220,13 +262,14 @@ def _in_rows(scores: dict[str, NDArray[np.float64]], said: pd.DataFrame) -> pd.D
     ], ignore_index=True)  # fmt: skip
 
 
-def _predictions(order: pd.DataFrame, classes: list[str], final: Final) -> pd.DataFrame:
+def _predictions(order: pd.DataFrame, classes: list[str], final: Final, learnt: NDArray[np.int64]) -> pd.DataFrame:
+    """By the true classes, also where a wrong one was learnt."""
     probabilities, names = final.outcome.probabilities, np.array(classes)
     true = _class_indices({"classes": classes}, order)
     return pd.DataFrame({
         "example": order["example"], "split": order["split"], "class": order["class"], "predicted": names[probabilities.argmax(1)],
         "probability": probabilities.max(1).astype(float), "probability_true": probabilities[np.arange(len(true)), true].astype(float),
-        "loss": final.outcome.losses, "probabilities": list(probabilities),
+        "loss": np.where(learnt == true, final.outcome.losses, cross_entropy(probabilities, true)), "probabilities": list(probabilities),
     })  # fmt: skip
 
 
@@ -260,9 +303,8 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
             source, images, sha256, device, Path(request["cache"]),
             seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
         )  # fmt: skip
-        groups = [None if pd.isna(group) else int(group) for group in order["overlap_group"]]
         scores = score.out_of_fold_losses(
-            features, labels, groups, folds=config.folds, repeats=config.repeats, seed=config.seed,
+            features, labels, _groups(order), folds=config.folds, repeats=config.repeats, seed=config.seed,
             progress=reporter.progress, should_stop=reporter.should_stop,
         )  # fmt: skip
     names = np.array(request["classes"])

@@ -70,7 +70,7 @@ def test_the_home_is_the_one_asked_for_else_the_environments_else_the_checkout(t
         ({"mode": "stagged"}, "--mode has an unknown value. Got: 'stagged'. Allowed: staged, self-paced,"),
         ({"protocol": "Honest"}, "--protocol has an unknown value. Got: 'Honest'. Allowed: honest, report."),
         ({"device": "gpu"}, "--device has an unknown value. Got: 'gpu'. Allowed: auto, cuda, mps, cpu."),
-        ({"levels": "me"}, "--levels has an unknown value. Got: 'me'. Allowed: people, simulated, all."),
+        ({"levels": "me"}, "--levels has an unknown value. Got: 'me'. Allowed: people, simulated, all, model."),
         ({"rate_rule": "step"}, "--rate-rule has an unknown value."),
         ({"image_size": 31}, "--image-size is out of range. Got: 31. Allowed: 32 to 1024."),
         ({"batch_size": 0}, "--batch-size is out of range. Got: 0."),

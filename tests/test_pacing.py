@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum import pacing
+from curriculum.config import ORDERINGS, PACINGS, Ordering, Pacing
 from curriculum.pacing import Pace, Stage
 
 REPORT = {"start": 0.10, "step": 0.05, "gate": 0.85, "slow_from": 0.60}
@@ -186,17 +190,68 @@ def test_shared_epochs_add_up_and_no_stage_is_lost(total: int) -> None:
     assert np.abs(np.array(shares) - total * np.array([50, 80, 20]) / 150).max() < 2
 
 
-@given(st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any))
-def test_each_epoch_falls_into_its_stage(epochs: list[int]) -> None:
-    stages = pacing.plan_stages(epochs)
-    names = [stages[pacing.stage_of(stages, epoch)].name for epoch in range(1, sum(epochs) + 1)]
-    assert names == ["easy"] * epochs[0] + ["easy+medium"] * epochs[1] + ["all"] * epochs[2]
+def test_the_hardest_first_are_the_mirror_image() -> None:
+    stages = pacing.plan_stages((1, 2, 3), hardest_first=True)
+    assert stages == (Stage("hard", (2,), 1), Stage("medium+hard", (1, 2), 2), Stage("all", (-1, 0, 1, 2), 3))
 
 
-@pytest.mark.parametrize("epoch", [0, 151])
-def test_an_epoch_outside_the_plan_is_refused(epoch: int) -> None:
-    with pytest.raises(ValueError, match="within 1 to 150"):
-        pacing.stage_of(pacing.plan_stages(), epoch)
+# -- pacing functions -----------------------------------------------------------------------------
+
+SHARES = st.floats(0.001, 1)
+PROGRESS = st.floats(0, 1)
+
+
+def at(name: Pacing, progress: float, start: float = 0.2, full_at: float = 0.5, root: float = 2.0) -> float:
+    return pacing.paced_share(name, progress, start=start, full_at=full_at, root=root)
+
+
+@pytest.mark.parametrize(
+    ("name", "progress", "expected"),
+    [
+        ("step", 0.0, 0.2), ("step", 0.4999, 0.2), ("step", 0.5, 1.0),
+        ("linear", 0.25, 0.6),  # half way from 0.2 to 1
+        ("root", 0.25, math.sqrt(0.5 * (1 - 0.04) + 0.04)),  # Platanios 2019: sqrt(t (1 - c0^2) / T + c0^2)
+        ("exponential", 0.25, 0.2 + 0.8 * (math.exp(5) - 1) / (math.exp(10) - 1)),  # Wu 2021
+        ("logarithmic", 0.25, 0.2 + 0.8 * (1 + 0.1 * math.log(0.5 + math.exp(-10)))),  # Wu 2021
+        ("staircase", 0.0, 0.2), ("staircase", 0.16, 0.2), ("staircase", 0.17, 0.4), ("staircase", 0.34, 0.8), ("staircase", 0.5, 1.0),
+    ],
+)  # fmt: skip
+def test_pacing_functions_by_hand(name: Pacing, progress: float, expected: float) -> None:
+    assert at(name, progress) == pytest.approx(expected)
+
+
+def test_the_root_keeps_to_its_p() -> None:
+    """A root that takes the square root whatever p is asked for would pass with p = 2 alone."""
+    assert at("root", 0.25, root=1.0) == pytest.approx(at("linear", 0.25))
+    assert at("root", 0.25, root=3.0) == pytest.approx((0.5 * (1 - 0.008) + 0.008) ** (1 / 3))
+
+
+@given(st.sampled_from(PACINGS), st.lists(PROGRESS, min_size=2, max_size=20), SHARES, st.floats(0.01, 1), st.floats(0.1, 20))
+def test_shares_start_where_they_say_never_fall_and_end_with_all(
+    name: Pacing, progress: list[float], start: float, full_at: float, root: float
+) -> None:
+    shares = [at(name, each, start, full_at, root) for each in [0.0, *sorted(progress), 1.0]]
+    assert shares[0] == pytest.approx(start)
+    assert all(after >= before - 1e-12 for before, after in pairwise(shares))
+    assert min(shares) >= start
+    assert shares[-1] == 1.0
+    assert at(name, full_at, start, full_at, root) == 1.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.sampled_from(ORDERINGS), st.integers(0, 99))
+def test_orders_are_permutations_and_anti_is_the_reverse(difficulty: list[float], ordering: Ordering, seed: int) -> None:
+    values = np.array(difficulty)
+    place = pacing.joining_order(values, ordering, np.random.default_rng(seed))
+    assert sorted(place.tolist()) == list(range(len(values)))
+    if ordering == "curriculum":
+        assert (np.diff(values[np.argsort(place)]) >= 0).all()
+        reverse = pacing.joining_order(values, "anti_curriculum", np.random.default_rng(seed))
+        assert (place + reverse == len(values) - 1).all()
+
+
+def test_equal_difficulty_joins_by_chance_not_by_arrival() -> None:
+    place = pacing.joining_order(np.zeros(100), "curriculum", np.random.default_rng(0))
+    assert abs(np.corrcoef(place, np.arange(100))[0, 1]) < 0.3
 
 
 # -- the rate -------------------------------------------------------------------------------------

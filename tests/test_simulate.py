@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from curriculum.config import LEVELS
 from curriculum.datasets import add_dataset, examples
+from curriculum.difficulty import REPORT_COUNTS, level_counts
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.labels import annotate
-from curriculum.simulate import REPORT_COUNTS, level_counts, simulate_annotators
+from curriculum.simulate import simulate_annotators
 from curriculum.store import Store
 
 Labels = dict[tuple[str, str], str]

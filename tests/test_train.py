@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
 from curriculum.model import Weights, build, turn
 from curriculum.records import EpochResult, Final, TrainingData
+from curriculum.schedule import lessons_of
 from curriculum.train import Training
 from tests.ml import training_data
 
@@ -77,10 +79,10 @@ class Watched(Training):
         self.subsets: list[NDArray[np.int64]] = []
         self.ranked_by: list[NDArray[np.float64] | None] = []
 
-    def _train_pass(self, subset: NDArray[np.int64], number: int) -> int:
+    def _train_pass(self, subset: NDArray[np.int64], number: int, samples: int) -> float:
         self.subsets.append(subset)
         self.ranked_by.append(self.losses)
-        return super()._train_pass(subset, number)
+        return super()._train_pass(subset, number, samples)
 
 
 # -- it learns, and it repeats --------------------------------------------------------------------
@@ -88,8 +90,9 @@ class Watched(Training):
 
 def test_it_overfits_the_training_images(data: TrainingData) -> None:
     results, final = run(Training(config(epochs=12, learning_rate=5e-4), data, NONE))
-    assert max(result.train_accuracy for result in results[-4:]) == 1.0
-    assert min(result.train_loss for result in results[-4:]) < 0.2 < results[0].train_loss
+    losses = [result.train_loss or np.nan for result in results]
+    assert max(result.train_accuracy or 0.0 for result in results[-4:]) == 1.0
+    assert min(losses[-4:]) < 0.2 < losses[0]
     assert final.test_accuracy >= 0.8
 
 
@@ -114,6 +117,11 @@ RESUMED: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
         {"mode": "self-paced", "variant": "as-run", "epochs": 5, "start_share": 0.3, "step_share": 0.2, "gate": 0.3, "slow_from": 0.5},
         (2, 5),
     ),
+    "paced with a budget": (
+        {"mode": "paced", "budget": 100, "pacing": "root", "start_share": 0.3, "dynamics": False, "augment": "crops"},
+        (1, 2, 3),
+    ),
+    "staged with a budget, random": ({"mode": "staged", "epochs": 4, "budget": 80, "ordering": "random"}, (1, 3)),
     "transfer": ({"mode": "transfer", "epochs": 6, "rate_rule": "accuracy"}, (1, 2, 3, 4, 5, 6)),
     "scratch": ({"mode": "scratch", "epochs": 3, "learning_rate": 5e-3}, (1, 3)),
 }
@@ -126,7 +134,7 @@ def test_resumed_it_ends_as_if_uninterrupted(case: str, data: TrainingData, feat
 
     def new() -> Training:
         settings = config(**changes)
-        return Training(settings, data, NONE, features=features if settings.mode == "transfer" else None)
+        return Training(settings, ranked(data), NONE, features=features if settings.mode == "transfer" else None)
 
     whole, results, states = new(), [], []
     for result in whole.epochs():
@@ -299,7 +307,7 @@ def test_self_paced_subsets_follow_the_pace_and_are_the_easiest_of_each_class(da
         assert training.losses is not None
         assert result.train_loss == pytest.approx(training.losses[np.isin(train, subset)].mean())
         assert result.subset_size == len(subset) == pacing.subset_size(pacing.share(pace, 0.25, 0.25), 36)
-        pace = pacing.next_pace(pace, result.train_accuracy, start=0.25, step=0.25, **rule)
+        pace = pacing.next_pace(pace, result.train_accuracy or 0.0, start=0.25, step=0.25, **rule)
         assert losses is not None
         for name in range(3):
             of_class = data.labels[train] == name
@@ -335,6 +343,125 @@ def test_a_gate_that_never_opens_is_said(data: TrainingData) -> None:
 def test_expected_sizes_of_self_paced_assume_that_every_epoch_passes(data: TrainingData) -> None:
     training = Training(config(mode="self-paced", epochs=5, start_share=0.5, step_share=0.25, slow_from=0.6), data, NONE)
     assert training.expected_sizes() == [18, 27, 27, 36, 36]
+
+
+# -- a budget, a pacing function, a replay --------------------------------------------------------
+
+
+def ranked(data: TrainingData) -> TrainingData:
+    """With a difficulty that goes against the order of the images."""
+    return replace(data, difficulty=np.linspace(1, 0, len(data.labels)))
+
+
+@pytest.mark.parametrize("mode", ["fine-tune", "staged", "self-paced", "paced", "scratch"])
+@pytest.mark.parametrize("budget", [1, 50, 108])
+def test_a_budget_is_met_exactly_by_every_mode(data: TrainingData, mode: str, budget: int) -> None:
+    results, final = run(Training(config(mode=mode, budget=budget, epochs=4, gate=0.0, start_share=0.25), ranked(data), NONE))
+    assert results[-1].samples_seen == budget
+    assert [result.samples_seen for result in results] == sorted({result.samples_seen for result in results})
+    judged = [result for result in results if result.val_accuracy is not None]
+    assert max(budget // 36, 1) <= len(judged) <= -(-budget // 36), "one judgement on val for each 36 samples, whatever the epochs' sizes"
+    assert final.epoch in [result.epoch for result in judged]
+
+
+def test_paced_takes_the_easiest_of_each_class_and_more_by_the_function(data: TrainingData) -> None:
+    training = Watched(config(mode="paced", epochs=5, pacing="linear", start_share=0.25, full_at=0.8), ranked(data), NONE)
+    expected = training.expected_sizes()
+    results, final = run(training)
+    assert [result.subset_size for result in results] == expected == [9, 16, 22, 29, 36]
+    assert final.notes == ()
+    train = data.indices("train")
+    for subset in training.subsets:
+        for name in range(3):
+            members = train[data.labels[train] == name]
+            mine = subset[data.labels[subset] == name]
+            assert abs(len(mine) - len(subset) / 3) < 1
+            assert mine.tolist() == members[len(members) - len(mine) :].tolist()  # the later, the easier here
+
+
+def test_orderings_of_paced_share_sizes_and_differ_in_images(data: TrainingData) -> None:
+    subsets: dict[str, list[set[int]]] = {}
+    for ordering in ("curriculum", "anti_curriculum", "random", "standard"):
+        training = Watched(config(mode="paced", epochs=3, ordering=ordering, pacing="step", start_share=0.5), ranked(data), NONE)
+        run(training)
+        subsets[ordering] = [set(subset.tolist()) for subset in training.subsets]
+    assert [len(subset) for subset in subsets["standard"]] == [36, 36, 36]
+    assert [len(subset) for subset in subsets["curriculum"]] == [len(subset) for subset in subsets["random"]] == [18, 18, 18]
+    assert not subsets["curriculum"][0] & subsets["anti_curriculum"][0]
+    assert subsets["random"][0] not in (subsets["curriculum"][0], subsets["anti_curriculum"][0])
+    assert subsets["random"][0] == subsets["random"][1], "the order is drawn once"
+
+
+def test_anti_curriculum_starts_with_the_hard(data: TrainingData) -> None:
+    training = Watched(config(mode="staged", ordering="anti_curriculum", stage_epochs=(1, 1, 1)), data, NONE)
+    run(training)
+    assert [set(data.levels[subset].tolist()) for subset in training.subsets] == [{2}, {1, 2}, {0, 1, 2}]
+    paced = Watched(config(mode="self-paced", ordering="anti_curriculum", epochs=1, start_share=0.25), data, NONE)
+    run(paced)
+    inside, losses = np.isin(data.indices("train"), paced.subsets[0]), paced.ranked_by[0]
+    assert losses is not None
+    for name in range(3):
+        of_class = data.labels[data.indices("train")] == name
+        assert losses[inside & of_class].min() >= losses[~inside & of_class].max()
+
+
+def test_a_replay_repeats_the_sizes_on_images_drawn_by_chance(data: TrainingData) -> None:
+    settings = {"mode": "self-paced", "budget": 100, "gate": 0.0, "start_share": 0.25, "step_share": 0.25}
+    first, _ = run(Training(config(**settings), data, NONE))
+    lessons = lessons_of([asdict(result) for result in first])
+    again = Watched(config(**settings, ordering="random", replay="first"), data, NONE, replay=lessons)
+    results, _ = run(again)
+    assert [(r.subset_size, r.samples_seen) for r in results] == [(r.subset_size, r.samples_seen) for r in first]
+    for small, large in pairwise(again.subsets):
+        assert set(small.tolist()) <= set(large.tolist())
+    assert all(np.ptp(np.bincount(data.labels[subset])) <= 1 for subset in again.subsets), "each class alike, as in the first"
+    assert results[0].train_loss is not None
+
+
+def test_without_dynamics_training_images_are_not_judged(data: TrainingData) -> None:
+    with_them, final = run(Training(config(), data, NONE))
+    without = Training(config(dynamics=False), data, NONE)
+    results, same = run(without)
+    assert without.said is None
+    assert [(r.train_loss, r.train_accuracy) for r in results] == [(None, None)] * 3
+    assert [r.val_loss for r in results] == [r.val_loss for r in with_them]
+    assert np.array_equal(final.outcome.losses, same.outcome.losses)
+
+
+class Short(Training):
+    """A machine on which no more than `room` images fit."""
+
+    room = 5
+
+    def _inputs(self, batch: NDArray[np.int64]) -> torch.Tensor:
+        if self.net.training and len(batch) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return super()._inputs(batch)
+
+
+def test_short_memory_halves_the_batch_and_says_so(data: TrainingData) -> None:
+    training = Short(config(epochs=1), data, NONE)
+    (result,), final = run(training)
+    assert result.samples_seen == 36
+    assert training.chunk == 4
+    assert any("18 went through 4 images at a time" in note for note in final.notes)
+    training.room = 1
+    training.net.train()
+    with pytest.raises(torch.OutOfMemoryError):
+        training._step(np.arange(18), torch.Generator())
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient(data: TrainingData, features: NDArray[np.float32]) -> None:
+    """On features no batch norm is in the way."""
+    gradients = []
+    for room in (18, 5):
+        training = Short(config(mode="transfer", epochs=1), data, NONE, features=features)
+        training.room = room
+        training._step(data.indices("train")[:18], torch.Generator())
+        assert (training.chunk < 18) == (room < 18)
+        assert training.full.fc.weight.grad is not None
+        gradients.append(training.full.fc.weight.grad)
+    assert torch.allclose(gradients[0], gradients[1], atol=0.01 * float(gradients[0].abs().max()))
 
 
 # -- rates ----------------------------------------------------------------------------------------
@@ -415,10 +542,13 @@ def test_an_empty_part_is_refused(data: TrainingData, split: str) -> None:
         Training(config(), replace(data, splits=np.where(data.splits == split, other, data.splits)), NONE)
 
 
-def test_a_last_batch_of_one_image_waits(data: TrainingData) -> None:
-    results, _ = run(Training(config(epochs=2, batch_size=35), data, NONE))
-    assert [(result.subset_size, result.samples_seen) for result in results] == [(36, 35), (36, 70)]
-    assert np.isfinite([result.train_loss for result in results]).all()
+def test_a_last_batch_of_one_image_joins_the_one_before(data: TrainingData) -> None:
+    training = Training(config(epochs=2, batch_size=35), data, NONE)
+    assert [len(batch) for batch in training._batches(np.arange(36))] == [36]
+    assert [batch.tolist() for batch in training._batches(np.arange(72))[1:]] == [[*range(35, 70)], [70, 71]]
+    results, _ = run(training)
+    assert [(result.subset_size, result.samples_seen) for result in results] == [(36, 36), (36, 72)]
+    assert np.isfinite([result.train_loss or 0.0 for result in results]).all()
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 1}, {"mode": "self-paced", "start_share": 0.001}])
@@ -428,6 +558,7 @@ def test_batches_of_one_image_train(data: TrainingData, changes: dict[str, Any])
     before = training.full.fc.bias.detach().clone()
     (result,) = training.epochs()
     assert result.samples_seen == result.subset_size
+    assert result.train_loss is not None
     assert np.isfinite(result.train_loss)
     assert not torch.equal(training.full.fc.bias, before)
 
