@@ -104,6 +104,21 @@ def build(classes: int, weights: Weights, seed: int) -> ResNet:
     return net.to(memory_format=torch.channels_last)
 
 
+def build_backbone(weights: Weights, seed: int) -> ResNet:
+    """What `build` makes but for the head, which `embed` doesn't want; no time goes into drawing what the weights replace.
+
+    Raises:
+        WeightsError: the state dict's names or shapes aren't a ResNet18's.
+    """
+    if weights.state is None:
+        return build(2, weights, seed)
+    with torch.device("meta"):
+        net: ResNet = resnet18(weights=None)
+    _load(net, {k: v for k, v in weights.state.items() if not k.startswith("fc.")}, weights.name, head=False, assign=True)
+    net.fc = torch.nn.Identity()
+    return net.to(memory_format=torch.channels_last)
+
+
 def restore(classes: int, weights: Weights) -> ResNet:
     """A ResNet18 with these weights, head included: a trained model as a run left it."""
     if weights.state is None:
@@ -113,9 +128,10 @@ def restore(classes: int, weights: Weights) -> ResNet:
     return net.to(memory_format=torch.channels_last)
 
 
-def _load(net: ResNet, state: dict[str, Tensor], name: str, *, head: bool) -> None:
+def _load(net: ResNet, state: dict[str, Tensor], name: str, *, head: bool, assign: bool = False) -> None:
+    """Copy the state in; `assign`: take its tensors themselves, which nothing may change afterwards."""
     try:
-        missing, unexpected = net.load_state_dict(state, strict=False)
+        missing, unexpected = net.load_state_dict(state, strict=False, assign=assign)
     except RuntimeError as error:
         raise WeightsError(f"the weights {name} don't fit ResNet18", got=str(error).splitlines()[-1].strip(), allowed=CHOICES) from error
     missing = [key for key in missing if head or not key.startswith("fc.")]
@@ -138,7 +154,7 @@ def normalise(images: Tensor) -> Tensor:
     """uint8 (n, size, size, 3) -> float (n, 3, size, size), channels last in memory, ImageNet's mean and deviation."""
     mean = torch.tensor(IMAGENET_MEAN, device=images.device) * 255
     sd = torch.tensor(IMAGENET_SD, device=images.device) * 255
-    return ((images.float() - mean) / sd).permute(0, 3, 1, 2)
+    return images.float().sub_(mean).div_(sd).permute(0, 3, 1, 2)
 
 
 def pick_device(name: str) -> torch.device:
@@ -159,6 +175,11 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
         has = torch.cpu.get_capabilities() if device.type == "cpu" else {}
         gains = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     return torch.autocast(device.type, torch.bfloat16) if gains else nullcontext()
+
+
+def eval_batch(device: torch.device) -> int:
+    """Images at a time without gradients: on a CPU few, which its caches hold (128 are 15 % slower), elsewhere enough work."""
+    return 32 if device.type == "cpu" else 128
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -25,9 +25,10 @@ from curriculum.difficulty import stability
 from curriculum.errors import CancelledError, DatasetError
 from curriculum.images import assign_parts
 from curriculum.metrics import cross_entropy
-from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, to_numpy
+from curriculum.model import FEATURES, Weights, autocast, build_backbone, embed, eval_batch, normalise, to_numpy
 
-BATCH = 128
+BLOCK = 128
+"""Images between two looks at whether to stop; what was extracted is stored as often."""
 HEAD_C = 0.03
 """Inverse strength of the L2 penalty on standardised features: of 0.001 to 0.1 the lowest out-of-fold loss on RSSCN7."""
 
@@ -68,19 +69,24 @@ def extract_features(
     cache = ArrayCache(cache_folder, f"features-{start}-{images.shape[1]}", (FEATURES,), np.float32)
     todo = cache.missing(sha256)
     if todo:
-        net = build(2, weights, seed).to(device).eval()
-        for at in range(0, len(todo), BATCH):
+        net = build_backbone(weights, seed).to(device).eval()
+        for at in range(0, len(todo), BLOCK):
             if should_stop():
                 raise CancelledError("the scoring was cancelled; what was extracted is kept")
-            block = np.array(todo[at : at + BATCH])
-            cache.append([sha256[i] for i in block], _features(net, images, block, device))
+            block = np.array(todo[at : at + BLOCK])
+            cache.append([sha256[i] for i in block], to_numpy(_features(net, images, block, device)))
             progress("features", at + len(block), len(todo))
     return np.asarray(cache.rows(sha256)[:], dtype=np.float32)
 
 
-def _features(net: ResNet, images: CachedRows, rows: NDArray[np.int64], device: torch.device) -> NDArray[np.float32]:
+def _features(net: ResNet, images: CachedRows, rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Penultimate features of these rows, float (len(rows), 512), on the device."""
+    size = eval_batch(device)
     with torch.inference_mode(), autocast(device):
-        return to_numpy(embed(net, normalise(torch.from_numpy(images[rows]).to(device))))
+        parts = [
+            embed(net, normalise(torch.from_numpy(images[rows[at : at + size]]).to(device))).float() for at in range(0, len(rows), size)
+        ]
+        return torch.cat(parts)
 
 
 def out_of_fold_losses(
@@ -188,14 +194,12 @@ def model_losses(
     """
     net = net.to(device).eval()
     blocks = []
-    for at in range(0, len(labels), BATCH):
+    for at in range(0, len(labels), BLOCK):
         if should_stop():
             raise CancelledError("the scoring was cancelled")
-        rows = np.arange(at, min(at + BATCH, len(labels)))
-        with torch.inference_mode(), autocast(device):
-            features = embed(net, normalise(torch.from_numpy(images[rows]).to(device)))
+        rows = np.arange(at, min(at + BLOCK, len(labels)))
         with torch.inference_mode():
-            blocks.append(to_numpy(net.fc(features.float()).softmax(1)))
+            blocks.append(to_numpy(net.fc(_features(net, images, rows, device)).softmax(1)))
         progress("losses", len(rows) + at, len(labels))
     probabilities = np.concatenate(blocks)
     losses = cross_entropy(probabilities, labels)

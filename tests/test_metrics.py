@@ -87,9 +87,20 @@ def test_knn_purity_like_scikit_learn(n: int, k: int, block: int) -> None:
 
 def test_knn_purity_of_more_than_one_default_block() -> None:
     random = np.random.default_rng(4)
-    labels = random.integers(0, 3, 1100)
-    features = random.normal(0, 1, (1100, 4)) + labels[:, None]
+    labels = random.integers(0, 3, 4200)
+    assert len(labels) ** 2 > metrics.KNN_CELLS
+    features = random.normal(0, 1, (4200, 4)) + labels[:, None]
     assert metrics.knn_purity(features, labels) == pytest.approx(reference_purity(features, labels, 5), abs=1e-12)
+
+
+def test_knn_purity_in_single_precision_too() -> None:
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 7, 400)
+    features = np.abs(random.normal(0, 1, (400, 512)) + 0.1 * labels[:, None]).astype(np.float32)
+    expected = reference_purity(features.astype(np.float64), labels, 5)
+    assert metrics.knn_purity(features, labels) == pytest.approx(expected, abs=2 / (400 * 5)), (
+        "but for two neighbours as near as each other"
+    )
 
 
 def test_knn_purity_by_hand() -> None:

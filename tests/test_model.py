@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from curriculum.errors import ConfigError, WeightsError
-from curriculum.model import Weights, build, embed, load_weights, normalise, pick_device, restore, to_numpy
+from curriculum.model import Weights, build, build_backbone, embed, load_weights, normalise, pick_device, restore, to_numpy
 
 NONE = Weights("none", None, "none")
 
@@ -257,6 +257,22 @@ def test_head_on_embedded_images_is_the_network() -> None:
         features = embed(net, images)
         assert features.shape == (3, 512)
         assert torch.equal(net.fc(features), net(images))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_backbone_alone_gives_the_same_features(seed: int, tmp_path: Path) -> None:
+    state = trained()
+    for weights in (NONE, load_weights(save(tmp_path / "a.pt", state), tmp_path)):
+        images = some_images()
+        with torch.inference_mode():
+            whole = embed(build(2, weights, seed).eval(), images)
+            assert torch.equal(embed(build_backbone(weights, seed).eval(), images), whole)
+
+
+def test_a_backbone_of_another_network_is_refused() -> None:
+    state = {key: value for key, value in trained().items() if key != "layer3.0.conv1.weight"}
+    with pytest.raises(WeightsError, match="1 parameters missing"):
+        build_backbone(Weights("odd", state, "odd"), seed=0)
 
 
 def test_device_that_is_not_there_is_refused_by_name() -> None:

@@ -42,6 +42,7 @@ def test_every_command_is_there() -> None:
         "runs resume",
         "runs delete",
         "runs ingest",
+        "bench",
     }
     assert wanted <= named
 
