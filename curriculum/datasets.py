@@ -7,6 +7,7 @@ absent, so that no label is ever lost with it.
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from curriculum.overlaps import Overlap
 from curriculum.store import Store
 
 MAX_LABELS, MAX_REPEAT_SHARE = 1000, 0.5
+_looking = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,18 @@ def look_for_overlaps(store: Store, name: str, progress: overlaps.Progress | Non
 
 
 def ensure_overlaps(store: Store, name: str, progress: overlaps.Progress | None = None) -> None:
-    """Look for overlaps where nobody has since the files came or changed; left alone where there are too many, or nothing may be written."""
-    if store.writable and known_overlaps(store, name) is None and get_dataset(store, name).examples <= overlaps.MAX_IMAGES:
-        look_for_overlaps(store, name, progress)
+    """Look for overlaps where nobody has since the files came or changed; left alone where there are too many, or nothing may be written.
+
+    While another thread looks, this one waits for what it finds.
+    """
+
+    def wanted() -> bool:
+        return store.writable and known_overlaps(store, name) is None and get_dataset(store, name).examples <= overlaps.MAX_IMAGES
+
+    if wanted():
+        with _looking:
+            if wanted():  # still
+                look_for_overlaps(store, name, progress)
 
 
 def known_overlaps(store: Store, name: str) -> pd.DataFrame | None:

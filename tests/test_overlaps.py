@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,14 @@ def test_groups_are_kept_together_where_it_is_honest_and_said_where_not(twins: S
     leaked = sum(split[name] == "test" and split[f"{name[:4]}{1 - int(name[4])}.png"] == "train" for name in split.index)
     assert leaked > 0
     assert report.request()["notes"] == [f"{leaked} of 9 test images show the same ground as a training image: the split is random."]
+
+
+def test_two_who_want_them_at_once_look_once(twins: Store) -> None:
+    looked: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: datasets.ensure_overlaps(twins, "twins", lambda _done, _total, _what: looked.append(n)), range(2)))
+    assert len(set(looked)) == 1
+    assert len(twins.rows("SELECT 1 FROM overlap")) == 24
 
 
 def test_a_new_look_at_the_folder_keeps_what_is_known_and_a_new_file_doesnt(twins: Store, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -109,6 +110,25 @@ def test_training_without_easy_labels_is_refused_before_it_starts(open_page: Ope
     next(button for button in test.button if button.label.startswith("Train ")).click().run()
     assert "staged training needs levels" in test.error[0].value
     assert not any(home.runs.glob("*"))
+
+
+def test_a_folder_that_is_added_is_looked_through_for_the_same_ground(open_page: Open, home: Home, tmp_path: Path) -> None:
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "few", write_folder(tmp_path / "few", each=3))
+        people.register(store, "Ana", PIN)
+    test = open_page("start", home, annotator="Ana", dataset="few")
+    path, name = (next(box for box in test.text_input if box.label.startswith(label)) for label in ("Folder that", "Name for"))
+    path.set_value(str(write_folder(tmp_path / "mine", each=3, seed=1)))
+    name.set_value("mine")
+    next(button for button in test.button if button.label == "Add").click().run()
+    running, deadline = service.current(), time.monotonic() + 60
+    while not (len(running.jobs) == 2 and all(job.finished for job in running.jobs.values())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [job.error for job in running.jobs.values()] == ["", ""]
+    assert datasets.known_overlaps(running.store, "mine") is not None
+    assert datasets.known_overlaps(running.store, "few") is None
+    assert not test.run().exception
 
 
 def test_names_with_markup_stay_text() -> None:

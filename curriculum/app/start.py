@@ -110,7 +110,12 @@ def _add(name: str, find: Callable[[Job], Path]) -> None:
     def work(job: Job) -> None:
         folder = find(job)
         datasets.add_dataset(running.store, name, folder, lambda done, total: job.advance(done, total, "Verifying every image"))
+        running.start_job(f"overlaps {name}", looking, look)
 
+    def look(job: Job) -> None:
+        datasets.ensure_overlaps(running.store, name, lambda done, total, what: job.advance(done, total, f"{looking}, {what}"))
+
+    looking = f"Looking in {name} for images of the same ground (you may go on meanwhile)"
     running.start_job(f"add {name}", f"Adding {name}", work)
     st.rerun()
 
@@ -118,8 +123,8 @@ def _add(name: str, find: Callable[[Job], Path]) -> None:
 def _show_jobs(role: people.Role | None) -> None:
     """How far they are; what went wrong, with paths in it, is for who can do something about it."""
     jobs = service.current().jobs
-    if any(not job.finished for job in jobs.values()):
-        _poll_jobs()
+    if going := _going():
+        _poll_jobs(going)
     for name, job in list(jobs.items()) if role == "lead" else ():
         if job.error:
             st.error(job.error, icon=":material/error:")
@@ -128,14 +133,18 @@ def _show_jobs(role: people.Role | None) -> None:
                 st.rerun()
 
 
+def _going() -> list[Job]:
+    return [job for job in service.current().jobs.values() if not job.finished]
+
+
 @st.fragment(run_every=0.5)
-def _poll_jobs() -> None:
-    jobs = [job for job in service.current().jobs.values() if not job.finished]
-    for job in jobs:
+def _poll_jobs(before: list[Job]) -> None:
+    """The page runs anew whenever one ends: what it brought shows, though another goes on."""
+    for job in before:
         share = min(job.done / job.total, 1.0) if job.total else 0.0
         amount = f"{job.done:,} of {job.total:,}" if job.total else f"{job.done:,}" if job.done else "starting"
         st.progress(share, text=f"{job.what}: {amount}")
-    if not jobs:
+    if _going() != before:
         st.rerun()
 
 
