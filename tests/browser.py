@@ -1,4 +1,4 @@
-"""A real browser and a real server for the tests that do what a person does."""
+"""A real browser and a real server for the tests that do what a person does, and what these tests see and press."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright._impl._api_structures import SetCookieParam
@@ -25,6 +26,7 @@ from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+TILE = ".sorting .tile[data-example]"
 
 
 def find_chromium() -> str:
@@ -44,6 +46,20 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests of a file."""
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile, on a laptop's screen."""
+    with browser.new_context(viewport={"width": 1366, "height": 768}) as opened:
+        yield opened
 
 
 @contextmanager
@@ -70,6 +86,25 @@ def settled(page: Page) -> None:
     """Wait until the page's script has run to its end: what moves under the mouse takes no click."""
     page.wait_for_timeout(300)
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
+
+
+def shown(page: Page) -> str:
+    """The image on the screen, as soon as keys count for it."""
+    image = page.locator(".sorting img[data-example]")
+    image.wait_for(timeout=30_000)
+    return image.get_attribute("data-example") or ""
+
+
+def tiles(page: Page, count: int = 20) -> list[str]:
+    """The images on the screen, in their order, as soon as keys count for them all."""
+    expect(page.locator(TILE)).to_have_count(count, timeout=30_000)
+    return [str(one) for one in page.locator(TILE).evaluate_all("tiles => tiles.map((tile) => tile.dataset.example)")]
+
+
+def press(page: Page, *keys: str) -> None:
+    """One key after the other, however fast the page is."""
+    for key in keys:
+        page.keyboard.press(key)
 
 
 def loaded_ahead(page: Page, route: str, count: int) -> None:
@@ -169,3 +204,10 @@ def serving(
         yield server
     finally:
         server.stop()
+
+
+def stored(server: Server, what: str = "example, level", which: str = "true") -> list[Any]:
+    """The log, after the server has ended."""
+    server.stop()
+    with Store.open(server.home) as store:
+        return store.rows(f"SELECT {what} FROM annotation WHERE {which} ORDER BY seq")

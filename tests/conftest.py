@@ -22,6 +22,7 @@ from curriculum.config import Home
 from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
 
+pytest_plugins = ["tests.browser"]
 CHECKOUT = Path(__file__).resolve().parent.parent
 PIN = "73 oaks"
 """Of everybody whom a test registers."""
@@ -33,7 +34,7 @@ settings.load_profile("curriculum")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A click may be lost while Streamlit redraws a page on a busy machine, so what drives a browser may try once more; the summary says so."""
     for item in items:
-        if hasattr(getattr(item, "module", None), "chromium"):
+        if "browser" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "chromium"):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

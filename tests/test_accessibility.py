@@ -11,16 +11,10 @@ from playwright.sync_api import Browser
 
 from curriculum.config import Home
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving, settled
+from tests.browser import Server, serving, settled
 from tests.ml import fill
 
 PAGES = ["signing in", "", "sort", "team", "people", "examples", "decide", "labels", "human-model", "train", "results", "errors"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

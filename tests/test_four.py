@@ -16,10 +16,9 @@ from curriculum import comparisons, labels
 from curriculum.config import Home, Level
 from curriculum.datasets import add_dataset
 from curriculum.store import Store
-from tests.browser import Server, chromium, saved, serving, settled, without_errors
+from tests.browser import TILE, Server, press, saved, serving, settled, tiles, without_errors
 from tests.ml import write_folder
 
-TILE = ".sorting .tile[data-example]"
 RECORD = """() => {
   const find = (root) => root.querySelector('.sorting .tile')
     ?? [...root.querySelectorAll('*')].map((node) => node.shadowRoot && find(node.shadowRoot)).find(Boolean);
@@ -32,12 +31,6 @@ RECORD = """() => {
 }"""
 
 Said = tuple[tuple[str, ...], str, str]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +54,7 @@ def address(server: Server, dataset: str = "textures") -> str:
 
 def four(page: Page) -> tuple[str, ...]:
     """The four on the screen, as soon as keys count for them."""
-    expect(page.locator(TILE)).to_have_count(4, timeout=30_000)
-    return tuple(str(one) for one in page.locator(TILE).evaluate_all("tiles => tiles.map((tile) => tile.dataset.example)"))
+    return tuple(tiles(page, 4))
 
 
 def next_four(page: Page, before: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,11 +64,6 @@ def next_four(page: Page, before: tuple[str, ...]) -> tuple[str, ...]:
         assert time.monotonic() < deadline
         page.wait_for_timeout(20)
     return shown
-
-
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
 
 
 def meant(pressed: list[list[Any]]) -> list[Said]:

@@ -13,17 +13,10 @@ from curriculum import assignment, labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, loaded_ahead, saved, serving, without_errors
+from tests.browser import TILE, Server, loaded_ahead, press, saved, serving, stored, tiles, without_errors
 from tests.ml import write_folder
 
-TILE = ".sorting .tile[data-example]"
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -39,23 +32,11 @@ def server(home: Home) -> Iterator[Server]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with browser.new_context(viewport={"width": 1366, "height": 768}) as opened:
-        yield opened
-
-
-@pytest.fixture
 def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
     """Opens a grid."""
     with without_errors(context) as open_tab:
         context.add_cookies([server.cookie("Ann")])
         yield lambda dataset="textures", view="grid": open_tab(f"{server.url}/sort?dataset={dataset}&view={view}")
-
-
-def tiles(page: Page, count: int = 20) -> list[str]:
-    """The images on the screen, in their order, as soon as keys count for them all."""
-    expect(page.locator(TILE)).to_have_count(count, timeout=30_000)
-    return [str(one) for one in page.locator(TILE).evaluate_all("tiles => tiles.map((tile) => tile.dataset.example)")]
 
 
 def other_tiles(page: Page, before: list[str], count: int = 20) -> list[str]:
@@ -75,20 +56,8 @@ def states(page: Page) -> list[str]:
     return page.locator(".sorting .tile:not([hidden]) .state").all_inner_texts()
 
 
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
-
-
 def said(page: Page) -> Locator:
     return page.locator(".sorting .said")
-
-
-def stored(server: Server, what: str = "example, level", which: str = "true") -> list[Any]:
-    """The log, after the server has ended."""
-    server.stop()
-    with Store.open(server.home) as store:
-        return store.rows(f"SELECT {what} FROM annotation WHERE {which} ORDER BY seq")
 
 
 # -- every key, on its images ---------------------------------------------------------------------------

@@ -16,19 +16,13 @@ from curriculum import labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, saved, serving, settled, without_errors
+from tests.browser import Server, saved, serving, settled, shown, stored, without_errors
 from tests.conftest import PIN
 from tests.ml import write_folder
 
 OTHER = "another pin"
 ESTRANGED = "This tab was Ann's, and this browser is signed in as Bob by now."
 LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Results", "Errors"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -40,12 +34,6 @@ def server(home: Home) -> Iterator[Server]:
         labels.add_annotator(store, "Zelda")
     with serving(home) as running:
         yield running
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with browser.new_context(viewport={"width": 1366, "height": 768}) as opened:
-        yield opened
 
 
 def register(page: Page, name: str, pin: str = PIN, again: str | None = None) -> None:
@@ -88,24 +76,11 @@ def _eventually(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def shown(page: Page) -> str:
-    image = page.locator(".sorting img[data-example]")
-    image.wait_for(timeout=30_000)
-    return image.get_attribute("data-example") or ""
-
-
 def press(page: Page, key: str) -> str:
     before = shown(page)
     page.keyboard.press(key)
     expect(page.locator(f'.sorting img[data-example="{before}"]')).to_have_count(0)
     return before
-
-
-def stored(server: Server) -> list[Any]:
-    """The log, after the server has ended."""
-    server.stop()
-    with Store.open(server.home) as store:
-        return store.rows("SELECT annotator, example, level FROM annotation ORDER BY seq")
 
 
 # -- staying signed in -----------------------------------------------------------------------------
@@ -233,7 +208,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         _choose(ann, "Ann")
         ann.get_by_role("button", name="Make annotator").click()
         expect(ann.get_by_text("This page is for leads")).to_be_visible()
-    assert stored(server) == [("Bob", first, "easy"), ("Bob", second, "medium")]
+    assert stored(server, "annotator, example, level") == [("Bob", first, "easy"), ("Bob", second, "medium")]
 
 
 def _choose(page: Page, name: str) -> None:
@@ -303,6 +278,6 @@ def test_two_people_in_one_browser_send_only_their_own(context: BrowserContext, 
         saved(one)
     assert {example for annotator, example in sent if annotator == "Ann"} == anns
     assert {example for annotator, example in sent if annotator == "Bob"} == bobs
-    rows = stored(server)
+    rows = stored(server, "annotator, example, level")
     assert {(annotator, example) for annotator, example, _ in rows} == {("Ann", one) for one in anns} | {("Bob", one) for one in bobs}
     assert len(rows) == 8

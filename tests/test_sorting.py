@@ -18,7 +18,7 @@ from curriculum import assignment, labels
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
-from tests.browser import Server, chromium, loaded_ahead, saved, serving, without_errors
+from tests.browser import Server, loaded_ahead, saved, serving, shown, stored, without_errors
 from tests.ml import write_folder
 
 LEVEL = {"1": "easy", "2": "medium", "3": "hard"}
@@ -28,12 +28,6 @@ addEventListener('keydown', (event) => {
   const image = find(document)?.querySelector('.stage img');
   window.pressed.push({key: event.key, example: image?.dataset.example ?? null, source: image?.src ?? null});
 }, true);"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -47,10 +41,10 @@ def server(home: Home) -> Iterator[Server]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    with browser.new_context(viewport={"width": 1366, "height": 768}) as opened:
-        opened.add_init_script(RECORD)
-        yield opened
+def context(context: BrowserContext) -> BrowserContext:
+    """That writes down which keys were pressed on which image."""
+    context.add_init_script(RECORD)
+    return context
 
 
 Open = Callable[..., Page]
@@ -66,13 +60,6 @@ def open_page(context: BrowserContext, server: Server) -> Iterator[Open]:
             return open_tab(f"{server.url}/sort?dataset={dataset}")
 
         yield run
-
-
-def shown(page: Page) -> str:
-    """The image on the screen, as soon as keys count for it."""
-    image = page.locator(".sorting img[data-example]")
-    image.wait_for(timeout=30_000)
-    return image.get_attribute("data-example") or ""
 
 
 def press(page: Page, keys: str) -> None:
@@ -93,11 +80,8 @@ def accepted(*pages: Page) -> list[tuple[str, str]]:
     return [(one["example"], LEVEL[one["key"]]) for one in pressed if one["example"] and one["key"] in LEVEL]
 
 
-def stored(server: Server, what: str = "example, level", which: str = "action = 'label'") -> list[Any]:
-    """The log, after the server has ended."""
-    server.stop()
-    with Store.open(server.home) as store:
-        return store.rows(f"SELECT {what} FROM annotation WHERE {which} ORDER BY seq")
+def labelled(server: Server) -> list[Any]:
+    return stored(server, which="action = 'label'")
 
 
 # -- every key, on its image --------------------------------------------------------------------------
@@ -111,7 +95,7 @@ def test_sixty_keys_land_on_the_images_that_were_shown(open_page: Open, server: 
     sources = [(one["example"], one["source"].rsplit("/", 1)[1]) for one in page.evaluate("window.pressed")]
     expect(page.get_by_text("60 of 120 sorted by you")).to_be_visible()
     assert len({example for example, _ in pressed}) == 60
-    assert stored(server) == pressed
+    assert labelled(server) == pressed
     with Store.open(server.home) as store:
         files = dict(store.rows("SELECT example, sha256 FROM example"))
         seconds = [row[0] for row in store.rows("SELECT seconds FROM annotation")]
@@ -129,7 +113,7 @@ def test_a_burst_of_keys_is_stored_on_the_images_that_took_them(open_page: Open,
     pressed = accepted(page)
     assert len(page.evaluate("window.pressed")) == 80
     assert 10 <= len(pressed) <= 80
-    assert stored(server) == pressed
+    assert labelled(server) == pressed
     assert len({example for example, _ in pressed}) == len(pressed)
 
 
@@ -153,7 +137,7 @@ def test_a_key_before_the_paint_is_not_accepted_and_one_image_takes_one(open_pag
     assert shown(page) == second
     press(page, "3")
     saved(page)
-    assert stored(server) == [(first, "medium"), (second, "hard")]
+    assert labelled(server) == [(first, "medium"), (second, "hard")]
 
 
 # -- nothing lost, nothing doubled ----------------------------------------------------------------------
@@ -173,7 +157,7 @@ def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, contex
     saved(page)
     pressed = accepted(page)
     assert len(pressed) == 12
-    assert stored(server) == pressed
+    assert labelled(server) == pressed
 
 
 def test_a_killed_server_loses_nothing(open_page: Open, server: Server) -> None:
@@ -191,7 +175,7 @@ def test_a_killed_server_loses_nothing(open_page: Open, server: Server) -> None:
     saved(page)
     pressed = accepted(page)
     assert len(pressed) == 11
-    assert stored(server) == pressed
+    assert labelled(server) == pressed
 
 
 def test_what_a_closed_tab_left_is_sent_by_the_next(open_page: Open, server: Server, context: BrowserContext) -> None:
@@ -208,7 +192,7 @@ def test_what_a_closed_tab_left_is_sent_by_the_next(open_page: Open, server: Ser
     expect(second.get_by_text("3 of 120 sorted by you")).to_be_visible(timeout=20_000)
     # The closing tab may have sent them with its last breath; what it kept is known to be stored at the next look, every 30 s.
     second.wait_for_function("!Object.keys(localStorage).some((key) => key.startsWith('curriculum-sorting|'))", timeout=45_000)
-    log = stored(server)
+    log = labelled(server)
     assert [level for _, level in log] == ["easy", "medium", "hard"]
     assert pressed == [log[2]]
     with Store.open(server.home) as store:
@@ -231,7 +215,7 @@ def test_two_tabs_keep_to_their_own_until_one_is_gone(open_page: Open, server: S
     two.reload()
     saved(two)
     two.wait_for_function(f"{kept} === 0")
-    assert sorted(stored(server)) == sorted(pressed)
+    assert sorted(labelled(server)) == sorted(pressed)
 
 
 def test_without_storage_sorting_goes_on_and_says_so(open_page: Open, server: Server, context: BrowserContext) -> None:
@@ -243,7 +227,7 @@ def test_without_storage_sorting_goes_on_and_says_so(open_page: Open, server: Se
     expect(badge(page)).to_have_text("offline, 2 waiting: keep this page open")
     page.unroute("**/api/annotations")
     saved(page)
-    assert stored(server) == accepted(page)
+    assert labelled(server) == accepted(page)
 
 
 # -- undo and looking back ----------------------------------------------------------------------------
@@ -263,7 +247,7 @@ def test_undo_reaches_back_over_a_reload(open_page: Open, server: Server) -> Non
     expect(page.get_by_text("There is nothing left to undo.").first).to_be_visible()
     press(page, "2")
     saved(page)
-    assert [row[0] for row in stored(server, "action", "true")] == ["label"] * 3 + ["skip", "label"] + ["undo"] * 5 + ["label"]
+    assert [row[0] for row in stored(server, "action")] == ["label"] * 3 + ["skip", "label"] + ["undo"] * 5 + ["label"]
     with Store.open(server.home) as store:
         assert store.rows("SELECT example, level FROM current_label") == [(order[0], "medium")]
 
@@ -292,7 +276,7 @@ def test_browsing_back_shows_the_own_level_and_takes_another(open_page: Open, se
     expect(page.get_by_text("Your answer: ○ easy")).to_be_visible()
     expect(page.get_by_text("3 of 120 sorted by you · ○ easy 1 ◐ medium 1 ● hard 1")).to_be_visible()
     saved(page)
-    assert stored(server, "action, level", "true")[3:] == [("label", "hard"), ("undo", "easy")]
+    assert stored(server, "action, level")[3:] == [("label", "hard"), ("undo", "easy")]
 
 
 # -- skip, flag, note, help, mouse ---------------------------------------------------------------------
@@ -320,7 +304,7 @@ def test_flags_and_notes_with_their_words(open_page: Open, server: Server) -> No
     expect(page.get_by_text("1 flagged")).to_be_visible()
     assert shown(page) == second
     saved(page)
-    assert stored(server, "example, action, note", "true") == [
+    assert stored(server, "example, action, note") == [
         (first, "note", "1 roof, 2 roads? f z"), (first, "flag", "wrong class"), (second, "flag", "broken image"), (second, "undo", None),
     ]  # fmt: skip
 
@@ -349,7 +333,7 @@ def test_keys_can_be_changed_but_not_doubled(open_page: Open, server: Server) ->
     assert shown(page) == first
     press(page, "j")
     saved(page)
-    assert stored(server) == [(first, "easy")]
+    assert labelled(server) == [(first, "easy")]
 
 
 def test_mouse_and_tab_key_work_too_and_leave_space_alone(open_page: Open, server: Server) -> None:
@@ -367,7 +351,7 @@ def test_mouse_and_tab_key_work_too_and_leave_space_alone(open_page: Open, serve
     page.keyboard.press("1")  # typed into the sidebar's field
     page.keyboard.press("Escape")
     saved(page)
-    assert stored(server, "action, level", "true") == [("label", "medium"), ("skip", None), ("label", "hard")]
+    assert stored(server, "action, level") == [("label", "medium"), ("skip", None), ("label", "hard")]
 
 
 def test_a_rerun_of_the_page_disturbs_nothing(open_page: Open, server: Server) -> None:
@@ -382,7 +366,7 @@ def test_a_rerun_of_the_page_disturbs_nothing(open_page: Open, server: Server) -
     page.get_by_role("link", name="Sort", exact=True).click()
     press(page, "3")
     saved(page)
-    assert stored(server) == accepted(page)
+    assert labelled(server) == accepted(page)
 
 
 # -- what a person sees, and what not -------------------------------------------------------------------
