@@ -13,10 +13,11 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any
 
 from curriculum import bench_command, commands, label_commands, people_commands
-from curriculum.config import DEVICES, LEVEL_SOURCES, Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum.config import DEVICES, LEVEL_SOURCES, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
@@ -193,6 +194,12 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_options(command, TrainConfig)
 
+    command = _on_dataset(
+        groups, "compare", commands.compare, "does the order help? arms x paired seeds at one budget, with their controls",
+        "compare --dataset demo --arms self-paced --seeds 5 --weights none --image-size 64",
+    )  # fmt: skip
+    _add_options(command, CompareConfig)
+
     run = _group(groups, "runs", "past and present runs")
     command = _command(run, "list", commands.runs_list, "list runs", "runs list")
     command.add_argument("--dataset", metavar="NAME")
@@ -242,16 +249,20 @@ def _add_options(command: argparse.ArgumentParser, kind: type[RunConfig]) -> Non
     for f in dataclasses.fields(kind):
         if f.name == "dataset":
             continue
-        kinds = [t for t in (typing.get_args(types[f.name]) or (types[f.name],)) if t is not type(None)]
+        given = types[f.name]
+        kinds = [kind for kind in (typing.get_args(given) if isinstance(given, UnionType) else (given,)) if kind is not type(None)]
         default = "" if f.default is None else f" (default: {str(f.default).replace('_', '-')})"
         extra: dict[str, Any] = {"type": kinds[0]}
         if typing.get_origin(kinds[0]) is tuple:
             extra = {"type": int, "nargs": 3}
+            default = f" (default: {' '.join(f.default)})" if isinstance(f.default, tuple) else ""
         if kinds[0] is bool:
             extra = {"action": argparse.BooleanOptionalAction}
         if f.metadata["choices"]:
             choices = f.metadata["choices"]
-            extra = {"type": _canonical(choices), "choices": choices, "metavar": "{" + ",".join(c.replace("_", "-") for c in choices) + "}"}
+            listed = "{" + ",".join(choice.replace("_", "-") for choice in choices) + "}"
+            many = {"nargs": "+"} if typing.get_origin(kinds[0]) is tuple else {}
+            extra = {"type": _canonical(choices), "choices": choices, "metavar": listed, **many}
         command.add_argument("--" + f.name.replace("_", "-"), dest=f.name, help=f.metadata["help"].replace("%", "%%") + default, **extra)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from curriculum import analysis, datasets, overlaps, runs, sources
-from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.config import CompareConfig, Config, Home, ScoreConfig, TrainConfig
 from curriculum.errors import RunError
 from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
@@ -137,12 +137,16 @@ def train(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     return _run(home, _config(TrainConfig, options), _train_text)
 
 
+def compare(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    return _run(home, _config(CompareConfig, options), _compare_text)
+
+
 def _config(kind: type[Any], options: argparse.Namespace) -> Any:
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(kind)}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None})
 
 
-def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
+def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
     """Prepare, launch, follow, take in. The database is free for others while the worker computes."""
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
         if datasets.known_overlaps(store, config.dataset) is None:
@@ -152,7 +156,8 @@ def _run(home: Home, config: TrainConfig | ScoreConfig, describe: Callable[[Stor
     status = _follow(run, runs.launch(run))
     with Store.open_or_snapshot(home, owner="a command that ends a run") as store:
         if store.writable:
-            runs.ingest(store, run)
+            for each in (run, *runs.members(home, run)):
+                runs.ingest(store, each)
         else:
             print("The app owns the database; it takes this run in within seconds.", file=sys.stderr)
         result = _result(run, status)
@@ -236,6 +241,34 @@ def _train_text(store: Store, result: Result) -> str:
     return "\n".join(lines)
 
 
+def _compare_text(_store: Store, result: Result) -> str:
+    """Did the order help? The verdict, then what it rests on."""
+    noise = f", {result['noise']:.0%} of the training images with a wrong class" if result["noise"] else ""
+    lines = [result["verdict"], "",
+             f"comparison {result['run_id']}: protocol {result['protocol']}, {result['passes']} passes' worth of samples in every arm{noise}",
+             f"{'arm':<28}  accuracy     sd  loss   KNN    by seed"]  # fmt: skip
+    for arm in result["arms"]:
+        seeds = " ".join(f"{accuracy:.4f}" for accuracy in arm["seeds"])
+        lines.append(f"{arm['arm']:<28}  {arm['mean']:.4f}  {figure(arm['sd'])}  {arm['loss']:.3f}  {figure(arm['knn'], '.3f')}  {seeds}")
+        if arm["peak"] is not None:
+            lines.append(f"{'':<28}  {arm['peak']:.4f}  the peak over epochs, picked on test: biased upwards")
+    lines += ["", "differences in percentage points, 95 % interval, p (p by Holm's method):"]
+    lines += [
+        f"  {pair['a']} - {pair['b']}: {100 * pair['difference']:+.2f} [{100 * pair['low']:+.2f}, {100 * pair['high']:+.2f}], "
+        f"{pair['p']:.3g} ({pair['p_holm']:.3g})"
+        for pair in result["pairs"]
+    ]
+    lines.append(f"{result['leak_percent']} % of the test images show the same ground as a training image.")
+    return "\n".join(lines + [f"  {note}" for note in result["notes"]])
+
+
+def _text_of(config: Config) -> Callable[[Store, Result], str]:
+    """How a finished run of that kind is told."""
+    if isinstance(config, CompareConfig):
+        return _compare_text
+    return _train_text if isinstance(config, TrainConfig) else _score_text
+
+
 def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs list") as store:
         if store.writable:
@@ -249,6 +282,8 @@ def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 def _headline(result: Result | None) -> str:
     if not result:
         return ""
+    if "verdict" in result:
+        return str(result["verdict"])
     return f"test accuracy {result['test_accuracy']:.4f}" if "test_accuracy" in result else f"mean loss {result['mean_loss']:.3f}"
 
 
@@ -268,7 +303,7 @@ def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs show") as store:
         if store.writable:
             runs.ingest(store, run)
-        return document, (_train_text if isinstance(run.config(), TrainConfig) else _score_text)(store, result)
+        return document, _text_of(run.config())(store, result)
 
 
 def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -282,10 +317,10 @@ def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     status = _follow(run, runs.resume(run))
     with Store.open_or_snapshot(home, owner="runs resume") as store:
         if store.writable:
-            runs.ingest(store, run)
+            for each in (run, *runs.members(home, run)):
+                runs.ingest(store, each)
         result = _result(run, status)
-        describe = _train_text if isinstance(config, TrainConfig) else _score_text
-        return result, describe(store, result) if store.writable else f"run {run.run_id} is done"
+        return result, _text_of(config)(store, result) if store.writable else f"run {run.run_id} is done"
 
 
 def runs_delete(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

@@ -235,7 +235,79 @@ class ScoreConfig(RunConfig):
             raise ConfigError("method loss needs the run whose model judges", todo="Add --run ID; `runs list` shows them.")
 
 
-KINDS: dict[type[RunConfig], str] = {TrainConfig: "train", ScoreConfig: "score"}
+SUFFIXES: dict[str, dict[str, Any]] = {"": {}, "-random": {"ordering": "random"}, "-anti": {"ordering": "anti_curriculum"}}
+ARMS: dict[str, dict[str, Any]] = {
+    "fine-tune": {"mode": "fine-tune"},
+    "transfer": {"mode": "transfer"},
+    **{
+        base + suffix: {**options, **changes}
+        for base, options in {
+            "staged": {"mode": "staged"},
+            "staged-model": {"mode": "staged", "levels": "model"},
+            "self-paced": {"mode": "self-paced"},
+            "self-paced-as-written": {"mode": "self-paced", "variant": "as-written"},
+            "self-paced-as-run": {"mode": "self-paced", "variant": "as-run"},
+            "paced": {"mode": "paced"},
+        }.items()
+        for suffix, changes in SUFFIXES.items()
+        if (base, suffix) != ("self-paced-as-run", "-anti")
+    },
+}
+"""What can stand in a comparison, as changes to a training configuration. -random: the same sizes, the images drawn by chance; -anti:
+the hard ones first."""
+
+
+@dataclass(frozen=True)
+class CompareConfig(RunConfig):
+    """Arms x paired seeds at one budget of samples seen; plain fine-tuning and random controls always join."""
+
+    arms: tuple[str, ...] = option(("staged", "self-paced"), "what to compare with plain fine-tuning", choices=tuple(ARMS))
+    seeds: int = option(5, "how many paired seeds, from --seed on: each its own split, head and batches", low=1, high=1000)
+    epochs: int = option(20, "budget of every arm: as many samples as this many passes over the training images", low=1, high=10000)
+    short: bool = option(False, "a fifth of that budget: curricula are said to help where time is short")
+    protocol: str = option("honest", "honest: 64/16/20, epoch chosen on val; report: 80/20, the last epoch", choices=PROTOCOLS)
+    levels: str = option("people", "arm staged: whose levels order the images", choices=ORDER_SOURCES)
+    noise: float = option(0.0, "share of the training images that get a wrong class, such as 0.2 or 0.4", low=0.0, high=1.0)
+    learning_rate: float = option(1e-4, "constant learning rate of every arm but transfer", low=0.0, high=10.0)
+    start_share: float = option(0.10, "self-paced, paced: share of the images that it starts with", low=0.001, high=1.0)
+    step_share: float = option(0.05, "self-paced: share that a step adds", low=0.001, high=1.0)
+    pacing: str = option("linear", "paced: how the share in use grows", choices=PACINGS)
+    full_at: float = option(0.8, "paced: share of the training after which all images are in use", low=0.001, high=1.0)
+    augment: str = option("none", "how training images vary in every arm", choices=AUGMENTATIONS)
+    workers: int = option(1, "how many arms train at a time, each in a process of its own", low=1, high=256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.arms:
+            raise ConfigError("--arms names nothing to compare", allowed=ARMS)
+
+    @property
+    def passes(self) -> int:
+        """The budget in passes over the training images."""
+        return max(1, round(self.epochs / 5)) if self.short else self.epochs
+
+    def chains(self) -> list[tuple[str, ...]]:
+        """All arms that take part, in groups of those that belong together: an arm, then what replays its sizes."""
+        groups: dict[str, list[str]] = {"fine-tune": ["fine-tune"]}
+        for arm in self.arms:
+            base = base_of(arm)
+            mine = groups.setdefault(base, [base])
+            mine += [each for each in (control_of(base), arm) if each and each not in mine]
+        return [tuple(group) for group in groups.values()]
+
+
+def base_of(arm: str) -> str:
+    """The arm that an arm is a control of; itself where it is none."""
+    return arm.removesuffix("-random").removesuffix("-anti")
+
+
+def control_of(arm: str) -> str | None:
+    """The arm with the same sizes in random order; None for arms that order nothing."""
+    return f"{base_of(arm)}-random" if ARMS[arm]["mode"] in CURRICULA else None
+
+
+KINDS: dict[type[RunConfig], str] = {TrainConfig: "train", ScoreConfig: "score", CompareConfig: "compare"}
+Config = TrainConfig | ScoreConfig | CompareConfig
 
 
 def check_option(f: dataclasses.Field[Any], value: Any) -> None:
@@ -247,24 +319,24 @@ def check_option(f: dataclasses.Field[Any], value: Any) -> None:
         raise ConfigError(f"{flag} takes whole numbers", got=value)
     if f.type == "bool" and type(value) is not bool:
         raise ConfigError(f"{flag} is either on or off", got=value, allowed=[True, False])
-    if meta["choices"] and value not in meta["choices"]:
-        raise ConfigError(f"{flag} has an unknown value", got=value, allowed=meta["choices"])
+    for each in (value if isinstance(value, tuple) else (value,)) if meta["choices"] else ():
+        if each not in meta["choices"]:
+            raise ConfigError(f"{flag} has an unknown value", got=each, allowed=meta["choices"])
     for number in value if isinstance(value, tuple) else (value,):
         low, high = meta["low"], meta["high"]
         if low is not None and not (isinstance(number, int | float) and low <= number <= high):
             raise ConfigError(f"{flag} is out of range", got=number, allowed=f"{low} to {high}")
 
 
-def config_from_json(record: dict[str, Any]) -> TrainConfig | ScoreConfig:
+def config_from_json(record: dict[str, Any]) -> Config:
     """The configuration that `to_json` wrote; an unknown key or kind raises ConfigError."""
     values = dict(record)
     kind = values.pop("kind", None)
-    by_kind: dict[Any, type[TrainConfig] | type[ScoreConfig]] = {"train": TrainConfig, "score": ScoreConfig}
+    by_kind: dict[Any, type[Config]] = {"train": TrainConfig, "score": ScoreConfig, "compare": CompareConfig}
     if kind not in by_kind:
         raise ConfigError("a run's configuration has an unknown kind", got=kind, allowed=list(by_kind))
     known = {f.name for f in dataclasses.fields(by_kind[kind])}
     if unknown := set(values) - known:
         raise ConfigError("a run's configuration has unknown options", got=sorted(unknown), allowed=sorted(known))
-    if values.get("stage_epochs") is not None:
-        values["stage_epochs"] = tuple(values["stage_epochs"])
-    return by_kind[kind](**values)
+    options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return by_kind[kind](**options)

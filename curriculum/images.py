@@ -7,6 +7,7 @@ database (`datasets` stores what it finds), no model and no labels.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import struct
 import threading
@@ -24,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from curriculum.apportion import apportion
 from curriculum.cache import ArrayCache, CachedRows
+from curriculum.config import SPLITS
 from curriculum.errors import DatasetError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -337,6 +339,10 @@ def _decode_indexed(root: Path, example: str, sha256: str, size: int) -> NDArray
 # -- splitting -----------------------------------------------------------------------------------
 
 
+SPLIT_SHARES = {"honest": (0.64, 0.16, 0.20), "report": (0.80, 0.0, 0.20)}
+"""Of train, val and test, by protocol."""
+
+
 def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: Sequence[float], seed: int) -> NDArray[np.int64]:
     """Divide examples into parts: seeded, stratified by class, an overlap group always whole.
 
@@ -374,3 +380,16 @@ def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: S
         counts = apportion(len(single), free) if free.sum() else np.zeros(len(shares), np.int64)
         parts[random.permutation(single).astype(np.int64)] = np.repeat(np.arange(len(shares)), counts)
     return parts
+
+
+def split_examples(classes: Sequence[str], groups: Sequence[float | None], protocol: str, seed: int) -> list[str]:
+    """train, val or test for each example; overlap groups stay together but in the reports' protocol, whose split was random.
+
+    Args:
+        classes: class of each of n examples.
+        groups: overlap group of each; None or NaN where an example stands alone.
+        protocol: honest (64/16/20) | report (80/0/20).
+        seed: another seed, another split.
+    """
+    known = [int(group) if protocol == "honest" and group is not None and not math.isnan(group) else None for group in groups]
+    return [SPLITS[part] for part in assign_parts(classes, known, SPLIT_SHARES[protocol], seed)]

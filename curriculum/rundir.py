@@ -17,7 +17,7 @@ from typing import Any, get_args
 import pandas as pd
 import psutil
 
-from curriculum.config import Home, RunState, ScoreConfig, TrainConfig, config_from_json
+from curriculum.config import Config, Home, RunState, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import without_nan, write_json, write_whole
 
@@ -60,7 +60,7 @@ class RunDir:
 
     def write_request(
         self,
-        config: TrainConfig | ScoreConfig,
+        config: Config,
         *,
         root: Path,
         home: Home,
@@ -88,7 +88,7 @@ class RunDir:
             raise RunError(f"config.json of run {self.run_id} is incomplete", got=f"no {', '.join(missing)}", todo="Delete the run")
         return record
 
-    def config(self) -> TrainConfig | ScoreConfig:
+    def config(self) -> Config:
         try:
             return config_from_json(self.request()["config"])
         except (KeyError, TypeError, ValueError) as error:

@@ -21,13 +21,11 @@ from typing import Any
 import pandas as pd
 
 from curriculum import analysis, datasets, labels
-from curriculum.config import SPLITS, Home, ScoreConfig, TrainConfig
+from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, ScoreConfig, TrainConfig, base_of
 from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, WeightsError
-from curriculum.images import assign_parts
+from curriculum.images import split_examples
 from curriculum.rundir import RunDir, Status, all_runs, open_run
 from curriculum.store import Store
-
-SHARES = {"honest": (0.64, 0.16, 0.20), "report": (0.80, 0.0, 0.20)}
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -35,7 +33,7 @@ _children: list[subprocess.Popen[bytes]] = []
 # -- starting ------------------------------------------------------------------------------------
 
 
-def prepare(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
+def prepare(store: Store, config: Config) -> RunDir:
     """Write a new run directory from what the database knows now; nothing is computed yet.
 
     Raises:
@@ -48,29 +46,31 @@ def prepare(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
         raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {dataset.root}, then `data check`")
     notes: tuple[str, ...] = ()
     config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights))
-    if isinstance(config, ScoreConfig):
-        if config.run:
-            _judge_size(store.home, config)
-        mode = config.method.replace("_", "-")
-    else:
-        mode = config.mode
-        order = _with_difficulty(store, config, _with_levels(store, config, order))
-        order["split"] = split(order, config.protocol, config.seed)
+    if isinstance(config, TrainConfig):
+        if config.replay:
+            open_run(store.home, config.replay)
+        order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=config.mode == "staged"))
+        order["split"] = split_examples(order["class"].tolist(), order["overlap_group"].tolist(), config.protocol, config.seed)
         notes = _overlap_notes(store, config, order)
-    run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{mode}-{secrets.token_hex(2)}"
-    run = RunDir(store.home.runs / run_id)
+    elif isinstance(config, CompareConfig):
+        by_people = any(ARMS[arm] == ARMS["staged"] for arm in map(base_of, config.arms))
+        order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=by_people))
+        notes = _overlap_notes(store, config, order.assign(split=""))
+    elif config.run:
+        _judge_size(store.home, config)
+    run = RunDir(store.home.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{mode_of(config).replace('_', '-')}-{secrets.token_hex(2)}")
     run.write_request(config, root=dataset.root, home=store.home, classes=dataset.classes, order=order, notes=notes)
     return run
 
 
-def split(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
-    """train, val or test for each example; overlap groups stay together but in the reports' protocol, whose split was random."""
-    together = protocol == "honest"
-    groups = [int(group) if together and not pd.isna(group) else None for group in order["overlap_group"]]
-    return [SPLITS[part] for part in assign_parts(order["class"].tolist(), groups, SHARES[protocol], seed)]
+def mode_of(config: Config) -> str:
+    """What a run does, in a word: its training mode, its score, or that it compares."""
+    if isinstance(config, CompareConfig):
+        return "compare"
+    return config.mode if isinstance(config, TrainConfig) else config.method
 
 
-def _overlap_notes(store: Store, config: TrainConfig, order: pd.DataFrame) -> tuple[str, ...]:
+def _overlap_notes(store: Store, config: TrainConfig | CompareConfig, order: pd.DataFrame) -> tuple[str, ...]:
     """What a reader of the test figure must know about images that show the same ground."""
     pairs = datasets.known_overlaps(store, config.dataset)
     if pairs is None:
@@ -84,11 +84,11 @@ def _overlap_notes(store: Store, config: TrainConfig, order: pd.DataFrame) -> tu
     return (f"{leaked} of {test} test images show the same ground as a training image: the split is random.",) if leaked else ()
 
 
-def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
+def _with_levels(store: Store, config: TrainConfig | CompareConfig, order: pd.DataFrame, *, needed: bool) -> pd.DataFrame:
     if config.levels == "model":
         return order.assign(level=None)  # the worker ranks, from the training images alone
     agreed = labels.consensus(store, config.dataset, config.levels)
-    if config.mode == "staged" and agreed.empty:
+    if needed and agreed.empty:
         other = labels.summary(store, config.dataset)["simulated"]
         some = isinstance(other, dict) and other["labelled"]
         hint = "take the simulated ones (--levels simulated)" if some else "simulate some (`labels simulate`)"
@@ -97,9 +97,9 @@ def _with_levels(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.D
     return order.merge(agreed[["example", "level"]], how="left", on="example")
 
 
-def _with_difficulty(store: Store, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
+def _with_difficulty(store: Store, dataset: str, order: pd.DataFrame) -> pd.DataFrame:
     """The newest ranking's difficulty stands in the record too; empty where there is none."""
-    newest = analysis.latest_score(store, config.dataset)
+    newest = analysis.latest_score(store, dataset)
     return order.merge(analysis.difficulties(store, newest), how="left", on="example")
 
 
@@ -134,21 +134,29 @@ def _judge_size(home: Home, config: ScoreConfig) -> None:
         )
 
 
-def launch(run: RunDir) -> subprocess.Popen[bytes]:
-    """Start the run's worker in a session of its own, so that it outlives this process."""
+def launch(run: RunDir, *more: RunDir, threads: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a run's process in a session of its own, so that it outlives this one.
+
+    Args:
+        more: runs that follow in the same process.
+        threads: how many it computes with; None: as many as there are cores.
+    """
     _reap()
     package = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    program = "curriculum.experiment" if isinstance(run.config(), CompareConfig) else "curriculum.worker"
     with (run / "log.txt").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "curriculum.worker", str(run.path)],
+            [sys.executable, "-m", program, *(str(each.path) for each in (run, *more))],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=package,
         )  # fmt: skip
     _children.append(child)
     return child
 
 
-def start(store: Store, config: TrainConfig | ScoreConfig) -> RunDir:
+def start(store: Store, config: Config) -> RunDir:
     """Prepare a run and launch it; it appears in the database at once."""
     run = prepare(store, config)
     launch(run)
@@ -184,13 +192,21 @@ def resume(run: RunDir) -> subprocess.Popen[bytes]:
 
 
 def delete(store: Store, run: RunDir) -> None:
-    """Remove a run that isn't going on: its rows, then its directory."""
-    if run.status().active:
-        raise RunError("a run that is going on can't be deleted", got=run.run_id, todo="Cancel it first")
+    """Remove a run that isn't going on: its rows, then its directory; of a comparison also those of its arms."""
+    all_of_it = [run, *members(store.home, run)]
+    for each in all_of_it:
+        if each.status().active:
+            raise RunError("a run that is going on can't be deleted", got=each.run_id, todo="Cancel it first")
     with store.write() as cursor:
         for table in ("epoch", "prediction", "score", "run"):
-            cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.run_id])
-    shutil.rmtree(run.path)
+            cursor.executemany(f"DELETE FROM {table} WHERE run_id = ?", [[each.run_id] for each in all_of_it])
+    for each in all_of_it:
+        shutil.rmtree(each.path)
+
+
+def members(home: Home, run: RunDir) -> list[RunDir]:
+    """The runs that a comparison started; none of any other run."""
+    return [each for each in all_runs(home) if each.run_id.startswith(f"{run.run_id}-")]
 
 
 # -- taking results in ---------------------------------------------------------------------------
@@ -204,9 +220,8 @@ def ingest(store: Store, run: RunDir) -> Status:
     request, status, result = run.request(), run.status(), run.result()
     config = run.config()
     row = pd.DataFrame([{
-        "run_id": run.run_id, "kind": "train" if isinstance(config, TrainConfig) else "score", "dataset": config.dataset,
-        "mode": config.mode if isinstance(config, TrainConfig) else config.method,
-        "protocol": config.protocol if isinstance(config, TrainConfig) else None, "seed": config.seed,
+        "run_id": run.run_id, "kind": KINDS[type(config)], "dataset": config.dataset, "mode": mode_of(config),
+        "protocol": None if isinstance(config, ScoreConfig) else config.protocol, "seed": config.seed,
         "config": json.dumps(request["config"]), "state": status.state, "message": status.message or None,
         "created_at": datetime.fromtimestamp(request["created_at"], UTC), "seconds": status.seconds,
         "result": json.dumps(result) if result else None,
@@ -223,7 +238,7 @@ def ingest(store: Store, run: RunDir) -> Status:
     return status
 
 
-def _results(run: RunDir, config: TrainConfig | ScoreConfig, name: str) -> pd.DataFrame:
+def _results(run: RunDir, config: Config, name: str) -> pd.DataFrame:
     if not (run / name).exists():
         return pd.DataFrame()
     try:

@@ -67,7 +67,9 @@ class Schedule:
         self.members = self._members(levels)
         self.ends = self._ends()
         if any(size > self.count for size, _ in self.replay):
-            raise RunError("the run that is replayed used more images than there are", got=max(self.replay)[0], allowed=f"up to {self.count}")
+            raise RunError(
+                "the run that is replayed used more images than there are", got=max(self.replay)[0], allowed=f"up to {self.count}"
+            )
 
     def _plan(self, levels: NDArray[np.int64]) -> tuple[pacing.Stage, ...]:
         config = self.config

@@ -141,10 +141,10 @@ class Training:
         pass_seconds = time.perf_counter() - pass_started
         seen = before + lesson.samples
         train_loss = self._judge_train(lesson.rows) if self.judges_train else None
-        if not math.isfinite(running_loss if train_loss is None else train_loss):
+        val, test = self._judge_held_out(number, before, seen)
+        if not all(math.isfinite(loss) for loss in (running_loss, train_loss, val[1], test[1]) if loss is not None):
             raise RunError("the loss is no longer a number", got=f"epoch {number}, learning rate {rate:g}",
                            todo="Check the weights, or start again with a lower --learning-rate")  # fmt: skip
-        val, test = self._judge_held_out(number, before, seen)
         self.samples_seen, self.subset_size, self.epoch = seen, len(subset), number
         self.schedule.learned(self.train_accuracy)
         if self.schedule.over(number, seen) or self.schedule.stage(number, seen) != place:

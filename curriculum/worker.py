@@ -1,4 +1,4 @@
-"""The process that computes: `python -m curriculum.worker RUN_DIRECTORY`.
+"""The process that computes: `python -m curriculum.worker RUN_DIRECTORY ...`.
 
 Reads a run directory, trains or scores, writes the results back into it. It never opens the database
 and needs nobody: it survives the app and can be killed at any moment.
@@ -6,18 +6,15 @@ and needs nobody: it survives the app and can be killed at any moment.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
-import traceback
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -25,86 +22,35 @@ from curriculum import difficulty, score
 from curriculum.cache import CachedRows
 from curriculum.config import LEVELS, ScoreConfig, TrainConfig
 from curriculum.difficulty import FROM_DYNAMICS, FROM_FEATURES, FROM_PROBABILITIES, Dynamics, rank_difficulty
-from curriculum.errors import CancelledError, CurriculumError, RunError
+from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json, write_whole
 from curriculum.images import load_images
 from curriculum.metrics import accuracy, cross_entropy
 from curriculum.model import Weights, load_weights, pick_device, restore
 from curriculum.records import Final, TrainingData
-from curriculum.rundir import RunDir, Status
+from curriculum.reporter import Reporter, supervise
+from curriculum.rundir import RunDir
 from curriculum.schedule import lessons_of
 from curriculum.train import Training
 
-STATUS_EVERY_SECONDS = 0.5
 CHECKPOINT_SHARE = 20
 """A checkpoint is due when this many times its own cost has been worked since the last one: at most 5 % is spent on them."""
 
 
-class Reporter:
-    """Writes status.json, not too often, and knows whether somebody asked to stop."""
-
-    def __init__(self, run: RunDir) -> None:
-        self.run, self.started, self.last_write, self.last_look = run, time.monotonic(), 0.0, 0.0
-        self.stop = False
-        self.before = 0.0  # seconds worked before this process
-        process = psutil.Process()
-        self.status = Status("running", pid=process.pid, pid_started=process.create_time(), phase="starting")
-        self.write()
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
-
-    def write(self, **changes: Any) -> None:
-        self.status = replace(self.status, seconds=self.seconds, **changes)
-        self.run.write_status(self.status)
-        self.last_write = time.monotonic()
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        if time.monotonic() - self.last_write >= STATUS_EVERY_SECONDS:
-            self.write(phase=phase, done=done, total=total)
-
-    def should_stop(self) -> bool:
-        if time.monotonic() - self.last_look >= STATUS_EVERY_SECONDS / 2:
-            self.last_look, self.stop = time.monotonic(), self.run.cancel_asked()
-        return self.stop
-
-
 def work(run: RunDir) -> int:
     """Do what the run directory asks for; returns the process's exit code. Whatever fails is said in status.json."""
-    reporter = Reporter(run)
-    try:
-        if run.result() is not None:  # a worker was killed between its last two words
-            reporter.write(state="done", phase="done", seconds_left=0.0)
-            return 0
-        config = run.config()
-        request = run.request()
-        order = pd.read_parquet(run / "order.parquet")
-        reporter.write(phase="weights")
-        if isinstance(config, TrainConfig):
-            _train(run, config, request, order, reporter)
-        else:
-            _score(run, config, request, order, reporter)
-    except CancelledError as error:
-        reporter.write(state="cancelled", message=str(error), seconds_left=None)
-        return 1
-    except Exception as error:
-        traceback.print_exc()
-        reporter.write(state="failed", message=_explain(error), seconds_left=None)
-        return 1
-    reporter.write(state="done", phase="done", seconds_left=0.0)
-    return 0
+    return supervise(run, lambda reporter: _work(run, reporter))
 
 
-def _explain(error: Exception) -> str:
-    """What a person can do about it; the traceback is in log.txt."""
-    if isinstance(error, CurriculumError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space, then resume: the last checkpoint is kept."
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "Memory ran out. Start again with a smaller --batch-size or --image-size, or close other programs and resume."
-    return f"{type(error).__name__}: {error}. The run's log.txt has the details."
+def _work(run: RunDir, reporter: Reporter) -> None:
+    config, request, order = run.config(), run.request(), pd.read_parquet(run / "order.parquet")
+    reporter.write(phase="weights")
+    if isinstance(config, TrainConfig):
+        _train(run, config, request, order, reporter)
+    elif isinstance(config, ScoreConfig):
+        _score(run, config, request, order, reporter)
+    else:
+        raise RunError("a comparison has a process of its own", got=run.run_id)
 
 
 def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: Reporter) -> CachedRows:
@@ -325,9 +271,10 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
 
 
 def main() -> int:
+    """Work on the given run directories one after another; the first that fails ends it."""
     if hasattr(os, "nice"):
         os.nice(5)  # people who sort images at the same machine come first
-    return work(RunDir(Path(sys.argv[1])))
+    return next((code for path in sys.argv[1:] if (code := work(RunDir(Path(path))))), 0)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from curriculum.datasets import add_dataset
 from curriculum.difficulty import FROM_DYNAMICS
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
 from curriculum.files import write_json
+from curriculum.images import split_examples
+from curriculum.reporter import explain
 from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import Store
 from tests.ml import write_folder
@@ -381,7 +383,7 @@ def test_damaged_checkpoint_is_a_clear_failure(tints: Store) -> None:
     ],
 )
 def test_failures_are_explained_to_people(error: Exception, message: str) -> None:
-    assert message in worker._explain(error)
+    assert message in explain(error)
 
 
 @pytest.mark.parametrize(
@@ -419,7 +421,7 @@ def test_overlap_groups_are_split_in_the_reports_protocol_alone(protocol: str) -
     random = np.random.default_rng(0)
     groups = pd.array([int(i) if i < 30 else None for i in random.integers(0, 90, 300)], dtype="Int64")
     order = pd.DataFrame({"class": random.choice(["a", "b", "c"], 300), "overlap_group": groups})
-    order["split"] = runs.split(order, protocol, seed=1)
+    order["split"] = split_examples(order["class"].tolist(), order["overlap_group"].tolist(), protocol, seed=1)
     assert (order.dropna().groupby("overlap_group")["split"].nunique() == 1).all() == (protocol == "honest")
     shares = order["split"].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.03)

@@ -9,13 +9,13 @@ import streamlit as st
 
 from curriculum import labels, runs
 from curriculum.app import charts, layout, service, session
-from curriculum.config import LEVEL_SOURCES, LEVELS, MODE_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
+from curriculum.config import LEVELS, MODE_MEANING, ORDER_SOURCES, PACING_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.rundir import RunDir, open_run
 from curriculum.words import duration
 
-SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "fine-tune": 20, "transfer": 100, "scratch": 40}
+SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "paced": 30, "fine-tune": 20, "transfer": 100, "scratch": 40}
 
 RULES = {None: "the mode's own", "accuracy": "falls with train accuracy", "constant": "constant"}
 
@@ -59,6 +59,7 @@ def _form(dataset: Dataset) -> None:
         variants = list(VARIANT_MEANING)
         captions = [meaning.capitalize() + "." for meaning in VARIANT_MEANING.values()]
         variant = st.radio("Which are the easiest", variants, captions=captions, horizontal=True)
+    pacing = _pacing() if mode == "paced" else {}
     with st.expander("More"):
         more = st.columns(3)
         protocol = more[0].radio(
@@ -72,7 +73,7 @@ def _form(dataset: Dataset) -> None:
     if st.button(f"Train {dataset.examples:,} images, {mode}", type="primary", icon=":material/play_arrow:"):
         config: dict[str, Any] = {
             "mode": mode, "weights": weights, "image_size": size, "epochs": int(epochs), "seed": int(seed), "levels": who, "protocol": protocol,
-            "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule, "variant": variant,
+            "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule, "variant": variant, **pacing,
         }  # fmt: skip
         try:
             layout.start_run(TrainConfig(dataset.name, **config))
@@ -80,6 +81,15 @@ def _form(dataset: Dataset) -> None:
             st.error(str(error), icon=":material/error:")
         else:
             st.rerun()
+
+
+def _pacing() -> dict[str, Any]:
+    """How the share in use grows."""
+    columns = st.columns([3, 1, 1], vertical_alignment="bottom")
+    pacing = columns[0].selectbox("Pacing", list(PACING_MEANING), index=1, format_func=lambda name: f"{name}: {PACING_MEANING[name]}")
+    start = columns[1].number_input("Start with, %", 1, 100, 10, help="Share of the training images, the easiest, each class alike.")
+    full_at = columns[2].number_input("All from, %", 1, 100, 80, help="Share of the epochs after which all images are in use.")
+    return {"pacing": pacing, "start_share": start / 100, "full_at": full_at / 100}
 
 
 def _epochs_help(mode: str) -> str:
@@ -96,9 +106,14 @@ def _levels(dataset: str) -> str:
     """Whose labels order the images, and how many there are: said before anything starts."""
     counts: dict[str, Any] = labels.summary(layout.store(), dataset)
     simulated = counts["simulated"]
-    options: list[str] = list(LEVEL_SOURCES)
+    options: list[str] = list(ORDER_SOURCES)
     default = "simulated" if not counts["labelled"] and simulated["labelled"] else "people"
-    who = st.radio("Levels from", options, index=options.index(default), horizontal=True, format_func=layout.WHO.__getitem__)
+    who = st.radio(
+        "Levels from", options, index=options.index(default), horizontal=True, format_func=lambda who: layout.WHO.get(who, "the model")
+    )
+    if who == "model":
+        st.caption("It ranks the training images by its out-of-fold loss on them; each class is cut as the reports' people cut it.")
+        return who
     agreed = labels.consensus(layout.store(), dataset, who)["level"].value_counts()
     total = layout.store().rows("SELECT count(*) FROM example WHERE dataset = ? AND present", [dataset])[0][0]
     listed = ", ".join(f"{layout.LEVEL_MARK[level]} {level} {int(agreed.get(level, 0)):,}" for level in LEVELS)
@@ -135,7 +150,7 @@ def _watch(run_id: str) -> None:
 
 def _title(run: RunDir) -> str:
     config = run.config()
-    return f"{config.mode if isinstance(config, TrainConfig) else config.method} · {config.dataset} · {config.image_size} px · seed {config.seed}"
+    return f"{runs.mode_of(config)} · {config.dataset} · {config.image_size} px · seed {config.seed}"
 
 
 def show_curves(epochs: pd.DataFrame) -> None:

@@ -1,0 +1,174 @@
+"""What arms of a comparison reached, how far they differ, and what may be concluded: pure functions on test answers.
+
+An arm is tested once per seed, on that seed's test images, and all arms of one seed share split, head and order of draws: so
+arms are compared in pairs, within seeds, image by image. Images of the same ground count as one cluster throughout, in
+one seed's test as over the seeds in which they come up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+RESAMPLES = 10_000
+LEVEL = 0.05
+FEWEST_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of arm `a` less that of arm `b`, -1 to 1, with its 95 % interval; `p` as it is and `p_holm` among all pairs."""
+
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+    @property
+    def detected(self) -> bool:
+        """Both tests speak: the interval leaves 0 out, and Holm's p is below 0.05."""
+        return self.p_holm < LEVEL and not self.low <= 0.0 <= self.high
+
+
+def summary(tests: pd.DataFrame) -> pd.DataFrame:
+    """Each arm over its seeds: arm, mean, sd (NaN for one seed), seeds (accuracies, 0 to 1, by seed).
+
+    Args:
+        tests: one row a test image, arm and seed: arm, seed, example, cluster, correct.
+    """
+    by_seed = tests.groupby(["arm", "seed"], sort=True)["correct"].mean()
+    found = by_seed.groupby("arm", sort=False).agg(mean="mean", sd="std", seeds=list)
+    return found.loc[list(dict.fromkeys(tests["arm"]))].reset_index()
+
+
+def differences(tests: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[Difference]:
+    """Each pair's difference with interval and p, corrected for their number by Holm's method.
+
+    Args:
+        tests: as for `summary`; both arms of a pair have the same seeds and images.
+        pairs: (a, b) names of arms.
+        seed: of the bootstrap.
+
+    Source: Holm 1979 for `p_holm`.
+    """
+    paired = [_paired(tests, a, b) for a, b in pairs]
+    p = np.array([sign_flip_p(frame.groupby("cluster")["gain"].sum().to_numpy()) for frame in paired])
+    found = []
+    for (a, b), frame, own, adjusted in zip(pairs, paired, p, holm(p), strict=True):
+        by_seed = [part.groupby("cluster")["gain"].agg(["sum", "size"]).to_numpy() for _, part in frame.groupby("seed")]
+        low, high = paired_bootstrap(by_seed, np.random.default_rng(seed))
+        mean = float(frame.groupby("seed")["gain"].mean().mean())
+        found.append(Difference(a, b, mean, low, high, float(own), float(adjusted)))
+    return found
+
+
+def _paired(tests: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """seed, cluster, gain: 1 where only `a` is right, -1 where only `b` is, else 0; one row an image and seed."""
+    first, second = (tests[tests["arm"] == arm].drop(columns="arm") for arm in (a, b))
+    both = first.merge(second, on=["seed", "example"], suffixes=("", "_b"), validate="1:1")
+    if not len(both) == len(first) == len(second) or both.empty:
+        raise ValueError(f"{a} and {b} weren't tested on the same images")
+    return both.assign(gain=both["correct"].astype(int) - both["correct_b"].astype(int))
+
+
+def paired_bootstrap(by_seed: Sequence[NDArray[np.int64]], random: np.random.Generator, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """95 % interval of the mean difference: seeds are drawn anew, and within each its clusters of test images.
+
+    Args:
+        by_seed: for each seed (clusters, 2): the sum of the cluster's gains, and how many images it has.
+
+    Source: Efron & Tibshirani 1993, chapters 8 and 13; Davison & Hinkley 1997, section 3.8, for two levels.
+    """
+    seeds = len(by_seed)
+    drawn = random.integers(0, seeds, (resamples, seeds))
+    values = np.empty((resamples, seeds))
+    for number, clusters in enumerate(by_seed):
+        places = np.nonzero(drawn == number)
+        counts = random.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=len(places[0]))
+        sums, sizes = (counts @ clusters).T
+        values[places] = sums / sizes
+    low, high = np.percentile(values.mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def sign_flip_p(gains: NDArray[np.int64]) -> float:
+    """Two-sided p of "neither arm is better": how often gains this far apart come about when each cluster's sign is tossed.
+
+    Exact, by the distribution of the sum. Where every cluster is one image of one seed it is McNemar's exact test.
+
+    Args:
+        gains: (clusters,) sums of gains, whole numbers.
+
+    Source: McNemar 1947; Durkalski et al. 2003 for clusters (theirs by a normal distribution).
+    """
+    sizes = np.abs(np.asarray(gains, dtype=np.int64))
+    sizes = sizes[sizes > 0]
+    total = int(sizes.sum())
+    chance = np.zeros(2 * total + 1)
+    chance[total] = 1.0
+    for size in sizes:
+        chance = (np.roll(chance, size) + np.roll(chance, -size)) / 2
+    reached = abs(int(np.sum(gains)))
+    return float(min(chance[np.abs(np.arange(-total, total + 1)) >= reached].sum(), 1.0))
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p values corrected for their number, in their own order. Source: Holm 1979."""
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(np.asarray(p)[order] * (len(p) - np.arange(len(p))))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+# -- the verdict ---------------------------------------------------------------------------------
+
+
+def verdict(arms: Mapping[str, str | None], found: Sequence[Difference], seeds: int, *, biased: bool = False) -> str:
+    """What may be concluded, in a sentence for each arm.
+
+    Args:
+        arms: the arms that order images, each with its control in random order.
+        found: the differences; those of an arm to `fine-tune` and to its control are read.
+        seeds: how many.
+        biased: the protocol is the reports', without a val part.
+    """
+    by = {(each.a, each.b): each for each in found}
+    said = [_arm_verdict(arm, by[arm, "fine-tune"], by.get((arm, control or ""))) for arm, control in arms.items()]
+    if seeds < FEWEST_SEEDS:
+        said.append(f"Only {seeds} seed{'s' if seeds != 1 else ''}: at least {FEWEST_SEEDS} are needed to rely on this.")
+    if biased:
+        said.append("Protocol report: test images may show the same ground as training images; don't rely on the level of these figures.")
+    return " ".join(said)
+
+
+def _arm_verdict(arm: str, plain: Difference, chance: Difference | None) -> str:
+    if not plain.detected:
+        first = f"No detectable difference between {arm} and plain fine-tuning ({points(plain)})"
+        if chance is not None and chance.detected:
+            return f"{first}, though it is {_way(chance)} than the same sizes in random order ({points(chance)})."
+        return f"{first}."
+    first = f"{arm} is {_way(plain)} than plain fine-tuning ({points(plain)})"
+    if chance is None:
+        return f"{first}."
+    if not chance.detected:
+        return f"{first}, but not because of the order: the same sizes in random order do as well ({points(chance)})."
+    if plain.difference > 0 and chance.difference > 0:
+        return f"{first}, and than the same sizes in random order ({points(chance)}): the order helps."
+    return f"{first}, and {_way(chance)} than the same sizes in random order ({points(chance)})."
+
+
+def _way(found: Difference) -> str:
+    return "better" if found.difference > 0 else "worse"
+
+
+def points(found: Difference) -> str:
+    """A difference as people read it: percentage points with their interval and p."""
+    return f"{100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {found.p_holm:.2g}"

@@ -1,0 +1,219 @@
+"""The process of a comparison: `python -m curriculum.experiment RUN_DIRECTORY`.
+
+Every arm of every seed is a training run of its own, with a directory of its own beside the comparison's; this process
+starts them, so many at a time, watches, and concludes from their test answers. Killed at any moment, it goes on from what
+is done. It never opens the database and computes nothing with a network itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from curriculum import compare, runs
+from curriculum.config import ARMS, CompareConfig, Home, TrainConfig, base_of, control_of
+from curriculum.errors import CancelledError, RunError
+from curriculum.files import write_json
+from curriculum.images import split_examples
+from curriculum.pacing import REPORT_STAGE_EPOCHS
+from curriculum.reporter import Reporter, supervise
+from curriculum.rundir import RunDir, Status
+
+POLL_SECONDS = 0.3
+STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One arm of one seed: its run."""
+
+    arm: str
+    seed: int
+    run: RunDir
+    config: TrainConfig
+
+
+# -- what there is to do -------------------------------------------------------------------------
+
+
+def plan(run: RunDir, config: CompareConfig, order: pd.DataFrame) -> list[list[Member]]:
+    """The chains: runs that one process does one after another, because a later one may replay an earlier one."""
+    chains = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        count = splits(order, config.protocol, seed).count("train")
+        chains += [[_member(run, config, arm, seed, config.passes * count) for arm in group] for group in config.chains()]
+    return chains
+
+
+def splits(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
+    """train, val or test for each example of a seed; the same for all arms."""
+    return split_examples(order["class"].tolist(), order["overlap_group"].tolist(), protocol, seed)
+
+
+def _member(run: RunDir, config: CompareConfig, arm: str, seed: int, budget: int) -> Member:
+    options = {"levels": config.levels, **ARMS[arm]}
+    mode = options["mode"]
+    if mode == "staged":
+        options["stage_epochs"] = REPORT_STAGE_EPOCHS
+    if mode != "transfer":
+        options |= {"learning_rate": config.learning_rate, "rate_rule": "constant", "augment": config.augment}
+    if mode == "self-paced" and options.get("ordering") == "random":
+        options["replay"] = f"{run.run_id}-{base_of(arm)}-s{seed}"
+    shared = ("weights", "image_size", "batch_size", "device", "protocol", "noise", "start_share", "step_share", "pacing", "full_at")
+    options |= {name: getattr(config, name) for name in shared}
+    made = TrainConfig(config.dataset, seed=seed, budget=budget, dynamics=False, **options)
+    return Member(arm, seed, RunDir(run.path.parent / f"{run.run_id}-{arm}-s{seed}"), made)
+
+
+# -- doing it ------------------------------------------------------------------------------------
+
+
+def conduct(run: RunDir, reporter: Reporter) -> None:
+    """Train what isn't trained yet, then write result.json.
+
+    Raises:
+        CancelledError: somebody asked to stop. RunError: a member failed; the others were finished.
+    """
+    config, order = run.config(), pd.read_parquet(run / "order.parquet")
+    assert isinstance(config, CompareConfig)
+    chains = plan(run, config, order)
+    members = [member for chain in chains for member in chain]
+    waiting = [chain for chain in chains if any(member.run.result() is None for member in chain)]
+    going: list[tuple[list[Member], subprocess.Popen[bytes]]] = []
+    while waiting or going:
+        if reporter.should_stop():
+            _stop([chain for chain, _ in going])
+            raise CancelledError("the comparison was cancelled; resume goes on with what is left")
+        going = [(chain, process) for chain, process in going if process.poll() is None]
+        while waiting and len(going) < config.workers:
+            chain = waiting.pop(0)
+            going.append((chain, _start(run, chain, order, reporter, config.workers)))
+        _report(reporter, members, [chain for chain, _ in going])
+        time.sleep(POLL_SECONDS)
+    lost = [member for member in members if member.run.result() is None]
+    if lost:
+        first = lost[0].run.status()
+        raise RunError(
+            f"{len(lost)} of {len(members)} runs didn't finish, {lost[0].arm} of seed {lost[0].seed} first: {first.message or first.state}",
+            todo="`runs resume` tries them again; the others are kept",
+        )
+    _leave_out_models(members, config.seed)
+    write_json(run / "result.json", conclude(run, config, members, order, reporter.seconds))
+
+
+def _start(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Reporter, workers: int) -> subprocess.Popen[bytes]:
+    request = run.request()
+    left = [member for member in chain if member.run.result() is None]
+    for member in left:
+        if not (member.run / "status.json").exists():
+            split = splits(order, member.config.protocol, member.seed)
+            member.run.write_request(
+                member.config, root=Path(request["root"]), home=Home(run.path.parents[2]), classes=tuple(request["classes"]),
+                order=order.assign(split=split), notes=tuple(request.get("notes", ())),
+            )  # fmt: skip
+    _stop([left])  # what an earlier process of this comparison left going
+    for member in left:
+        (member.run / "cancel").unlink(missing_ok=True)
+        member.run.write_status(Status("queued", pid=reporter.status.pid, pid_started=reporter.status.pid_started))
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None  # processes that share the cores only wait for one another
+    return runs.launch(*(member.run for member in left), threads=threads)
+
+
+def _stop(chains: list[list[Member]]) -> None:
+    """Ask what is going on to stop, and wait until it has."""
+    working = [member.run for chain in chains for member in chain if (member.run / "status.json").exists()]
+    for run in working:
+        if run.status().state == "running":
+            run.ask_to_cancel()
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(run.status().state == "running" for run in working) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _report(reporter: Reporter, members: list[Member], going: list[list[Member]]) -> None:
+    done = sum(member.run.result() is not None for member in members)
+    at = [(member, status) for chain in going for member in chain if (status := member.run.status()).state == "running"]
+    part = done + sum(status.epoch / status.epochs for _, status in at if status.epochs)
+    phase = "; ".join(f"{member.arm}, seed {member.seed}, epoch {status.epoch} of {status.epochs}" for member, status in at) or "starting"
+    left = reporter.seconds / part * (len(members) - part) if part > 0.05 else None
+    reporter.write(phase=phase, epoch=done, epochs=len(members), done=round(100 * part), total=100 * len(members), seconds_left=left)
+
+
+def _leave_out_models(members: list[Member], first_seed: int) -> None:
+    """The first seed's models stay, to look into; 45 MB for each of the others would only fill the disk."""
+    for member in members:
+        if member.seed != first_seed:
+            (member.run / "model.pt").unlink(missing_ok=True)
+
+
+# -- concluding ----------------------------------------------------------------------------------
+
+
+def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: pd.DataFrame, seconds: float) -> dict[str, Any]:
+    """The comparison's result, from the finished members' predictions on test."""
+    clusters = cluster_names(order)
+    answers = pd.concat([_answers(member) for member in members], ignore_index=True)
+    answers["cluster"] = answers["example"].map(clusters)
+    results = {(member.arm, member.seed): member.run.result() or {} for member in members}
+    arms = [_arm(row, config, results) for row in compare.summary(answers).to_dict("records")]
+    names = [str(arm["arm"]) for arm in arms]
+    bases = {arm: control_of(arm) for arm in names if arm == base_of(arm) != "fine-tune"}
+    pairs = [(arm, "fine-tune") for arm in bases]
+    pairs += [(arm, other) for arm in bases for other in (f"{arm}-random", f"{arm}-anti") if other in names]
+    found = compare.differences(answers, pairs)
+    return {
+        "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise,
+        "arms": arms, "pairs": [asdict(pair) for pair in found],
+        "verdict": compare.verdict(bases, found, config.seeds, biased=config.protocol == "report"),
+        "leak_percent": leak_percent(order, clusters, config), "seconds": seconds, "notes": list(run.request().get("notes", [])),
+        "members": [{"arm": member.arm, "seed": member.seed, "run_id": member.run.run_id} for member in members],
+    }  # fmt: skip
+
+
+def _answers(member: Member) -> pd.DataFrame:
+    said = pd.read_parquet(member.run / "predictions.parquet", columns=["example", "split", "class", "predicted"])
+    test = said[said["split"] == "test"]
+    return pd.DataFrame(
+        {"arm": member.arm, "seed": member.seed, "example": test["example"], "correct": (test["class"] == test["predicted"]).to_numpy()}
+    )
+
+
+def _arm(row: dict[Any, Any], config: CompareConfig, results: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+    """arm, mean, sd, seeds (accuracies by seed), and the means of loss, KNN, chosen epoch and, in the reports' protocol, the peak."""
+    mine = [results[row["arm"], seed] for seed in range(config.seed, config.seed + config.seeds)]
+    means = {"loss": "test_loss", "knn": "test_knn", "peak": "peak_test_accuracy", "samples_seen": "samples_seen"}
+    found = {name: [result[key] for result in mine if result.get(key) is not None] for name, key in means.items()}
+    return {**row, **{name: float(np.mean(values)) if values else None for name, values in found.items()}}
+
+
+def cluster_names(order: pd.DataFrame) -> dict[str, str]:
+    """Of each example: its overlap group, or itself where it stands alone."""
+    grouped = order["overlap_group"].notna()
+    names = order["example"].where(~grouped, "group " + order["overlap_group"].astype(str))
+    return dict(zip(order["example"], names, strict=True))
+
+
+def leak_percent(order: pd.DataFrame, clusters: dict[str, str], config: CompareConfig) -> float:
+    """Share of the test images that show the same ground as a training image, in percent, mean over the seeds."""
+    cluster, shares = order["example"].map(clusters), []
+    for seed in range(config.seed, config.seed + config.seeds):
+        part = pd.Series(splits(order, config.protocol, seed), index=order.index)
+        shares.append(cluster[part == "test"].isin(set(cluster[part == "train"])).mean())
+    return round(100 * float(np.mean(shares)), 1)
+
+
+def main() -> int:
+    run = RunDir(Path(sys.argv[1]))
+    return supervise(run, lambda reporter: conduct(run, reporter))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,75 @@
+"""How a process that works on a run says how it stands, learns that it should stop, and ends: done, cancelled or failed, with a reason."""
+
+from __future__ import annotations
+
+import errno
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from curriculum.errors import CancelledError, CurriculumError
+from curriculum.rundir import RunDir, Status
+
+STATUS_EVERY_SECONDS = 0.5
+
+
+class Reporter:
+    """Writes status.json, not too often, and knows whether somebody asked to stop."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.started, self.last_write, self.last_look = run, time.monotonic(), 0.0, 0.0
+        self.stop = False
+        self.before = 0.0  # seconds worked before this process
+        process = psutil.Process()
+        self.status = Status("running", pid=process.pid, pid_started=process.create_time(), phase="starting")
+        self.write()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def write(self, **changes: Any) -> None:
+        self.status = replace(self.status, seconds=self.seconds, **changes)
+        self.run.write_status(self.status)
+        self.last_write = time.monotonic()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self.last_write >= STATUS_EVERY_SECONDS:
+            self.write(phase=phase, done=done, total=total)
+
+    def should_stop(self) -> bool:
+        if time.monotonic() - self.last_look >= STATUS_EVERY_SECONDS / 2:
+            self.last_look, self.stop = time.monotonic(), self.run.cancel_asked()
+        return self.stop
+
+
+def supervise(run: RunDir, do: Callable[[Reporter], None]) -> int:
+    """Do the work of a run; returns the process's exit code. Whatever fails is said in status.json."""
+    reporter = Reporter(run)
+    try:
+        if run.result() is None:  # else its process was killed between its last two words
+            do(reporter)
+    except CancelledError as error:
+        reporter.write(state="cancelled", message=str(error), seconds_left=None)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        reporter.write(state="failed", message=explain(error), seconds_left=None)
+        return 1
+    reporter.write(state="done", phase="done", seconds_left=0.0)
+    return 0
+
+
+def explain(error: Exception) -> str:
+    """What a person can do about it; the traceback is in log.txt."""
+    if isinstance(error, CurriculumError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full. Free some space, then resume: the last checkpoint is kept."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which isn't imported here
+        return "Memory ran out. Start again with a smaller --batch-size or --image-size, or close other programs and resume."
+    return f"{type(error).__name__}: {error}. The run's log.txt has the details."

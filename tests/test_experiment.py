@@ -1,0 +1,195 @@
+"""Comparisons with real processes: what takes part, killed and resumed, cancelled, a member that fails; what is concluded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from curriculum import experiment, runs
+from curriculum.config import CompareConfig, Home, TrainConfig, config_from_json
+from curriculum.datasets import add_dataset
+from curriculum.errors import ConfigError, LabelsMissingError, UnknownError
+from curriculum.rundir import RunDir
+from curriculum.store import Store
+from tests.ml import write_folder
+
+SMALL: dict[str, Any] = {"weights": "none", "image_size": 32, "batch_size": 8, "seeds": 2, "epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    for child in runs._children:
+        if child.poll() is None:
+            for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
+                process.kill()
+        child.wait(timeout=20)
+
+
+@pytest.fixture
+def tints(store: Store, home: Home) -> Store:
+    """Three colours, 20 images each."""
+    add_dataset(store, "tints", write_folder(home.root / "tints", 20, noise=60))
+    return store
+
+
+def wait(run: RunDir, until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not until():
+        assert time.monotonic() < deadline, run.status()
+        time.sleep(0.1)
+
+
+def prepared(store: Store, **changes: Any) -> tuple[RunDir, CompareConfig, pd.DataFrame]:
+    run = runs.prepare(store, CompareConfig("tints", **SMALL | changes))
+    config = run.config()
+    assert isinstance(config, CompareConfig)
+    return run, config, pd.read_parquet(run / "order.parquet")
+
+
+# -- what takes part ------------------------------------------------------------------------------
+
+
+def test_fine_tuning_and_random_controls_always_join_and_controls_follow_their_arm() -> None:
+    chains = CompareConfig("tints", arms=("self-paced", "staged-anti", "transfer")).chains()
+    assert chains == [("fine-tune",), ("self-paced", "self-paced-random"), ("staged", "staged-random", "staged-anti"), ("transfer",)]
+    assert CompareConfig("tints", arms=("fine-tune",)).chains() == [("fine-tune",)]
+
+
+@pytest.mark.parametrize("arms", [(), ("nonsense",), ("staged", "self-paced-as-run-anti")])
+def test_unknown_arms_are_refused_by_the_flag(arms: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="--arms"):
+        CompareConfig("tints", arms=arms)
+
+
+def test_a_configuration_survives_its_file() -> None:
+    config = CompareConfig("tints", arms=("paced", "paced-anti"), short=True, noise=0.4)
+    assert config_from_json(config.to_json()) == config
+    assert config.passes == 4
+    assert CompareConfig("tints", epochs=1, short=True).passes == 1
+
+
+def test_arms_of_a_seed_share_all_but_the_order(tints: Store) -> None:
+    run, config, order = prepared(tints, arms=("self-paced", "paced-anti", "staged-model", "transfer"), noise=0.2, seed=7)
+    chains = experiment.plan(run, config, order)
+    members = [member for chain in chains for member in chain]
+    assert len(members) == 2 * (1 + 2 + 3 + 2 + 1)
+    assert {member.seed for member in members} == {7, 8}
+    trains = {seed: experiment.splits(order, "honest", seed).count("train") for seed in (7, 8)}
+    for member in members:
+        assert (member.config.budget, member.config.seed) == (2 * trains[member.seed], member.seed)
+        assert (member.config.noise, member.config.dynamics) == (0.2, False)
+        if member.arm != "transfer":
+            assert (member.config.learning_rate, member.config.rate_rule) == (1e-4, "constant")
+    by_arm = {member.arm: member for member in members if member.seed == 7}
+    assert by_arm["self-paced-random"].config.replay == by_arm["self-paced"].run.run_id
+    assert by_arm["paced-anti"].config.ordering == "anti_curriculum"
+    assert by_arm["staged-model-random"].config.levels == "model"
+
+
+def test_levels_are_asked_for_only_where_an_arm_follows_them(tints: Store) -> None:
+    prepared(tints, arms=("self-paced", "staged-model"))
+    with pytest.raises(LabelsMissingError, match="staged training needs levels"):
+        prepared(tints, arms=("staged-random",))
+
+
+def test_clusters_are_overlap_groups_or_images_and_leaks_follow_from_them() -> None:
+    order = pd.DataFrame(
+        {"example": [f"a/{i}" for i in range(40)], "class": "a", "overlap_group": [i // 2 if i < 20 else np.nan for i in range(40)]}
+    )
+    clusters = experiment.cluster_names(order)
+    assert clusters["a/0"] == clusters["a/1"] != clusters["a/2"]
+    assert clusters["a/30"] == "a/30"
+    config = CompareConfig("tints", **SMALL)
+    assert experiment.leak_percent(order, clusters, config) == 0.0
+    report = replace(config, protocol="report", seeds=1)
+    split = dict(zip(order["example"], experiment.splits(order, "report", 0), strict=True))
+    partner = {f"a/{i}": f"a/{i ^ 1}" for i in range(20)}
+    test = [name for name, part in split.items() if part == "test"]
+    leaked = sum(split.get(partner.get(name, ""), "") == "train" for name in test)
+    assert leaked > 0
+    assert experiment.leak_percent(order, clusters, report) == round(100 * leaked / len(test), 1)
+
+
+# -- with processes -------------------------------------------------------------------------------
+
+
+def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints: Store, home: Home) -> None:
+    run, config, order = prepared(tints, arms=("self-paced",), workers=2)
+    process = runs.launch(run)
+    members = [member for chain in experiment.plan(run, config, order) for member in chain]
+    wait(run, lambda: members[0].run.result() is not None)
+    process.kill()
+    process.wait()
+    assert run.status().state == "interrupted"
+    assert run.result() is None
+    kept = (members[0].run / "result.json").read_bytes()
+
+    again = runs.resume(run)
+    wait(run, lambda: not run.status().active)
+    again.wait()
+    assert run.status().state == "done", run.status()
+    assert (members[0].run / "result.json").read_bytes() == kept, "what was done isn't done again"
+    result = run.result()
+    assert result is not None
+
+    assert [arm["arm"] for arm in result["arms"]] == ["fine-tune", "self-paced", "self-paced-random"]
+    assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [("self-paced", "fine-tune"), ("self-paced", "self-paced-random")]
+    assert "Only 2 seeds" in result["verdict"]
+    for member in members:
+        own = member.run.result() or {}
+        assert own["samples_seen"] == 2 * own["examples"]["train"]
+        assert own["stages"] == []
+        assert (member.run / "model.pt").exists() == (member.seed == 0)
+        assert not (member.run / "scores.parquet").exists()
+    sizes = {member.arm: [epoch["subset_size"] for epoch in member.run.epochs()] for member in members if member.seed == 1}
+    assert sizes["self-paced-random"] == sizes["self-paced"]
+    assert len(set(sizes["self-paced"])) >= 1
+
+    # The figures once more from the predictions, by pandas and scipy alone.
+    for arm in result["arms"]:
+        shares = []
+        for member in members:
+            if member.arm == arm["arm"]:
+                said = pd.read_parquet(member.run / "predictions.parquet").query("split == 'test'")
+                shares.append((said["class"] == said["predicted"]).mean())
+        assert arm["seeds"] == pytest.approx(shares)
+        assert arm["mean"] == pytest.approx(np.mean(shares))
+        assert arm["sd"] == pytest.approx(np.std(shares, ddof=1))
+    runs.Ingester(tints).once()
+    assert tints.rows("SELECT kind, count(*) FROM run GROUP BY kind ORDER BY kind") == [("compare", 1), ("train", 6)]
+    assert {each.run_id for each in runs.members(home, run)} == {member.run.run_id for member in members}
+    runs.delete(tints, run)
+    assert tints.rows("SELECT count(*) FROM run") == [(0,)]
+    assert list(home.runs.iterdir()) == []
+
+
+def test_a_cancelled_comparison_stops_its_runs_and_a_failed_one_is_named(tints: Store, home: Home) -> None:
+    run, config, order = prepared(tints, arms=("transfer",), seeds=1, epochs=5000)
+    process = runs.launch(run)
+    first = experiment.plan(run, config, order)[0][0]
+    wait(run, lambda: len(first.run.epochs()) > 0)
+    status = runs.cancel(run, wait_seconds=60)
+    assert status.state == "cancelled"
+    assert first.run.status().state == "cancelled"
+    process.wait(timeout=20)
+
+    broken = prepared(tints, arms=("transfer",), seeds=1, learning_rate=10.0)[0]
+    runs.launch(broken)
+    wait(broken, lambda: not broken.status().active)
+    assert broken.status().state == "failed"
+    assert "1 of 2 runs didn't finish, fine-tune of seed 0 first" in broken.status().message
+    assert "no longer a number" in broken.status().message
+
+
+def test_replay_of_an_unknown_run_is_refused(tints: Store) -> None:
+    with pytest.raises(UnknownError, match="no such run"):
+        runs.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay="nobody", weights="none"))
