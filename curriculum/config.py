@@ -257,6 +257,21 @@ ARMS: dict[str, dict[str, Any]] = {
 the hard ones first."""
 
 
+ARM_MEANING = {
+    "staged": "easy, then medium too, then all, by people's levels",
+    "staged-model": "the same by the model's own levels",
+    "self-paced": "the model's own easiest first, more whenever it has learnt them",
+    "self-paced-as-written": "whatever their class, as the reports say",
+    "self-paced-as-run": "batches by their mean loss, as the reports' script did",
+    "paced": "the model's ranking, more by a fixed function",
+    "staged-anti": "hard, then medium too, then all",
+    "self-paced-anti": "the model's own hardest first",
+    "paced-anti": "the model's ranking from its hard end",
+    "transfer": "only the last layer learns: the reports' control",
+}
+"""What a person may choose; the controls join by themselves."""
+
+
 @dataclass(frozen=True)
 class CompareConfig(RunConfig):
     """Arms x paired seeds at one budget of samples seen; plain fine-tuning and random controls always join."""

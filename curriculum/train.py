@@ -26,12 +26,9 @@ from torch.nn.functional import cross_entropy
 from curriculum import difficulty, metrics, pacing
 from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, TrainConfig
 from curriculum.errors import CancelledError, DatasetError, RunError
-from curriculum.model import FEATURES, Weights, autocast, build, embed, normalise, pick_device, shift, to_numpy, turn
+from curriculum.model import FEATURES, Weights, autocast, build, embed, eval_batch, normalise, pick_device, shift, to_numpy, turn
 from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
 from curriculum.schedule import Schedule
-
-EVAL_BATCH = 128
-
 
 AUGMENT = {"staged": "none", "self-paced": "none", "paced": "none", "fine-tune": "none", "transfer": "none", "scratch": "turns"}
 Figures = tuple[float, float, float] | tuple[None, None, None]
@@ -105,7 +102,7 @@ class Training:
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
         if self.config.mode != "scratch":
-            fused = True if self.device.type == "cuda" else None
+            fused = self.device.type in ("cpu", "cuda")
             return torch.optim.Adam(self.net.parameters(), lr=self.base_rate, fused=fused), None
         sgd = torch.optim.SGD(self.net.parameters(), lr=self.base_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
         steps = sum(math.ceil(samples / self.config.batch_size) for _, samples in self.schedule.coming(0, 0))
@@ -255,16 +252,16 @@ class Training:
     def _judge(self, indices: NDArray[np.int64], phase: str) -> Outcome:
         """Eval mode, no augmentation, no gradient."""
         self.net.eval()
-        logits, features = [], []
+        logits, features, size = [], [], eval_batch(self.device)
         with torch.inference_mode():
-            for start in range(0, len(indices), EVAL_BATCH):
+            for start in range(0, len(indices), size):
                 self._stop_if_asked()
-                inputs = self._inputs(indices[start : start + EVAL_BATCH])
+                inputs = self._inputs(indices[start : start + size])
                 with autocast(self.device):
                     embedded = inputs if self.features is not None else embed(self.full, inputs)
                 logits.append(self.full.fc(embedded.float()))
                 features.append(embedded.float())
-                self.progress(phase, min(start + EVAL_BATCH, len(indices)), len(indices))
+                self.progress(phase, min(start + size, len(indices)), len(indices))
         if not logits:
             none = np.empty(0, np.float32)
             return Outcome(

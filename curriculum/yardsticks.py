@@ -101,7 +101,7 @@ class BareModel:
     def __init__(self, classes: int, size: int, device: torch.device) -> None:
         self.size, self.device, self.classes = size, device, classes
         self.net = build(classes, RANDOM, seed=0).to(device)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=RATE, fused=True if device.type == "cuda" else None)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=RATE, fused=device.type in ("cpu", "cuda"))
 
     def train(self, images: int, batch_size: int) -> int:
         """Training steps for at least so many images; returns for how many."""

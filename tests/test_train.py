@@ -589,15 +589,15 @@ def stop_after(calls: int) -> Callable[[], bool]:
     return lambda: next(left, None) is None
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2, 4])
+@pytest.mark.parametrize("calls", [0, 1, 2, 3, 5])
 def test_asked_to_stop_it_raises_before_the_next_batch(data: TrainingData, calls: int) -> None:
-    """An epoch asks before each of its 2 training batches, then before judging train and val."""
+    """An epoch asks before each of its 2 training batches, then before judging train, 32 images at a time, and val."""
     steps: list[str] = []
     training = Training(config(), data, NONE, should_stop=stop_after(calls), progress=lambda phase, done, total: steps.append(phase))
     with pytest.raises(CancelledError, match="cancelled"):
         list(training.epochs())
-    assert steps == ["training", "training", "train losses", "val"][:calls]
-    assert training.epoch == (1 if calls == 4 else 0)
+    assert steps == ["training", "training", "train losses", "train losses", "val"][:calls]
+    assert training.epoch == (1 if calls == 5 else 0)
 
 
 def test_ranking_before_the_first_epoch_can_be_stopped(data: TrainingData) -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 
 from curriculum import datasets, labels, runs
 from curriculum.app import service
-from curriculum.config import LEVELS, ScoreConfig, TrainConfig
+from curriculum.config import LEVELS, Config
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, StoreLockedError
 from curriculum.rundir import Status
@@ -219,7 +219,7 @@ def finished_runs(dataset: str) -> pd.DataFrame | None:
     return done
 
 
-def start_run(config: TrainConfig | ScoreConfig) -> None:
+def start_run(config: Config) -> None:
     """Start a run, after a look for images of the same ground where nobody has looked since the files came."""
     with st.spinner("Looking once for images that show the same ground, so that no test image has its twin in train ...", show_time=True):
         datasets.ensure_overlaps(store(), config.dataset)

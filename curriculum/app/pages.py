@@ -11,7 +11,22 @@ from collections.abc import Callable
 import streamlit as st
 
 from curriculum import people as team_members
-from curriculum.app import decide, errors, examples, human_model, labels, layout, people, results, sign_in, sort, start, team, train
+from curriculum.app import (
+    comparison,
+    decide,
+    errors,
+    examples,
+    human_model,
+    labels,
+    layout,
+    people,
+    results,
+    sign_in,
+    sort,
+    start,
+    team,
+    train,
+)
 from curriculum.people import Role
 
 START, SORT = (start.page, "Start", ":material/home:", ""), (sort.page, "Sort", ":material/sort:", "sort")
@@ -24,6 +39,7 @@ FOR_LEADS = (
     (human_model.page, "Human and model", ":material/compare:", "human-model"),
     (train.page, "Train", ":material/model_training:", "train"),
     (results.page, "Results", ":material/query_stats:", "results"),
+    (comparison.page, "Comparison", ":material/balance:", "comparison"),
     (errors.page, "Errors", ":material/error_outline:", "errors"),
 )
 Entry = tuple[Callable[[], None], str, str, str]

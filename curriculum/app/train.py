@@ -34,7 +34,7 @@ def page() -> None:
 
 
 def _active(dataset: str) -> list[str]:
-    frame = runs.list_runs(layout.store(), dataset, "train")
+    frame = runs.list_runs(layout.store(), dataset, "train", arms=False)
     return frame[frame["state"].isin(["queued", "running"])]["run_id"].tolist()
 
 
@@ -162,7 +162,7 @@ def show_curves(epochs: pd.DataFrame) -> None:
 
 
 def _past(dataset: str) -> None:
-    frame = runs.list_runs(layout.store(), dataset, "train")
+    frame = runs.list_runs(layout.store(), dataset, "train", arms=False)
     frame = frame[~frame["state"].isin(["queued", "running"])]
     if frame.empty:
         return
