@@ -30,6 +30,7 @@ PAGES = {
     "labels": "labels",
     "human-model": "human-model",
     "train": "train",
+    "comparison": "comparison",
     "results": "results",
     "errors": "errors",
 }

@@ -14,7 +14,21 @@ from curriculum.store import Store
 from tests.browser import Server, serving, settled
 from tests.ml import fill
 
-PAGES = ["signing in", "", "sort", "team", "people", "examples", "decide", "labels", "human-model", "train", "results", "errors"]
+PAGES = [
+    "signing in",
+    "",
+    "sort",
+    "team",
+    "people",
+    "examples",
+    "decide",
+    "labels",
+    "human-model",
+    "train",
+    "comparison",
+    "results",
+    "errors",
+]
 
 
 @pytest.fixture(scope="module")

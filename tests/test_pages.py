@@ -19,7 +19,7 @@ from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "results", "errors"]
+PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "comparison", "results", "errors"]
 Open = Callable[..., AppTest]
 
 

@@ -21,7 +21,19 @@ def test_commands_parse(command: str) -> None:
 
 def test_every_command_is_there() -> None:
     named = {" ".join(command.split()[:2]) for command in COMMANDS} | {command.split()[0] for command in COMMANDS}
-    wanted = {"app", "score", "train", "data demo", "data fetch", "data add", "data check", "data list", "labels import", "labels export"}
+    wanted = {
+        "app",
+        "score",
+        "train",
+        "compare",
+        "data demo",
+        "data fetch",
+        "data add",
+        "data check",
+        "data list",
+        "labels import",
+        "labels export",
+    }
     wanted |= {
         "labels summary",
         "labels agreement",

@@ -244,6 +244,7 @@ def weights_picker(dataset: str, key: str) -> str:
     trained = store().query(
         "SELECT run_id, mode, dataset FROM run WHERE kind = 'train' AND state = 'done' AND result IS NOT NULL ORDER BY created_at DESC"
     )
+    trained = trained[[(store().home.runs / run_id / "model.pt").is_file() for run_id in trained["run_id"]]]
     names = {"imagenet": "ImageNet (downloaded once, 45 MB)", "none": "none: a random start, works offline", "file": "a file of mine"}
     if len(trained):
         names["run"] = "the model of an earlier run"
