@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from curriculum import analysis, datasets, overlaps, runs, sources
 from curriculum.config import CompareConfig, Config, Home, ScoreConfig, TrainConfig
-from curriculum.errors import RunError
+from curriculum.errors import ConfigError, RunError
 from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import Store
@@ -146,8 +146,20 @@ def _config(kind: type[Any], options: argparse.Namespace) -> Any:
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None})
 
 
+def _attend_unless_first(kind: type[Config]) -> None:
+    """Started by torchrun, all but the first process become workers that join its run; these lines don't return in them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    if kind is CompareConfig:
+        raise ConfigError("torchrun starts one run in several processes, not a comparison", todo="Use `compare --workers N`.")
+    if os.environ["RANK"] != "0":
+        os.environ.update(runs.worker_environment())
+        os.execv(sys.executable, [sys.executable, "-m", "curriculum.worker", "--join"])
+
+
 def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -> tuple[Result, str]:
     """Prepare, launch, follow, take in. The database is free for others while the worker computes."""
+    _attend_unless_first(type(config))
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
         if datasets.known_overlaps(store, config.dataset) is None:
             datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
@@ -314,6 +326,7 @@ def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = open_run(home, options.run_id)
     config = run.config()
+    _attend_unless_first(type(config))
     status = _follow(run, runs.resume(run))
     with Store.open_or_snapshot(home, owner="runs resume") as store:
         if store.writable:

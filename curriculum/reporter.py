@@ -47,6 +47,16 @@ class Reporter:
         return self.stop
 
 
+class Listener(Reporter):
+    """Of a rank that isn't the first: it says nothing, and leaves it to the first to be asked to stop."""
+
+    def write(self, **changes: Any) -> None:
+        self.last_write = time.monotonic()
+
+    def should_stop(self) -> bool:
+        return False
+
+
 def supervise(run: RunDir, do: Callable[[Reporter], None]) -> int:
     """Do the work of a run; returns the process's exit code. Whatever fails is said in status.json."""
     reporter = Reporter(run)

@@ -30,6 +30,8 @@ from curriculum.store import Store
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 """glibc's own settings: a worker keeps its memory from batch to batch, which trains a tenth faster than asking the system anew."""
 
+PACKAGE = Path(__file__).resolve().parent.parent
+
 _children: list[subprocess.Popen[bytes]] = []
 
 
@@ -145,19 +147,23 @@ def launch(run: RunDir, *more: RunDir, threads: int | None = None) -> subprocess
         threads: how many it computes with; None: as many as there are cores.
     """
     _reap()
-    package = Path(__file__).resolve().parent.parent
-    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**KEEP_MEMORY, **os.environ, "PYTHONPATH": path}
+    environment = worker_environment()
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     program = "curriculum.experiment" if isinstance(run.config(), CompareConfig) else "curriculum.worker"
     with (run / "log.txt").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", program, *(str(each.path) for each in (run, *more))],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=package,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=PACKAGE,
         )  # fmt: skip
     _children.append(child)
     return child
+
+
+def worker_environment() -> dict[str, str]:
+    """This process's environment, the package to be found in it, and glibc told to keep memory."""
+    path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**KEEP_MEMORY, **os.environ, "PYTHONPATH": path}
 
 
 def start(store: Store, config: Config) -> RunDir:

@@ -5,6 +5,7 @@ Eval mode, no augmentation, plain cross-entropy throughout.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from curriculum.errors import CancelledError, DatasetError
 from curriculum.images import assign_parts
 from curriculum.metrics import cross_entropy
 from curriculum.model import FEATURES, Weights, autocast, build_backbone, embed, eval_batch, normalise, to_numpy
+from curriculum.ranks import ALONE, Ranks
 
 BLOCK = 128
 """Images between two looks at whether to stop; what was extracted is stored as often."""
@@ -56,6 +58,7 @@ def extract_features(
     seed: int,
     progress: Progress,
     should_stop: Stop,
+    ranks: Ranks = ALONE,
 ) -> NDArray[np.float32]:
     """Penultimate features (n, 512) of a frozen backbone, computed once for weights, size and image.
 
@@ -64,18 +67,21 @@ def extract_features(
         images: uint8 (n, size, size, 3).
         sha256: of the images' files, n of them: keys of the cache.
         progress: called with ("features", done, to do).
+        ranks: the processes that share the work; each computes its part and reads all.
     """
     start = f"{weights.fingerprint}-{seed}" if weights.state is None else weights.fingerprint
     cache = ArrayCache(cache_folder, f"features-{start}-{images.shape[1]}", (FEATURES,), np.float32)
-    todo = cache.missing(sha256)
-    if todo:
-        net = build_backbone(weights, seed).to(device).eval()
-        for at in range(0, len(todo), BLOCK):
-            if should_stop():
+    todo = ranks.share(np.array(cache.missing(sha256), dtype=np.int64))
+    if len(todo):
+        net, mine = build_backbone(weights, seed).to(device).eval(), ranks.mine(todo)
+        for at in range(0, math.ceil(len(todo) / ranks.size), BLOCK):
+            if ranks.any(should_stop()):
                 raise CancelledError("the scoring was cancelled; what was extracted is kept")
-            block = np.array(todo[at : at + BLOCK])
-            cache.append([sha256[i] for i in block], to_numpy(_features(net, images, block, device)))
-            progress("features", at + len(block), len(todo))
+            block = mine[at : at + BLOCK]
+            if len(block):
+                cache.append([sha256[i] for i in block], to_numpy(_features(net, images, block, device)))
+            progress("features", min((at + BLOCK) * ranks.size, len(todo)), len(todo))
+        ranks.any(False)  # until all are done
     return np.asarray(cache.rows(sha256)[:], dtype=np.float32)
 
 
@@ -185,22 +191,31 @@ def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[n
 
 
 def model_losses(
-    net: ResNet, images: CachedRows, labels: NDArray[np.int64], device: torch.device, *, progress: Progress, should_stop: Stop
+    net: ResNet,
+    images: CachedRows,
+    labels: NDArray[np.int64],
+    device: torch.device,
+    *,
+    progress: Progress,
+    should_stop: Stop,
+    ranks: Ranks = ALONE,
 ) -> Scores:
     """Cross-entropy, in nats, of each example under a trained network; higher = harder.
 
     Examples that the network was trained on score lower than they would unseen: `out_of_fold_losses`
     has no such bias.
     """
-    net = net.to(device).eval()
-    blocks = []
-    for at in range(0, len(labels), BLOCK):
-        if should_stop():
+    net, blocks = net.to(device).eval(), []
+    mine = ranks.mine(np.arange(len(labels)))
+    for at in range(0, math.ceil(len(labels) / ranks.size), BLOCK):
+        if ranks.any(should_stop()):
             raise CancelledError("the scoring was cancelled")
-        rows = np.arange(at, min(at + BLOCK, len(labels)))
-        with torch.inference_mode():
-            blocks.append(to_numpy(net.fc(_features(net, images, rows, device)).softmax(1)))
-        progress("losses", len(rows) + at, len(labels))
-    probabilities = np.concatenate(blocks)
+        rows = mine[at : at + BLOCK]
+        if len(rows):
+            with torch.inference_mode():
+                blocks.append(net.fc(_features(net, images, rows, device)).softmax(1))
+        progress("losses", min((at + BLOCK) * ranks.size, len(labels)), len(labels))
+    own = torch.cat(blocks) if blocks else torch.empty((0, net.fc.out_features), device=device)
+    probabilities = to_numpy(ranks.gather(own, len(labels)))
     losses = cross_entropy(probabilities, labels)
     return Scores(losses, probabilities, losses[None], None)

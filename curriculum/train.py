@@ -14,6 +14,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from curriculum import difficulty, metrics, pacing
 from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, TrainConfig
 from curriculum.errors import CancelledError, DatasetError, RunError
 from curriculum.model import FEATURES, Weights, autocast, build, embed, eval_batch, normalise, pick_device, shift, to_numpy, turn
+from curriculum.ranks import ALONE, Ranks
 from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
 from curriculum.schedule import Schedule
 
@@ -48,6 +50,7 @@ class Training:
         weights: to start from; ignored by mode scratch.
         features: for mode transfer: (n, 512) penultimate features of all examples under `weights`.
         replay: for self-paced in random order: (size, samples) of each epoch of the run that is replayed.
+        ranks: the processes that train together; each is given the same of all else.
         should_stop: asked before every batch; True raises CancelledError there.
         progress: called with (phase, done, total) after every batch.
 
@@ -63,12 +66,13 @@ class Training:
         *,
         features: NDArray[np.float32] | None = None,
         replay: Sequence[tuple[int, int]] = (),
+        ranks: Ranks = ALONE,
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[str, int, int], None] = _nothing,
     ) -> None:
         self.config, self.data = config, data
-        self.should_stop, self.progress = should_stop, progress
-        self.device = pick_device(config.device)
+        self.should_stop, self.progress, self.ranks = should_stop, progress, ranks
+        self.device = ranks.device if ranks.size > 1 else pick_device(config.device)
         self.honest = config.protocol == "honest"
         self.train, self.val, self.test = (data.indices(split) for split in ("train", "val", "test"))
         self._check()
@@ -83,6 +87,7 @@ class Training:
         self.full = build(len(data.classes), start, config.seed).to(self.device)
         self.features = None if features is None else torch.from_numpy(features).to(self.device)
         self.net: nn.Module = self.full.fc if config.mode == "transfer" else self.full
+        self.learner = ranks.wrap(self.net)
         self.optimizer, self.scheduler = self._optimizer()
         self.labels = torch.from_numpy(data.labels).to(self.device)
         self.pixels = self._pixels()
@@ -143,7 +148,7 @@ class Training:
             raise RunError("the loss is no longer a number", got=f"epoch {number}, learning rate {rate:g}",
                            todo="Check the weights, or start again with a lower --learning-rate")  # fmt: skip
         self.samples_seen, self.subset_size, self.epoch = seen, len(subset), number
-        self.schedule.learned(self.train_accuracy)
+        self.schedule.learned(self.ranks.share(self.train_accuracy))
         if self.schedule.over(number, seen) or self.schedule.stage(number, seen) != place:
             self._end_stage(self.schedule.stages[place])
         return EpochResult(
@@ -184,7 +189,7 @@ class Training:
     def _train_pass(self, subset: NDArray[np.int64], number: int, samples: int) -> float:
         """Train once on `samples` of the subset, shuffled; returns their mean loss as they came by."""
         order = subset[np.random.default_rng((self.config.seed, number)).permutation(len(subset))][:samples]
-        augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number)
+        augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number + 7_919_000_003 * self.ranks.rank)
         self.net.train()
         losses, done = torch.zeros((), device=self.device), 0
         for batch in self._batches(order):
@@ -192,17 +197,19 @@ class Training:
             losses += self._step(batch, augment) * len(batch)
             done += len(batch)
             self.progress("training", min(done, samples), samples)
-        return float(losses) / done
+        self.ranks.agree(self.net)
+        return self.ranks.mean(float(losses) / done)
 
     def _batches(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Batch norm can't train on a single image: the last one of an odd count joins the batch before, a lone one comes twice."""
-        size = self.config.batch_size
+        """Batch norm can't train on a single image: the last one of an odd count joins the batch before, a lone one comes twice.
+
+        With several ranks each needs as many, and every rank takes the same number of steps.
+        """
+        size, least = self.config.batch_size, self.ranks.size * (1 if self.features is not None else 2)
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        if self.features is not None:
-            return batches
-        if len(batches) > 1 and len(batches[-1]) == 1 < size:
+        if len(batches) > 1 and len(batches[-1]) < min(least, size):
             batches[-2:] = [np.concatenate(batches[-2:])]
-        return [np.repeat(batch, 2) if len(batch) == 1 else batch for batch in batches]
+        return [np.resize(batch, least) if len(batch) < least else batch for batch in batches]
 
     def _step(self, batch: NDArray[np.int64], augment: torch.Generator) -> Tensor:
         """One step of the optimizer; returns the mean loss. Where memory runs out, with half as many images at a time."""
@@ -210,7 +217,7 @@ class Training:
             try:
                 return self._descend(batch, augment)
             except torch.OutOfMemoryError:
-                if self.chunk < 4:
+                if self.chunk < 4 or self.ranks.size > 1:
                     raise
                 self.chunk //= 2
                 torch.cuda.empty_cache()
@@ -218,13 +225,17 @@ class Training:
     def _descend(self, batch: NDArray[np.int64], augment: torch.Generator) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part in np.array_split(batch, max(1, min(math.ceil(len(batch) / self.chunk), len(batch) // 2))):
+        mine = self.ranks.mine(batch)
+        parts = np.array_split(mine, max(1, min(math.ceil(len(mine) / self.chunk), len(mine) // 2)))
+        for number, part in enumerate(parts, 1):
             inputs = self._augmented(self._inputs(part), augment)
-            with autocast(self.device):
-                logits = self.net(inputs)
-            loss = cross_entropy(logits.float(), self.labels[torch.from_numpy(part).to(self.device)]) * (len(part) / len(batch))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            with self.ranks.alone(self.learner) if number < len(parts) else nullcontext():
+                with autocast(self.device):
+                    logits = self.learner(inputs)
+                loss = cross_entropy(logits.float(), self.labels[torch.from_numpy(part).to(self.device)])
+                share = loss * (len(part) * self.ranks.size / len(batch))  # the ranks' gradients are averaged
+                share.backward()  # type: ignore[no-untyped-call]
+            total += share.detach()
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
@@ -244,7 +255,7 @@ class Training:
         return normalise(torch.from_numpy(self.data.images[batch]))
 
     def _stop_if_asked(self) -> None:
-        if self.should_stop():
+        if self.ranks.any(self.should_stop()):
             raise CancelledError("the run was cancelled")
 
     # -- judging ---------------------------------------------------------------------------------
@@ -253,27 +264,27 @@ class Training:
         """Eval mode, no augmentation, no gradient."""
         self.net.eval()
         logits, features, size = [], [], eval_batch(self.device)
+        mine = self.ranks.mine(indices)
         with torch.inference_mode():
-            for start in range(0, len(indices), size):
+            for start in range(0, math.ceil(len(indices) / self.ranks.size), size):
                 self._stop_if_asked()
-                inputs = self._inputs(indices[start : start + size])
+                inputs = self._inputs(mine[start : start + size])
                 with autocast(self.device):
                     embedded = inputs if self.features is not None else embed(self.full, inputs)
                 logits.append(self.full.fc(embedded.float()))
                 features.append(embedded.float())
-                self.progress(phase, min(start + size, len(indices)), len(indices))
+                self.progress(phase, min((start + size) * self.ranks.size, len(indices)), len(indices))
         if not logits:
             none = np.empty(0, np.float32)
             return Outcome(
                 indices, np.empty((0, len(self.data.classes)), np.float32), none.astype(float), none, np.empty((0, FEATURES), np.float32)
             )
-        scores = torch.cat(logits)
+        with torch.inference_mode():
+            scores, embeddings = (self.ranks.gather(torch.cat(parts), len(indices)) for parts in (logits, features))
         true = self.labels[torch.from_numpy(indices).to(self.device)]
         losses = cross_entropy(scores, true, reduction="none")
         margins = scores.gather(1, true[:, None])[:, 0] - scores.scatter(1, true[:, None], -torch.inf).amax(1)
-        return Outcome(
-            indices, to_numpy(scores.softmax(1)), to_numpy(losses).astype(np.float64), to_numpy(margins), to_numpy(torch.cat(features))
-        )
+        return Outcome(indices, to_numpy(scores.softmax(1)), to_numpy(losses).astype(np.float64), to_numpy(margins), to_numpy(embeddings))
 
     def _figures(self, outcome: Outcome) -> tuple[float, float, float]:
         """Accuracy, mean loss, KNN."""

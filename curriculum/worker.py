@@ -27,8 +27,9 @@ from curriculum.files import write_json, write_whole
 from curriculum.images import load_images
 from curriculum.metrics import accuracy, cross_entropy
 from curriculum.model import Weights, load_weights, pick_device, restore
+from curriculum.ranks import Ranks, join, leave, on_device
 from curriculum.records import Final, TrainingData
-from curriculum.reporter import Reporter, supervise
+from curriculum.reporter import Listener, Reporter, supervise
 from curriculum.rundir import RunDir
 from curriculum.schedule import lessons_of
 from curriculum.train import Training
@@ -42,24 +43,46 @@ def work(run: RunDir) -> int:
     return supervise(run, lambda reporter: _work(run, reporter))
 
 
+def attend() -> None:
+    """Do one's share of the run that the first of several ranks was given, and write nothing."""
+    ranks = join()
+    run = RunDir(Path(ranks.share("")))
+    _compute(run, Listener(run), ranks)
+
+
 def _work(run: RunDir, reporter: Reporter) -> None:
+    ranks = join()
+    ranks.share(str(run.path))
+    _compute(run, reporter, ranks)
+
+
+def _compute(run: RunDir, reporter: Reporter, ranks: Ranks) -> None:
     config, request, order = run.config(), run.request(), pd.read_parquet(run / "order.parquet")
+    ranks = on_device(ranks, pick_device(config.device))
     reporter.write(phase="weights")
     if isinstance(config, TrainConfig):
-        _train(run, config, request, order, reporter)
+        _train(run, config, request, order, reporter, ranks)
     elif isinstance(config, ScoreConfig):
-        _score(run, config, request, order, reporter)
+        _score(run, config, request, order, reporter, ranks)
     else:
         raise RunError("a comparison has a process of its own", got=run.run_id)
 
 
-def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: Reporter) -> CachedRows:
+def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: Reporter, ranks: Ranks) -> CachedRows:
     def progress(done: int, total: int) -> None:
         if reporter.should_stop():
             raise CancelledError("the run was cancelled while decoding images; what was decoded is kept")
         reporter.progress("decoding images", done, total)
 
-    return load_images(Path(request["root"]), order["example"].tolist(), order["sha256"].tolist(), size, Path(request["cache"]), progress)
+    def load() -> CachedRows:
+        return load_images(
+            Path(request["root"]), order["example"].tolist(), order["sha256"].tolist(), size, Path(request["cache"]), progress
+        )
+
+    if ranks.first:
+        load()
+    ranks.any(False)  # the first decodes, then all read
+    return load()
 
 
 def _class_indices(request: dict[str, Any], order: pd.DataFrame) -> NDArray[np.int64]:
@@ -70,21 +93,22 @@ def _class_indices(request: dict[str, Any], order: pd.DataFrame) -> NDArray[np.i
 # -- training ------------------------------------------------------------------------------------
 
 
-def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter) -> None:
+def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
     weights = Weights("none", None, "none") if config.mode == "scratch" else load_weights(config.weights, Path(request["runs"]))
-    images = _images(request, order, config.image_size, reporter)
-    features = None
-    if config.mode == "transfer":
-        features = score.extract_features(
-            weights, images, order["sha256"].tolist(), pick_device(config.device), Path(request["cache"]),
-            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
-        )  # fmt: skip
-    data = _training_data(config, request, order, images, weights, reporter)
+    images = _images(request, order, config.image_size, reporter, ranks)
+    features = _features(config, request, order, images, weights, reporter, ranks) if config.mode == "transfer" else None
+    data = _training_data(config, request, order, images, weights, reporter, ranks)
     replay = lessons_of(RunDir(Path(request["runs"]) / config.replay).epochs()) if config.replay else ()
     training = Training(
-        config, data, weights, features=features, replay=replay, should_stop=reporter.should_stop, progress=reporter.progress,
+        config, data, weights, features=features, replay=replay, ranks=ranks, should_stop=reporter.should_stop, progress=reporter.progress,
     )  # fmt: skip
     said: list[NDArray[np.float32]] = _take_up(run, training, reporter)
+    ranks.any(False)  # all have read the checkpoint before there is another
+    if not ranks.first:
+        for _ in training.epochs():
+            pass
+        training.finish()
+        return
     reporter.write(epochs=training.epoch + len(training.expected_sizes()), epoch=training.epoch)
     checkpointed, cost = time.monotonic(), 0.0
     pace: list[tuple[int, float]] = []
@@ -113,7 +137,13 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
 
 
 def _training_data(
-    config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights, reporter: Reporter
+    config: TrainConfig,
+    request: dict[str, Any],
+    order: pd.DataFrame,
+    images: CachedRows,
+    weights: Weights,
+    reporter: Reporter,
+    ranks: Ranks,
 ) -> TrainingData:
     """What the run learns from: wrong classes where they are asked for, and the model's own ranking where it orders the images."""
     labels, splits, classes = _class_indices(request, order), order["split"].to_numpy(np.str_), tuple(request["classes"])
@@ -123,10 +153,7 @@ def _training_data(
     levels = np.asarray(order["level"].map({level: i for i, level in enumerate(LEVELS)}).fillna(-1), dtype=np.int64)
     ranking = None
     if config.mode == "paced" or (config.mode == "staged" and config.levels == "model"):
-        features = score.extract_features(
-            weights, images, order["sha256"].tolist(), pick_device(config.device), Path(request["cache"]),
-            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
-        )  # fmt: skip
+        features = _features(config, request, order, images, weights, reporter, ranks)
         losses = score.losses_from_train(
             features, labels, train, _groups(order), seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop
         )
@@ -134,6 +161,16 @@ def _training_data(
         if config.levels == "model" and config.mode == "staged":
             levels = difficulty.levels_as_people(ranking, order["class"].tolist(), splits)
     return TrainingData(images, labels, levels, splits, classes, ranking)
+
+
+def _features(
+    config: TrainConfig | ScoreConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights,
+    reporter: Reporter, ranks: Ranks,
+) -> NDArray[np.float32]:  # fmt: skip
+    return score.extract_features(
+        weights, images, order["sha256"].tolist(), ranks.device, Path(request["cache"]),
+        seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop, ranks=ranks,
+    )  # fmt: skip
 
 
 def wrong_classes(labels: NDArray[np.int64], classes: int, share: float, seed: int) -> NDArray[np.int64]:
@@ -153,7 +190,8 @@ def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArra
     """Go on from the last checkpoint, if there is one."""
     path = run / "checkpoint.pt"
     if not path.exists():
-        run.keep_epochs(0)
+        if training.ranks.first:
+            run.keep_epochs(0)
         return []
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)  # restoring moves what belongs on the device
@@ -161,7 +199,8 @@ def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArra
     except Exception as error:
         raise RunError(f"the checkpoint of run {run.run_id} can't be read ({error})", todo="Start the run anew") from error
     reporter.before = saved["seconds"]
-    run.keep_epochs(training.epoch)
+    if training.ranks.first:
+        run.keep_epochs(training.epoch)
     return list(saved["said"].numpy())
 
 
@@ -236,23 +275,26 @@ def _train_result(
 # -- scoring -------------------------------------------------------------------------------------
 
 
-def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter) -> None:
-    device, sha256, labels = pick_device(config.device), order["sha256"].tolist(), _class_indices(request, order)
+def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
+    labels = _class_indices(request, order)
     source = load_weights(f"run:{config.run}" if config.method == "loss" else config.weights, Path(request["runs"]))
-    images = _images(request, order, config.image_size, reporter)
+    images = _images(request, order, config.image_size, reporter, ranks)
     features = None
     if config.method == "loss":
         net = restore(len(request["classes"]), source)
-        scores = score.model_losses(net, images, labels, device, progress=reporter.progress, should_stop=reporter.should_stop)
+        scores = score.model_losses(
+            net, images, labels, ranks.device, progress=reporter.progress, should_stop=reporter.should_stop, ranks=ranks
+        )
     else:
-        features = score.extract_features(
-            source, images, sha256, device, Path(request["cache"]),
-            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
-        )  # fmt: skip
+        features = _features(config, request, order, images, source, reporter, ranks)
+        if not ranks.first:
+            return  # the heads are small: the first trains them alone
         scores = score.out_of_fold_losses(
             features, labels, _groups(order), folds=config.folds, repeats=config.repeats, seed=config.seed,
             progress=reporter.progress, should_stop=reporter.should_stop,
         )  # fmt: skip
+    if not ranks.first:
+        return
     names = np.array(request["classes"])
     said = pd.DataFrame({
         "example": order["example"], "predicted": names[scores.probabilities.argmax(1)],
@@ -271,10 +313,16 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
 
 
 def main() -> int:
-    """Work on the given run directories one after another; the first that fails ends it."""
+    """Work on the given run directories one after another; the first that fails ends it. `--join`: be one of several ranks."""
     if hasattr(os, "nice"):
         os.nice(5)  # people who sort images at the same machine come first
-    return next((code for path in sys.argv[1:] if (code := work(RunDir(Path(path))))), 0)
+    if sys.argv[1:] == ["--join"]:
+        attend()
+        code = 0
+    else:
+        code = next((code for path in sys.argv[1:] if (code := work(RunDir(Path(path))))), 0)
+    leave()
+    return code
 
 
 if __name__ == "__main__":
