@@ -289,6 +289,7 @@ class CompareConfig(RunConfig):
     pacing: str = option("linear", "paced: how the share in use grows", choices=PACINGS)
     full_at: float = option(0.8, "paced: share of the training after which all images are in use", low=0.001, high=1.0)
     augment: str = option("none", "how training images vary in every arm", choices=AUGMENTATIONS)
+    ray: str | None = option(None, "address of a Ray cluster whose machines train the arms, or auto; needs requirements-ray.txt")
     workers: int = option(1, "how many arms train at a time, each in a process of its own", low=1, high=256)
 
     def __post_init__(self) -> None:

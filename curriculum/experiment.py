@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from curriculum import compare, runs
+from curriculum.cluster import Cluster, Task
 from curriculum.config import ARMS, CompareConfig, Home, TrainConfig, base_of, control_of
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
@@ -27,6 +28,7 @@ from curriculum.pacing import REPORT_STAGE_EPOCHS
 from curriculum.reporter import Reporter, supervise
 from curriculum.rundir import RunDir, Status
 
+Work = subprocess.Popen[bytes] | Task
 POLL_SECONDS = 0.3
 STOP_SECONDS = 60.0
 
@@ -87,15 +89,20 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     chains = plan(run, config, order)
     members = [member for chain in chains for member in chain]
     waiting = [chain for chain in chains if any(member.run.result() is None for member in chain)]
-    going: list[tuple[list[Member], subprocess.Popen[bytes]]] = []
+    going: list[tuple[list[Member], Work]] = []
+    cluster = Cluster(config.ray, gpus=config.device in ("auto", "cuda")) if config.ray else None
+    # processes that share the cores would only wait for one another
+    threads = max(1, (os.cpu_count() or 1) // config.workers) if config.workers > 1 else None
+    at_a_time = len(chains) if cluster else config.workers
     while waiting or going:
         if reporter.should_stop():
             _stop([chain for chain, _ in going])
             raise CancelledError("the comparison was cancelled; resume goes on with what is left")
         going = [(chain, process) for chain, process in going if process.poll() is None]
-        while waiting and len(going) < config.workers:
+        while waiting and len(going) < at_a_time:
             chain = waiting.pop(0)
-            going.append((chain, _start(run, chain, order, reporter, config.workers)))
+            left = _ready(run, chain, order, reporter)
+            going.append((chain, cluster.start([each.path for each in left]) if cluster else runs.launch(*left, threads=threads)))
         _report(reporter, members, [chain for chain, _ in going])
         time.sleep(POLL_SECONDS)
     lost = [member for member in members if member.run.result() is None]
@@ -109,7 +116,8 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     write_json(run / "result.json", conclude(run, config, members, order, reporter.seconds))
 
 
-def _start(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Reporter, workers: int) -> subprocess.Popen[bytes]:
+def _ready(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Reporter) -> list[RunDir]:
+    """The directories of a chain's runs that are left to do, as a worker wants them."""
     request = run.request()
     left = [member for member in chain if member.run.result() is None]
     for member in left:
@@ -123,8 +131,7 @@ def _start(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Repo
     for member in left:
         (member.run / "cancel").unlink(missing_ok=True)
         member.run.write_status(Status("queued", pid=reporter.status.pid, pid_started=reporter.status.pid_started))
-    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None  # processes that share the cores only wait for one another
-    return runs.launch(*(member.run for member in left), threads=threads)
+    return [member.run for member in left]
 
 
 def _stop(chains: list[list[Member]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class Reporter:
         self.stop = False
         self.before = 0.0  # seconds worked before this process
         process = psutil.Process()
-        self.status = Status("running", pid=process.pid, pid_started=process.create_time(), phase="starting")
+        self.status = Status("running", pid=process.pid, pid_started=process.create_time(), host=socket.gethostname(), phase="starting")
         self.write()
 
     @property

@@ -9,6 +9,7 @@ lines. A run directory is a complete record: the database's rows about the run c
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import without_nan, write_json, write_whole
 
 START_GRACE_SECONDS = 60.0
+SILENCE_SECONDS = 300.0
+"""A run on another machine that has said nothing for so long is taken for dead."""
 REQUEST_KEYS = {"run_id", "created_at", "root", "cache", "runs", "classes", "config"}
 
 
@@ -32,6 +35,7 @@ class Status:
     state: RunState
     pid: int | None = None
     pid_started: float | None = None  # of the process, seconds since 1970: a PID may be used again
+    host: str = ""  # the machine that it runs on; empty: this one
     phase: str = ""
     done: int = 0
     total: int = 0
@@ -117,6 +121,8 @@ class RunDir:
     def _alive(self, status: Status) -> bool:
         if status.pid is None:
             return time.time() - status.updated_at < START_GRACE_SECONDS
+        if status.host and status.host != socket.gethostname():
+            return time.time() - status.updated_at < SILENCE_SECONDS
         try:
             process = psutil.Process(status.pid)
             # abs: process start times are rounded differently by different readers

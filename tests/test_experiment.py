@@ -193,3 +193,50 @@ def test_a_cancelled_comparison_stops_its_runs_and_a_failed_one_is_named(tints: 
 def test_replay_of_an_unknown_run_is_refused(tints: Store) -> None:
     with pytest.raises(UnknownError, match="no such run"):
         runs.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay="nobody", weights="none"))
+
+
+# -- on a cluster ---------------------------------------------------------------------------------
+
+NODES = """
+import sys, time
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+def test_on_a_ray_cluster_of_two_nodes_a_comparison_ends_as_on_one_machine(
+    tints: Store, child: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray's word for: stay on loopback
+    nodes = child(NODES)
+    address = nodes.stdout.readline().strip()
+    assert address, "no cluster came up"
+    results = {}
+    for where in (address, None):
+        run, _, _ = prepared(tints, arms=("transfer",), ray=where, workers=1 if where else 2)
+        process = runs.launch(run)
+        wait(run, lambda run=run: not run.status().active)  # type: ignore[misc]
+        process.wait(timeout=30)
+        assert run.status().state == "done", (run.status(), (run / "log.txt").read_text()[-2000:])
+        results[where] = run.result() or {}
+    here, there = ([arm["seeds"] for arm in results[where]["arms"]] for where in (None, address))
+    assert there == here
+    nodes.stdin.write("enough\n")
+    nodes.stdin.flush()
+    assert nodes.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_cluster_that_doesn_t_answer_is_said(tints: Store, address: str) -> None:
+    run, _, _ = prepared(tints, arms=("transfer",), ray=address)
+    runs.launch(run)
+    wait(run, lambda: not run.status().active)
+    assert run.status().state == "failed"
+    assert "no Ray cluster answers" in run.status().message
+    assert "leave --ray out" in run.status().message
