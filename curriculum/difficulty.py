@@ -183,6 +183,22 @@ def prototype_distance(features: NDArray[np.floating], labels: NDArray[np.intege
 FROM_FEATURES = {"knn_disagreement": knn_disagreement, "prototype_distance": prototype_distance}
 
 
+# -- from other scores, or from nothing ------------------------------------------------------------
+
+
+def ensemble(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """What several scores say together: the mean of their difficulties, (n,), 0 to 1, whatever their units. Each (n,), higher = harder.
+
+    Source: Borda's count, which takes the mean of ranks.
+    """
+    return np.asarray(np.mean([rank_difficulty(values) for values in scores], axis=0))
+
+
+def random_score(count: int, seed: int) -> NDArray[np.float64]:
+    """The control of every score: drawn evenly from 0 to 1, (count,), knowing nothing."""
+    return np.random.default_rng((seed, 4)).random(count)
+
+
 # -- from how training went ------------------------------------------------------------------------
 
 

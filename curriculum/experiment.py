@@ -50,14 +50,9 @@ def plan(run: RunDir, config: CompareConfig, order: pd.DataFrame) -> list[list[M
     """The chains: runs that one process does one after another, because a later one may replay an earlier one."""
     chains = []
     for seed in range(config.seed, config.seed + config.seeds):
-        count = splits(order, config.protocol, seed).count("train")
+        count = split_examples(order, config.protocol, seed).count("train")
         chains += [[_member(run, config, arm, seed, config.passes * count) for arm in group] for group in config.chains()]
     return chains
-
-
-def splits(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
-    """train, val or test for each example of a seed; the same for all arms."""
-    return split_examples(order["class"].tolist(), order["overlap_group"].tolist(), protocol, seed)
 
 
 def _member(run: RunDir, config: CompareConfig, arm: str, seed: int, budget: int) -> Member:
@@ -122,7 +117,7 @@ def _ready(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Repo
     left = [member for member in chain if member.run.result() is None]
     for member in left:
         if not (member.run / "status.json").exists():
-            split = splits(order, member.config.protocol, member.seed)
+            split = split_examples(order, member.config.protocol, member.seed)
             member.run.write_request(
                 member.config, root=Path(request["root"]), home=Home(run.path.parents[2]), classes=tuple(request["classes"]),
                 order=order.assign(split=split), notes=tuple(request.get("notes", ())),
@@ -212,7 +207,7 @@ def leak_percent(order: pd.DataFrame, clusters: dict[str, str], config: CompareC
     """Share of the test images that show the same ground as a training image, in percent, mean over the seeds."""
     cluster, shares = order["example"].map(clusters), []
     for seed in range(config.seed, config.seed + config.seeds):
-        part = pd.Series(splits(order, config.protocol, seed), index=order.index)
+        part = pd.Series(split_examples(order, config.protocol, seed), index=order.index)
         shares.append(cluster[part == "test"].isin(set(cluster[part == "train"])).mean())
     return round(100 * float(np.mean(shares)), 1)
 

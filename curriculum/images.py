@@ -7,7 +7,6 @@ database (`datasets` stores what it finds), no model and no labels.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import struct
 import threading
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -382,14 +382,14 @@ def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: S
     return parts
 
 
-def split_examples(classes: Sequence[str], groups: Sequence[float | None], protocol: str, seed: int) -> list[str]:
+def split_examples(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
     """train, val or test for each example; overlap groups stay together but in the reports' protocol, whose split was random.
 
     Args:
-        classes: class of each of n examples.
-        groups: overlap group of each; None or NaN where an example stands alone.
+        order: one row an example: class, overlap_group (empty where it stands alone).
         protocol: honest (64/16/20) | report (80/0/20).
         seed: another seed, another split.
     """
-    known = [int(group) if protocol == "honest" and group is not None and not math.isnan(group) else None for group in groups]
-    return [SPLITS[part] for part in assign_parts(classes, known, SPLIT_SHARES[protocol], seed)]
+    together = protocol == "honest"
+    groups = [int(group) if together and not pd.isna(group) else None for group in order["overlap_group"]]
+    return [SPLITS[part] for part in assign_parts(order["class"].tolist(), groups, SPLIT_SHARES[protocol], seed)]

@@ -55,7 +55,7 @@ def prepare(store: Store, config: Config) -> RunDir:
         if config.replay:
             open_run(store.home, config.replay)
         order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=config.mode == "staged"))
-        order["split"] = split_examples(order["class"].tolist(), order["overlap_group"].tolist(), config.protocol, config.seed)
+        order["split"] = split_examples(order, config.protocol, config.seed)
         notes = _overlap_notes(store, config, order)
     elif isinstance(config, CompareConfig):
         by_people = any(ARMS[arm] == ARMS["staged"] for arm in map(base_of, config.arms))

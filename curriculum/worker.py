@@ -304,6 +304,7 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
     measured = {config.method: scores.values} | {name: of(scores.probabilities, labels) for name, of in FROM_PROBABILITIES.items()}
     if features is not None:
         measured |= {name: of(features, labels) for name, of in FROM_FEATURES.items()}
+    measured |= {"ensemble": difficulty.ensemble(list(measured.values())), "random": difficulty.random_score(len(labels), config.seed)}
     _write_frame(run / "scores.parquet", _in_rows(measured, said))
     _write_frame(run / "repeats.parquet", pd.DataFrame({"example": order["example"], "losses": list(scores.repeats.T)}))
     write_json(run / "result.json", {

@@ -194,3 +194,19 @@ def test_dynamics_of_other_shapes_are_refused() -> None:
     for shape in ((3,), (0, 4)):
         with pytest.raises(ValueError, match="epochs x examples"):
             Dynamics(*(np.zeros(shape, np.float32),) * 3)
+
+
+# -- from other scores, or from nothing ------------------------------------------------------------
+
+
+def test_an_ensemble_is_the_mean_of_ranks_whatever_the_units() -> None:
+    one, other = np.array([1.0, 2.0, 3.0]), np.array([100.0, 50.0, 200.0])
+    assert difficulty.ensemble([one, other]).tolist() == [0.25, 0.25, 1.0]
+    assert difficulty.ensemble([one, 1000 * one + 7, one**3]).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_the_random_score_is_drawn_from_its_seed_alone() -> None:
+    values = difficulty.random_score(500, 1)
+    assert (values == difficulty.random_score(500, 1)).all()
+    assert abs(np.corrcoef(values, difficulty.random_score(500, 2))[0, 1]) < 0.2
+    assert values.min() >= 0 and values.max() <= 1 and abs(values.mean() - 0.5) < 0.05

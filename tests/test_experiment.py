@@ -16,6 +16,7 @@ from curriculum import experiment, runs
 from curriculum.config import CompareConfig, Home, TrainConfig, config_from_json
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, LabelsMissingError, UnknownError
+from curriculum.images import split_examples
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.ml import write_folder
@@ -83,7 +84,7 @@ def test_arms_of_a_seed_share_all_but_the_order(tints: Store) -> None:
     members = [member for chain in chains for member in chain]
     assert len(members) == 2 * (1 + 2 + 3 + 2 + 1)
     assert {member.seed for member in members} == {7, 8}
-    trains = {seed: experiment.splits(order, "honest", seed).count("train") for seed in (7, 8)}
+    trains = {seed: split_examples(order, "honest", seed).count("train") for seed in (7, 8)}
     for member in members:
         assert (member.config.budget, member.config.seed) == (2 * trains[member.seed], member.seed)
         assert (member.config.noise, member.config.dynamics) == (0.2, False)
@@ -111,7 +112,7 @@ def test_clusters_are_overlap_groups_or_images_and_leaks_follow_from_them() -> N
     config = CompareConfig("tints", **SMALL)
     assert experiment.leak_percent(order, clusters, config) == 0.0
     report = replace(config, protocol="report", seeds=1)
-    split = dict(zip(order["example"], experiment.splits(order, "report", 0), strict=True))
+    split = dict(zip(order["example"], split_examples(order, "report", 0), strict=True))
     partner = {f"a/{i}": f"a/{i ^ 1}" for i in range(20)}
     test = [name for name, part in split.items() if part == "test"]
     leaked = sum(split.get(partner.get(name, ""), "") == "train" for name in test)

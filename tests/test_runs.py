@@ -253,7 +253,7 @@ def test_out_of_fold_scores_end_in_rows(tints: Store) -> None:
     written = pd.read_parquet(run / "scores.parquet").sort_values(["method", "example"])
     for column in ("example", "method", "value", "difficulty", "predicted", "probability_true"):
         assert every[column].tolist() == written[column].tolist()
-    others = ["confidence", "el2n", "entropy", "knn_disagreement", "margin", "prototype_distance"]
+    others = ["confidence", "el2n", "ensemble", "entropy", "knn_disagreement", "margin", "prototype_distance", "random"]
     assert every.groupby("method").size().to_dict() == dict.fromkeys([*others, "oof_loss"], 45)
     assert analysis.measures(tints, run.run_id) == ["oof_loss", *others]
     assert (
@@ -421,7 +421,7 @@ def test_overlap_groups_are_split_in_the_reports_protocol_alone(protocol: str) -
     random = np.random.default_rng(0)
     groups = pd.array([int(i) if i < 30 else None for i in random.integers(0, 90, 300)], dtype="Int64")
     order = pd.DataFrame({"class": random.choice(["a", "b", "c"], 300), "overlap_group": groups})
-    order["split"] = split_examples(order["class"].tolist(), order["overlap_group"].tolist(), protocol, seed=1)
+    order["split"] = split_examples(order, protocol, seed=1)
     assert (order.dropna().groupby("overlap_group")["split"].nunique() == 1).all() == (protocol == "honest")
     shares = order["split"].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.03)
