@@ -169,7 +169,7 @@ def drift(frame: pd.DataFrame, measure: str, title: str) -> alt.Chart:
 def arms(frame: pd.DataFrame) -> alt.LayerChart:
     """Test accuracy of each arm of a comparison: a dot a seed, a tick for the mean."""
     long = frame[["arm", "mean", "seeds"]].explode("seeds").astype({"seeds": float})
-    y = alt.Y("arm:N", sort=frame["arm"].tolist(), title=None, axis=alt.Axis(labelLimit=220))
+    y = alt.Y("arm:N", sort=frame["arm"].tolist(), title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False))
     scale = alt.Scale(zero=False, nice=True)
     dots = alt.Chart(long).mark_circle(size=60, opacity=0.6, color=MODEL_COLOUR).encode(
         x=alt.X("seeds:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=scale), y=y,
@@ -178,7 +178,7 @@ def arms(frame: pd.DataFrame) -> alt.LayerChart:
     means = alt.Chart(frame[["arm", "mean"]]).mark_tick(thickness=3, size=24, color=PEOPLE_COLOUR).encode(
         x="mean:Q", y=y, tooltip=["arm", alt.Tooltip("mean", format=".2%")]
     )  # fmt: skip
-    return (dots + means).properties(height=max(150, 32 * len(frame)))
+    return (dots + means).properties(height=alt.Step(32))
 
 
 def differences(pairs: pd.DataFrame) -> alt.LayerChart:
@@ -188,7 +188,7 @@ def differences(pairs: pd.DataFrame) -> alt.LayerChart:
         outcome=["detected" if p < 0.05 and not low <= 0 <= high else "not detected"
                  for p, low, high in zip(pairs["p_holm"], pairs["low"], pairs["high"], strict=True)],
     )  # fmt: skip
-    y = alt.Y("pair:N", sort=frame["pair"].tolist(), title=None, axis=alt.Axis(labelLimit=280))
+    y = alt.Y("pair:N", sort=frame["pair"].tolist(), title=None, axis=alt.Axis(labelLimit=280, labelOverlap=False))
     colour = alt.Color("outcome:N", title=None, legend=alt.Legend(orient="top"),
                        scale=alt.Scale(domain=["detected", "not detected"], range=[MODEL_COLOUR, "#8a8a8a"]))  # fmt: skip
     shape = alt.Shape("outcome:N", legend=None, scale=alt.Scale(domain=["detected", "not detected"], range=["circle", "diamond"]))
@@ -199,4 +199,4 @@ def differences(pairs: pd.DataFrame) -> alt.LayerChart:
     )
     points = base.mark_point(size=90, filled=True, opacity=1).encode(x="difference:Q", y=y, color=colour, shape=shape, tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x="x:Q")
-    return (zero + intervals + points).properties(height=max(150, 40 * len(frame)))
+    return (zero + intervals + points).properties(height=alt.Step(32))

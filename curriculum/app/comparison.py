@@ -70,7 +70,11 @@ def _title(row: pd.Series) -> str:
 
 
 def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    shown = arms[["arm", "mean", "sd", "loss", "knn", "peak"]].assign(seeds=arms["seeds"]).dropna(axis="columns", how="all")
+    shown = (
+        arms[["arm", "mean", "sd", "loss", "knn", "peak"]]
+        .assign(seeds=[[f"{accuracy:.3f}" for accuracy in seeds] for seeds in arms["seeds"]])
+        .dropna(axis="columns", how="all")
+    )
     names = {"mean": "accuracy", "sd": "SD over seeds", "knn": "KNN", "peak": "peak (biased)", "seeds": "by seed"}
     number = {name: st.column_config.NumberColumn(names.get(name, name), format="%.4f") for name in ("mean", "sd", "loss", "knn", "peak")}
     st.dataframe(shown, hide_index=True, column_config={**number, "seeds": st.column_config.ListColumn("by seed")})
