@@ -43,9 +43,7 @@ class Cluster:
         try:
             ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False, namespace="curriculum")
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise RunError(
-                f"no Ray cluster answers ({error})", got=address, todo="Start one with `ray start --head`, or leave --ray out"
-            ) from error
+            raise RunError(f"no Ray cluster answers ({error})", got=address, todo=START_ONE) from error
         wanted: dict[str, Any] = {"num_gpus": 1} if gpus and ray.cluster_resources().get("GPU") else {"num_cpus": 1}
         self._task = ray.remote(max_retries=0, **wanted)(work)
 

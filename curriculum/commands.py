@@ -7,6 +7,7 @@ commands of `labels`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -148,7 +149,7 @@ def _config(kind: type[Any], options: argparse.Namespace) -> Any:
 
 def _attend_unless_first(kind: type[Config]) -> None:
     """Started by torchrun, all but the first process become workers that join its run; these lines don't return in them."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not {"RANK", "MASTER_ADDR"} <= os.environ.keys():
         return
     if kind is CompareConfig:
         raise ConfigError("torchrun starts one run in several processes, not a comparison", todo="Use `compare --workers N`.")
@@ -185,10 +186,11 @@ def _follow(run: RunDir, worker: subprocess.Popen[bytes]) -> Status:
             time.sleep(0.2)
     except KeyboardInterrupt:
         print("\ncancelling ...", file=sys.stderr)
-        status = runs.cancel(run, wait_seconds=30) if run.status().active else run.status()
+        status = runs.cancel(run, wait_seconds=90) if run.status().active else run.status()
     finally:
         bar.close()
-    worker.wait(timeout=30)  # it has said its last word
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        worker.wait(timeout=30)  # it has said its last word
     return status
 
 
@@ -270,7 +272,8 @@ def _compare_text(_store: Store, result: Result) -> str:
         f"{pair['p']:.3g} ({pair['p_holm']:.3g})"
         for pair in result["pairs"]
     ]
-    lines.append(f"{result['leak_percent']} % of the test images show the same ground as a training image.")
+    if result["leak_percent"] is not None:
+        lines.append(f"{result['leak_percent']} % of the test images show the same ground as a training image.")
     return "\n".join(lines + [f"  {note}" for note in result["notes"]])
 
 

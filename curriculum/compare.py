@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 RESAMPLES = 10_000
 LEVEL = 0.05
@@ -30,11 +31,12 @@ class Difference:
     high: float
     p: float
     p_holm: float
+    seeds: int
 
     @property
     def detected(self) -> bool:
-        """Both tests speak: the interval leaves 0 out, and Holm's p is below 0.05."""
-        return self.p_holm < LEVEL and not self.low <= 0.0 <= self.high
+        """Both speak: the interval leaves 0 out, and Holm's p is below 0.05. One seed tells nothing about the next."""
+        return self.seeds > 1 and self.p_holm < LEVEL and not self.low <= 0.0 <= self.high
 
 
 def summary(tests: pd.DataFrame) -> pd.DataFrame:
@@ -51,6 +53,10 @@ def summary(tests: pd.DataFrame) -> pd.DataFrame:
 def differences(tests: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[Difference]:
     """Each pair's difference with interval and p, corrected for their number by Holm's method.
 
+    The interval is the wider, at each end, of the bootstrap's and of Student's over the seeds' differences: with few seeds the first
+    knows too little of how training varies. p speaks of the networks that were trained, not of those that other seeds would give;
+    so neither suffices alone.
+
     Args:
         tests: as for `summary`; both arms of a pair have the same seeds and images.
         pairs: (a, b) names of arms.
@@ -63,9 +69,9 @@ def differences(tests: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int
     found = []
     for (a, b), frame, own, adjusted in zip(pairs, paired, p, holm(p), strict=True):
         by_seed = [part.groupby("cluster")["gain"].agg(["sum", "size"]).to_numpy() for _, part in frame.groupby("seed")]
-        low, high = paired_bootstrap(by_seed, np.random.default_rng(seed))
-        mean = float(frame.groupby("seed")["gain"].mean().mean())
-        found.append(Difference(a, b, mean, low, high, float(own), float(adjusted)))
+        drawn, means = paired_bootstrap(by_seed, np.random.default_rng(seed)), frame.groupby("seed")["gain"].mean().to_numpy(float)
+        low, high = widest(drawn, student_interval(means))
+        found.append(Difference(a, b, float(means.mean()), low, high, float(own), float(adjusted), len(means)))
     return found
 
 
@@ -96,6 +102,20 @@ def paired_bootstrap(by_seed: Sequence[NDArray[np.int64]], random: np.random.Gen
         values[places] = sums / sizes
     low, high = np.percentile(values.mean(1), [2.5, 97.5])
     return float(low), float(high)
+
+
+def student_interval(means: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the mean of the seeds' differences (seeds,), by Student's t; (NaN, NaN) for one seed."""
+    if len(means) < 2:
+        return float("nan"), float("nan")
+    reach = float(stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
+    return float(means.mean()) - reach, float(means.mean()) + reach
+
+
+def widest(*intervals: tuple[float, float]) -> tuple[float, float]:
+    """From the lowest end to the highest; undefined ones are passed over."""
+    lows, highs = zip(*intervals, strict=True)
+    return float(np.nanmin(lows)), float(np.nanmax(highs))
 
 
 def sign_flip_p(gains: NDArray[np.int64]) -> float:
@@ -159,7 +179,7 @@ def _arm_verdict(arm: str, plain: Difference, chance: Difference | None) -> str:
     if chance is None:
         return f"{first}."
     if not chance.detected:
-        return f"{first}, but not because of the order: the same sizes in random order do as well ({points(chance)})."
+        return f"{first}; from the same sizes in random order no difference is detectable ({points(chance)}), so it can't be put down to the order."
     if plain.difference > 0 and chance.difference > 0:
         return f"{first}, and than the same sizes in random order ({points(chance)}): the order helps."
     return f"{first}, and {_way(chance)} than the same sizes in random order ({points(chance)})."

@@ -196,7 +196,7 @@ def ensemble(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
 
 def random_score(count: int, seed: int) -> NDArray[np.float64]:
     """The control of every score: drawn evenly from 0 to 1, (count,), knowing nothing."""
-    return np.random.default_rng((seed, 4)).random(count)
+    return np.random.default_rng((seed, 0, 0, 4)).random(count)
 
 
 # -- from how training went ------------------------------------------------------------------------

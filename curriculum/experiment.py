@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,17 +90,24 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     # processes that share the cores would only wait for one another
     threads = max(1, (os.cpu_count() or 1) // config.workers) if config.workers > 1 else None
     at_a_time = len(chains) if cluster else config.workers
-    while waiting or going:
-        if reporter.should_stop():
-            _stop([chain for chain, _ in going])
-            raise CancelledError("the comparison was cancelled; resume goes on with what is left")
-        going = [(chain, process) for chain, process in going if process.poll() is None]
-        while waiting and len(going) < at_a_time:
-            chain = waiting.pop(0)
-            left = _ready(run, chain, order, reporter)
-            going.append((chain, cluster.start([each.path for each in left]) if cluster else runs.launch(*left, threads=threads)))
-        _report(reporter, members, [chain for chain, _ in going])
-        time.sleep(POLL_SECONDS)
+    done_before = sum(member.run.result() is not None for member in members)
+    try:
+        while waiting or going:
+            if reporter.should_stop():
+                raise CancelledError("the comparison was cancelled; resume goes on with what is left")
+            going = [(chain, work) for chain, work in going if work.poll() is None]
+            while waiting and len(going) < at_a_time:
+                chain = waiting.pop(0)
+                left = _ready(run, chain, order, reporter)
+                going.append((chain, cluster.start([each.path for each in left]) if cluster else runs.launch(*left, threads=threads)))
+            _report(reporter, members, [chain for chain, _ in going], done_before)
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        _stop([member.run for chain, _ in going for member in chain], [work for _, work in going])
+        raise
+    finally:
+        if cluster:
+            cluster.close()
     lost = [member for member in members if member.run.result() is None]
     if lost:
         first = lost[0].run.status()
@@ -122,30 +130,30 @@ def _ready(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Repo
                 member.config, root=Path(request["root"]), home=Home(run.path.parents[2]), classes=tuple(request["classes"]),
                 order=order.assign(split=split), notes=tuple(request.get("notes", ())),
             )  # fmt: skip
-    _stop([left])  # what an earlier process of this comparison left going
+    _stop([member.run for member in left])  # what an earlier process of this comparison left going
     for member in left:
         (member.run / "cancel").unlink(missing_ok=True)
         member.run.write_status(Status("queued", pid=reporter.status.pid, pid_started=reporter.status.pid_started))
     return [member.run for member in left]
 
 
-def _stop(chains: list[list[Member]]) -> None:
-    """Ask what is going on to stop, and wait until it has."""
-    working = [member.run for chain in chains for member in chain if (member.run / "status.json").exists()]
-    for run in working:
-        if run.status().state == "running":
-            run.ask_to_cancel()
+def _stop(members: list[RunDir], works: Sequence[Work] = ()) -> None:
+    """Ask all that isn't done to stop, started already or about to, and wait until it has."""
+    left = [run for run in members if run.result() is None and (run / "status.json").exists()]
+    for run in left:
+        run.ask_to_cancel()
     deadline = time.monotonic() + STOP_SECONDS
-    while any(run.status().state == "running" for run in working) and time.monotonic() < deadline:
+    while time.monotonic() < deadline and (any(run.status().state == "running" for run in left) or any(w.poll() is None for w in works)):
         time.sleep(POLL_SECONDS)
 
 
-def _report(reporter: Reporter, members: list[Member], going: list[list[Member]]) -> None:
+def _report(reporter: Reporter, members: list[Member], going: list[list[Member]], done_before: int) -> None:
     done = sum(member.run.result() is not None for member in members)
     at = [(member, status) for chain in going for member in chain if (status := member.run.status()).state == "running"]
     part = done + sum(status.epoch / status.epochs for _, status in at if status.epochs)
     phase = "; ".join(f"{member.arm}, seed {member.seed}, epoch {status.epoch} of {status.epochs}" for member, status in at) or "starting"
-    left = reporter.seconds / part * (len(members) - part) if part > 0.05 else None
+    fresh = part - done_before  # since this process started
+    left = (reporter.seconds - reporter.before) / fresh * (len(members) - part) if fresh > 0.05 else None
     reporter.write(phase=phase, epoch=done, epochs=len(members), done=round(100 * part), total=100 * len(members), seconds_left=left)
 
 
@@ -170,12 +178,12 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
     bases = {arm: control_of(arm) for arm in names if arm == base_of(arm) != "fine-tune"}
     pairs = [(arm, "fine-tune") for arm in bases]
     pairs += [(arm, other) for arm in bases for other in (f"{arm}-random", f"{arm}-anti") if other in names]
-    found = compare.differences(answers, pairs)
+    found, notes = compare.differences(answers, pairs), list(run.request().get("notes", []))
     return {
         "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise,
         "arms": arms, "pairs": [asdict(pair) for pair in found],
         "verdict": compare.verdict(bases, found, config.seeds, biased=config.protocol == "report"),
-        "leak_percent": leak_percent(order, clusters, config), "seconds": seconds, "notes": list(run.request().get("notes", [])),
+        "leak_percent": None if runs.NOBODY_LOOKED in notes else leak_percent(order, clusters, config), "seconds": seconds, "notes": notes,
         "members": [{"arm": member.arm, "seed": member.seed, "run_id": member.run.run_id} for member in members],
     }  # fmt: skip
 
@@ -189,7 +197,7 @@ def _answers(member: Member) -> pd.DataFrame:
 
 
 def _arm(row: dict[Any, Any], config: CompareConfig, results: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
-    """arm, mean, sd, seeds (accuracies by seed), and the means of loss, KNN, chosen epoch and, in the reports' protocol, the peak."""
+    """arm, mean, sd, seeds (accuracies by seed), and the means of loss, KNN, samples seen and, in the reports' protocol, the peak."""
     mine = [results[row["arm"], seed] for seed in range(config.seed, config.seed + config.seeds)]
     means = {"loss": "test_loss", "knn": "test_knn", "peak": "peak_test_accuracy", "samples_seen": "samples_seen"}
     found = {name: [result[key] for result in mine if result.get(key) is not None] for name, key in means.items()}
@@ -214,7 +222,13 @@ def leak_percent(order: pd.DataFrame, clusters: dict[str, str], config: CompareC
 
 def main() -> int:
     run = RunDir(Path(sys.argv[1]))
-    return supervise(run, lambda reporter: conduct(run, reporter))
+    earlier = run.status().seconds
+
+    def work(reporter: Reporter) -> None:
+        reporter.before = earlier
+        conduct(run, reporter)
+
+    return supervise(run, work)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -89,9 +90,10 @@ ALONE = Ranks()
 
 def join() -> Ranks:
     """Take one's place among the processes that `torchrun` has started; alone without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not {"RANK", "MASTER_ADDR"} <= os.environ.keys():
         return ALONE
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    patience = timedelta(hours=2)  # while the first decodes a large data set
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=patience)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

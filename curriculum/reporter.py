@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from curriculum.errors import CancelledError, CurriculumError
 from curriculum.rundir import RunDir, Status
@@ -59,7 +60,15 @@ class Listener(Reporter):
 
 
 def supervise(run: RunDir, do: Callable[[Reporter], None]) -> int:
-    """Do the work of a run; returns the process's exit code. Whatever fails is said in status.json."""
+    """Do the work of a run; returns the process's exit code. Whatever fails is said in status.json.
+
+    While another process works on the same directory, this one waits: two never write there at a time.
+    """
+    with FileLock(run / "lock"):
+        return _supervise(run, do)
+
+
+def _supervise(run: RunDir, do: Callable[[Reporter], None]) -> int:
     reporter = Reporter(run)
     try:
         if run.result() is None:  # else its process was killed between its last two words

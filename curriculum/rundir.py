@@ -1,7 +1,7 @@
 """A run's directory: the files that the owner of the database and the worker tell each other.
 
 In: `config.json`, `order.parquet`. Out: `status.json`, `epochs.jsonl`,
-`losses.parquet`, `checkpoint.pt`, `predictions.parquet` or `scores.parquet`, `result.json`, `model.pt`,
+`dynamics.parquet`, `checkpoint.pt`, `predictions.parquet` or `scores.parquet`, `result.json`, `model.pt`,
 `log.txt`. Whole files are written beside their place, synced and renamed; `epochs.jsonl` grows by whole
 lines. A run directory is a complete record: the database's rows about the run can be rebuilt from it.
 """
@@ -73,7 +73,7 @@ class RunDir:
         notes: tuple[str, ...] = (),
     ) -> None:
         """Everything that a worker needs; `status.json` comes last and makes the directory a run. `notes`: for the result's readers."""
-        self.path.mkdir(parents=True)
+        self.path.mkdir(parents=True, exist_ok=True)  # one that was left half made is made anew
         write_whole(self / "order.parquet", lambda path: order.to_parquet(path, index=False))
         write_json(self / "config.json", {
             "run_id": self.run_id, "created_at": time.time(), "root": str(root), "cache": str(home.cache), "runs": str(home.runs),

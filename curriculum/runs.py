@@ -27,6 +27,8 @@ from curriculum.images import split_examples
 from curriculum.rundir import RunDir, Status, all_runs, open_run
 from curriculum.store import Store
 
+NOBODY_LOOKED = "Nobody has looked for images of the same ground (`data overlaps`): some of test may show what is in train."
+
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 """glibc's own settings: a worker keeps its memory from batch to batch, which trains a tenth faster than asking the system anew."""
 
@@ -53,14 +55,14 @@ def prepare(store: Store, config: Config) -> RunDir:
     config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights))
     if isinstance(config, TrainConfig):
         if config.replay:
-            open_run(store.home, config.replay)
+            _check_replay(store.home, config)
         order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=config.mode == "staged"))
         order["split"] = split_examples(order, config.protocol, config.seed)
-        notes = _overlap_notes(store, config, order)
+        notes = _overlap_notes(store, config, order) + _weights_notes(store.home, config)
     elif isinstance(config, CompareConfig):
         by_people = any(ARMS[arm] == ARMS["staged"] for arm in map(base_of, config.arms))
         order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=by_people))
-        notes = _overlap_notes(store, config, order.assign(split=""))
+        notes = _overlap_notes(store, config, order.assign(split="")) + _weights_notes(store.home, config)
     elif config.run:
         _judge_size(store.home, config)
     run = RunDir(store.home.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{mode_of(config).replace('_', '-')}-{secrets.token_hex(2)}")
@@ -79,14 +81,27 @@ def _overlap_notes(store: Store, config: TrainConfig | CompareConfig, order: pd.
     """What a reader of the test figure must know about images that show the same ground."""
     pairs = datasets.known_overlaps(store, config.dataset)
     if pairs is None:
-        return (
-            f"Nobody has looked for images of the same ground (`data overlaps {config.dataset}`): some of test may show what is in train.",
-        )
+        return (NOBODY_LOOKED,)
     split = order.set_index("example")["split"]
     ends = pd.concat([pairs[["example", "other"]], pairs[["other", "example"]].set_axis(["example", "other"], axis=1)])
     leaked = ends[(ends["example"].map(split) == "test") & (ends["other"].map(split) == "train")]["example"].nunique()
     test = int((order["split"] == "test").sum())
     return (f"{leaked} of {test} test images show the same ground as a training image: the split is random.",) if leaked else ()
+
+
+def _check_replay(home: Home, config: TrainConfig) -> None:
+    """What is replayed is a finished self-paced run of the same images."""
+    run = open_run(home, config.replay or "")
+    given = run.config()
+    if not (isinstance(given, TrainConfig) and given.mode == "self-paced" and given.dataset == config.dataset and run.result()):
+        raise RunError("only a finished self-paced run of the same data set can be replayed", got=run.run_id, todo="`runs list` shows them")
+
+
+def _weights_notes(home: Home, config: TrainConfig | CompareConfig) -> tuple[str, ...]:
+    """A model of the same data set has seen images that are test images here."""
+    if not config.weights.startswith("run:") or open_run(home, config.weights.removeprefix("run:")).config().dataset != config.dataset:
+        return ()
+    return (f"The weights are those of {config.weights}, which learnt from images of the same data set: some of test may be among them.",)
 
 
 def _with_levels(store: Store, config: TrainConfig | CompareConfig, order: pd.DataFrame, *, needed: bool) -> pd.DataFrame:
@@ -211,7 +226,7 @@ def delete(store: Store, run: RunDir) -> None:
         for table in ("epoch", "prediction", "score", "run"):
             cursor.executemany(f"DELETE FROM {table} WHERE run_id = ?", [[each.run_id] for each in all_of_it])
     for each in all_of_it:
-        shutil.rmtree(each.path)
+        shutil.rmtree(each.path, ignore_errors=not each.path.exists())
 
 
 def members(home: Home, run: RunDir) -> list[RunDir]:

@@ -58,7 +58,7 @@ class Schedule:
         self.epochs = config.epochs or len(self.replay) or DEFAULT_EPOCHS[config.mode]
         self.budget = config.budget
         self.pace = pacing.Pace()
-        random = np.random.default_rng((config.seed, 2))
+        random = np.random.default_rng((config.seed, 0, 0, 2))  # apart from every epoch's (seed, epoch)
         if difficulty is None and config.mode == "paced":
             raise ValueError("mode paced needs a difficulty")
         by = np.zeros(self.count) if difficulty is None else difficulty
@@ -66,6 +66,8 @@ class Schedule:
         self.stages = self._plan(levels)
         self.members = self._members(levels)
         self.ends = self._ends()
+        if config.replay and not self.replay:
+            raise RunError("the run that is replayed has no epochs", got=config.replay, todo="Give a self-paced run that has finished")
         if any(size > self.count for size, _ in self.replay):
             raise RunError(
                 "the run that is replayed used more images than there are", got=max(self.replay)[0], allowed=f"up to {self.count}"
@@ -103,7 +105,7 @@ class Schedule:
     @property
     def needs_losses(self) -> bool:
         """Whether the current losses decide what comes next."""
-        return self.config.mode == "self-paced" and not self.replay
+        return self.config.mode == "self-paced" and self.config.ordering != "random"
 
     def over(self, epoch: int, seen: int) -> bool:
         """After so many epochs and samples: is that all?"""
@@ -155,6 +157,9 @@ class Schedule:
 
     def _rows(self, stage: int, epoch: int, size: int, losses: NDArray[np.float64] | None) -> NDArray[np.int64]:
         c = self.config
+        if self.replay and c.variant == "as-run":  # which draws its batches anew each epoch
+            drawn = np.random.default_rng((c.seed, epoch + 1, 1)).permutation(self.count)
+            return np.sort(drawn[:size]).astype(np.int64)
         if c.mode == "paced" or self.replay:
             balanced = c.class_balanced if c.mode == "paced" else c.variant == "balanced"
             return self._first(self.place.astype(float), size, balanced)

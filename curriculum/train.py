@@ -398,7 +398,7 @@ class Training:
         self.epoch, self.samples_seen, self.peak_test = state["epoch"], state["samples_seen"], state["peak_test"]
         self.subset_size = state["subset_size"]
         self.schedule.pace = pacing.Pace(*state["pace"])
-        self.chunk = state["chunk"]
+        self.chunk = state.get("chunk", self.config.batch_size)  # of a checkpoint from before there was one
         self.losses = None if state["losses"] is None else state["losses"].numpy()
         self.train_accuracy = state["train_accuracy"]
         self.best, self.stage_best = best(state["best"]), best(state["stage_best"])

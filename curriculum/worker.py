@@ -40,14 +40,17 @@ CHECKPOINT_SHARE = 20
 
 def work(run: RunDir) -> int:
     """Do what the run directory asks for; returns the process's exit code. Whatever fails is said in status.json."""
+    if run.result() is not None:
+        join().share("")  # nothing is left to do for anybody
     return supervise(run, lambda reporter: _work(run, reporter))
 
 
 def attend() -> None:
     """Do one's share of the run that the first of several ranks was given, and write nothing."""
     ranks = join()
-    run = RunDir(Path(ranks.share("")))
-    _compute(run, Listener(run), ranks)
+    if path := ranks.share(""):
+        run = RunDir(Path(path))
+        _compute(run, Listener(run), ranks)
 
 
 def _work(run: RunDir, reporter: Reporter) -> None:
@@ -159,7 +162,7 @@ def _training_data(
         )
         ranking = difficulty.rank_difficulty(losses)
         if config.levels == "model" and config.mode == "staged":
-            levels = difficulty.levels_as_people(ranking, order["class"].tolist(), splits)
+            levels = difficulty.levels_as_people(ranking, [classes[label] for label in labels], splits)
     return TrainingData(images, labels, levels, splits, classes, ranking)
 
 
@@ -175,7 +178,7 @@ def _features(
 
 def wrong_classes(labels: NDArray[np.int64], classes: int, share: float, seed: int) -> NDArray[np.int64]:
     """The same labels (n,), but round(share * n) of them, drawn from the seed, are another class, each other one as likely."""
-    random = np.random.default_rng((seed, 3))
+    random = np.random.default_rng((seed, 0, 0, 3))  # apart from every epoch's (seed, epoch)
     rows = random.permutation(len(labels))[: round(share * len(labels))]
     changed = labels.copy()
     changed[rows] = (labels[rows] + random.integers(1, max(classes, 2), len(rows))) % classes

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from curriculum import people, runs
-from curriculum.app import service
+from curriculum.app import layout, service
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.rundir import all_runs
@@ -65,7 +65,7 @@ def test_from_the_button_to_the_verdict(opened: AppTest, home: Home) -> None:
     opened.run()
     assert not opened.exception, opened.exception
     text = shown(opened)
-    assert "2 seeds: at least 5 are needed to rely on this." in text
+    assert layout.plain("Only 2 seeds: at least 5 are needed to rely on this.") in text
     assert "2 passes over the training images" in text
     arms, pairs = (frame.value for frame in opened.dataframe)
     assert arms["arm"].tolist() == ["fine-tune", "paced", "paced-random"]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 
 from curriculum import experiment, runs
 from curriculum.config import CompareConfig, Home, TrainConfig, config_from_json
-from curriculum.datasets import add_dataset
-from curriculum.errors import ConfigError, LabelsMissingError, UnknownError
+from curriculum.datasets import add_dataset, look_for_overlaps
+from curriculum.errors import ConfigError, LabelsMissingError, RunError, UnknownError
 from curriculum.images import split_examples
+from curriculum.model import Weights, build
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.ml import write_folder
@@ -173,7 +176,7 @@ def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints
     assert list(home.runs.iterdir()) == []
 
 
-def test_a_cancelled_comparison_stops_its_runs_and_a_failed_one_is_named(tints: Store, home: Home) -> None:
+def test_a_cancelled_comparison_stops_its_runs(tints: Store) -> None:
     run, config, order = prepared(tints, arms=("transfer",), seeds=1, epochs=5000)
     process = runs.launch(run)
     first = experiment.plan(run, config, order)[0][0]
@@ -183,15 +186,52 @@ def test_a_cancelled_comparison_stops_its_runs_and_a_failed_one_is_named(tints: 
     assert first.run.status().state == "cancelled"
     process.wait(timeout=20)
 
-    broken = prepared(tints, arms=("transfer",), seeds=1, learning_rate=10.0)[0]
-    runs.launch(broken)
-    wait(broken, lambda: not broken.status().active)
-    assert broken.status().state == "failed"
-    assert "1 of 2 runs didn't finish, fine-tune of seed 0 first" in broken.status().message
-    assert "no longer a number" in broken.status().message
+
+def test_a_member_that_fails_is_named_and_resume_tries_it_again(tints: Store, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save(build(2, Weights("none", None, "none"), 0).state_dict(), weights)
+    run, _, _ = prepared(tints, arms=("transfer",), seeds=1, epochs=1, weights=str(weights))
+    away = weights.rename(tmp_path / "elsewhere.pth")
+    runs.launch(run)
+    wait(run, lambda: not run.status().active)
+    assert run.status().state == "failed"
+    assert "2 of 2 runs didn't finish, fine-tune of seed 0 first: no such weights" in run.status().message
+    away.rename(weights)
+    runs.resume(run)
+    wait(run, lambda: not run.status().active)
+    assert run.status().state == "done", run.status()
 
 
-def test_replay_of_an_unknown_run_is_refused(tints: Store) -> None:
+def test_a_member_that_was_left_half_made_is_made_anew(tints: Store) -> None:
+    run, config, order = prepared(tints, arms=("transfer",), seeds=1, epochs=1)
+    members = [member for chain in experiment.plan(run, config, order) for member in chain]
+    members[0].run.path.mkdir()
+    (members[0].run / "order.parquet").write_bytes(b"PAR1 torn")
+    runs.launch(run)
+    wait(run, lambda: not run.status().active)
+    assert run.status().state == "done", run.status()
+
+
+def test_two_processes_never_work_on_one_run_at_a_time(tints: Store) -> None:
+    """The second waits for the first, finds its result and leaves it alone."""
+    run = runs.prepare(tints, TrainConfig("tints", mode="transfer", epochs=3, weights="none", image_size=32))
+    processes = [runs.launch(run) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [epoch["epoch"] for epoch in run.epochs()] == [1, 2, 3]
+    assert run.status().state == "done"
+
+
+def test_a_comparison_without_a_look_for_overlaps_claims_no_leak(tints: Store) -> None:
+    run = prepared(tints, arms=("transfer",))[0]
+    assert run.request()["notes"] == [runs.NOBODY_LOOKED]
+    look_for_overlaps(tints, "tints")
+    assert prepared(tints, arms=("transfer",))[0].request()["notes"] == []
+
+
+def test_what_can_t_be_replayed_is_refused(tints: Store) -> None:
+    other = runs.prepare(tints, TrainConfig("tints", mode="fine-tune", weights="none"))
+    with pytest.raises(RunError, match="only a finished self-paced run of the same data set"):
+        runs.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay=other.run_id, weights="none"))
     with pytest.raises(UnknownError, match="no such run"):
         runs.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay="nobody", weights="none"))
 

@@ -107,6 +107,20 @@ def test_a_replay_of_another_data_set_is_refused() -> None:
         schedule(((41, 41),), mode="self-paced", ordering="random", replay="run")
 
 
+def test_a_random_order_never_falls_back_to_the_models_own() -> None:
+    options: dict[str, Any] = {"mode": "self-paced", "ordering": "random", "replay": "run"}
+    with pytest.raises(RunError, match="has no epochs"):
+        schedule((), **options)
+    assert not schedule(((5, 5),), **options).needs_losses
+
+
+def test_the_control_of_as_run_draws_anew_each_epoch_the_others_keep_one_order() -> None:
+    for variant, same in (("balanced", True), ("as-run", False)):
+        lessons = walk(schedule(((10, 10), (10, 10)), mode="self-paced", ordering="random", replay="run", variant=variant))
+        assert [len(lesson.rows) for lesson in lessons] == [10, 10]
+        assert (set(lessons[0].rows) == set(lessons[1].rows)) == same
+
+
 def test_anti_staged_without_hard_images_is_refused() -> None:
     with pytest.raises(LabelsMissingError, match="starts with the hard images"):
         Schedule(TrainConfig("tiny", mode="staged", ordering="anti_curriculum"), CLASSES, np.zeros(40, dtype=np.int64))

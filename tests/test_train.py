@@ -20,6 +20,7 @@ from curriculum.model import Weights, build, turn
 from curriculum.records import EpochResult, Final, TrainingData
 from curriculum.schedule import lessons_of
 from curriculum.train import Training
+from curriculum.worker import wrong_classes
 from tests.ml import training_data
 
 NONE = Weights("none", None, "none")
@@ -152,9 +153,9 @@ def test_resumed_it_ends_as_if_uninterrupted(case: str, data: TrainingData, feat
 
 
 def test_resumed_within_a_stage_it_remembers_the_stages_best_epoch(data: TrainingData) -> None:
-    """Falsely labelled val images: the better it learns, the worse it does on val, so the first epoch is the best."""
+    """Falsely labelled val images: the better it learns, the worse it does on val, so an early epoch is the best."""
     contrary = replace(data, labels=np.where(data.splits == "val", (data.labels + 1) % 3, data.labels))
-    settings = config(mode="staged", stage_epochs=(1, 5, 1))
+    settings = config(mode="staged", stage_epochs=(1, 5, 1), learning_rate=2e-3)
     whole, states, best = Training(settings, contrary, NONE), {}, {}
     for result in whole.epochs():
         states[result.epoch] = through_a_file(whole.state())
@@ -464,6 +465,19 @@ def test_parts_of_a_batch_add_up_to_its_gradient(data: TrainingData, features: N
     assert torch.allclose(gradients[0], gradients[1], atol=0.01 * float(gradients[0].abs().max()))
 
 
+def test_wrong_classes_come_by_at_any_time() -> None:
+    """Drawn from a stream of their own: had they shared one with an epoch's order, all would come first in it."""
+    labels = np.arange(700) % 7
+    wrong = wrong_classes(labels, 7, 0.4, seed=0)
+    assert (wrong != labels).sum() == 280
+    assert set(wrong) <= set(range(7))
+    assert np.array_equal(wrong, wrong_classes(labels, 7, 0.4, seed=0))
+    for epoch in range(1, 12):
+        order = np.random.default_rng((0, epoch)).permutation(700)
+        assert abs(np.flatnonzero(wrong[order] != labels[order]).mean() - 350) < 40, epoch
+    assert np.array_equal(wrong_classes(labels, 7, 0.0, seed=0), labels)
+
+
 # -- rates ----------------------------------------------------------------------------------------
 
 
@@ -608,7 +622,7 @@ def test_ranking_before_the_first_epoch_can_be_stopped(data: TrainingData) -> No
 def test_progress_counts_up_to_its_total(data: TrainingData) -> None:
     seen: list[tuple[str, int, int]] = []
     list(Training(config(epochs=1), data, NONE, progress=lambda *each: seen.append(each)).epochs())
-    assert seen == [("training", 18, 36), ("training", 36, 36), ("train losses", 36, 36), ("val", 12, 12)]
+    assert seen == [("training", 18, 36), ("training", 36, 36), ("train losses", 32, 36), ("train losses", 36, 36), ("val", 12, 12)]
 
 
 # -- flips and rotations --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pandas as pd
@@ -53,13 +54,17 @@ def _finished(done: pd.DataFrame) -> None:
         right.caption("Within seeds and image by image, with 95 % intervals: right of 0 the first arm is better.")
     _tables(result, arms, pairs)
     noise = f" {result['noise']:.0%} of the training images had a wrong class." if result["noise"] else ""
+    leaks = result["leak_percent"] is not None
     st.caption(
         f"Protocol {result['protocol']}. Every arm saw as many samples as {result['passes']} passes over the training images, at the same "
-        f"learning rate but transfer.{noise} {result['leak_percent']} % of the test images show the same ground as a training image."
+        f"learning rate but transfer.{noise}"
+        + (f" {result['leak_percent']} % of the test images show the same ground as a training image." if leaks else "")
     )
     for note in result["notes"]:
         st.info(layout.plain(note), icon=":material/info:")
     layout.link("errors", "See what each arm misclassifies", ":material/error_outline:")
+    if st.button("Delete this comparison", icon=":material/delete:"):
+        _confirm_delete(str(run_id))
 
 
 def _title(row: pd.Series) -> str:
@@ -70,11 +75,8 @@ def _title(row: pd.Series) -> str:
 
 
 def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    shown = (
-        arms[["arm", "mean", "sd", "loss", "knn", "peak"]]
-        .assign(seeds=[[f"{accuracy:.3f}" for accuracy in seeds] for seeds in arms["seeds"]])
-        .dropna(axis="columns", how="all")
-    )
+    shown = arms[["arm", "mean", "sd", "loss", "knn", "peak"]].dropna(axis="columns", how="all")
+    shown["seeds"] = arms["seeds"].map(lambda seeds: [f"{accuracy:.3f}" for accuracy in seeds])
     names = {"mean": "accuracy", "sd": "SD over seeds", "knn": "KNN", "peak": "peak (biased)", "seeds": "by seed"}
     number = {name: st.column_config.NumberColumn(names.get(name, name), format="%.4f") for name in ("mean", "sd", "loss", "knn", "peak")}
     st.dataframe(shown, hide_index=True, column_config={**number, "seeds": st.column_config.ListColumn("by seed")})
@@ -83,8 +85,8 @@ def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> 
     percent = pairs.assign(**{name: 100 * pairs[name] for name in ("difference", "low", "high")})
     points = {name: st.column_config.NumberColumn(f"{name} (points)", format="%+.2f") for name in ("difference", "low", "high")}
     st.dataframe(percent.rename(columns={"a": "arm", "b": "less"}), hide_index=True, column_config={
-        **points, "p": st.column_config.NumberColumn("p", format="%.3g", help="Exact; images of the same ground count once."),
-        "p_holm": st.column_config.NumberColumn("p, corrected", format="%.3g", help="For the number of pairs, by Holm's method."),
+        **points, "p": st.column_config.NumberColumn("p", format="%.3g", help="Exact, for the networks that were trained; images of the same ground count once."),
+        "seeds": "seeds", "p_holm": st.column_config.NumberColumn("p, corrected", format="%.3g", help="For the number of pairs, by Holm's method."),
     })  # fmt: skip
 
 
@@ -109,7 +111,8 @@ def _watch(run_id: str) -> None:
         if run.cancel_asked():
             st.caption("Cancelling ...")
         elif st.button("Cancel", key=f"cancel_{run_id}", icon=":material/cancel:", help="What is done is kept; resume goes on."):
-            runs.cancel(run, wait_seconds=3)
+            with contextlib.suppress(CurriculumError):  # it has just ended by itself
+                runs.cancel(run, wait_seconds=3)
             st.rerun()
 
 
@@ -120,11 +123,33 @@ def _stopped(frame: pd.DataFrame) -> None:
         what.write(f"**{row['state']}** · {layout.plain(str(row['message'] or ''))} · {row['created_at']:%d %b %H:%M}")
         run = RunDir(home.runs / row["run_id"])
         if run.path.exists() and resume.button("Resume", key=f"resume_{row['run_id']}", icon=":material/play_arrow:"):
-            runs.resume(run)
-            runs.ingest(layout.store(), run)
-            st.rerun()
+            _resume(run)
         if delete.button("Delete", key=f"delete_{row['run_id']}", icon=":material/delete:"):
+            _confirm_delete(row["run_id"])
+
+
+def _resume(run: RunDir) -> None:
+    try:
+        runs.resume(run)
+    except CurriculumError as error:  # such as another lead's click a moment before
+        st.error(str(error), icon=":material/error:")
+        return
+    runs.ingest(layout.store(), run)
+    st.rerun()
+
+
+@st.dialog("Delete this comparison?")
+@session.for_leads
+def _confirm_delete(run_id: str) -> None:
+    run = RunDir(service.current().home.runs / run_id)
+    count = len(runs.members(service.current().home, run))
+    st.write(f"The comparison `{run_id}`, the {count} runs of its arms, their models and figures are removed for good. Labels stay.")
+    if st.button("Delete it", type="primary"):
+        try:
             runs.delete(layout.store(), run)
+        except CurriculumError as error:  # such as an arm that an earlier process left going
+            st.error(str(error), icon=":material/error:")
+        else:
             st.rerun()
 
 
