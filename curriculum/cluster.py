@@ -32,6 +32,7 @@ class Cluster:
     """
 
     def __init__(self, address: str, *, gpus: bool) -> None:
+        _check_answers(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about this work is told to anybody
         try:
             import ray
@@ -39,7 +40,6 @@ class Cluster:
             todo = "python -m pip install -r requirements-ray.txt, here and on the cluster's machines; or leave --ray out"
             raise ConfigError("--ray needs Ray, which isn't installed", todo=todo) from error
         self.ray = ray
-        _check_answers(address)
         try:
             ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False, namespace="curriculum")
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:

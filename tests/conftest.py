@@ -32,10 +32,10 @@ settings.load_profile("curriculum")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A click may be lost while Streamlit redraws a page on a busy machine, so what drives a browser may try once more; the summary says so."""
+    """A click may be lost while Streamlit redraws a page on a busy machine, so what drives a browser may try twice more; the summary says so."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "chromium"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture

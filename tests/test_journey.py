@@ -99,6 +99,7 @@ def _compare(page: Page, server: Server) -> None:
     settled(page)
     page.get_by_role("button", name="Rank the images").click()
     expect(page.get_by_text("Rank correlation")).to_be_visible(timeout=SLOW)
+    settled(page)  # an open list closes when the page is drawn anew
     _choose(page, "Whose levels", "simulated annotators (420 images)")
     expect(page.get_by_text("420 images with a level from simulated annotators")).to_be_visible()
     expect(page.get_by_text("Where people and model disagree most")).to_be_visible()

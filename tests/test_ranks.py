@@ -100,5 +100,6 @@ def test_where_no_batch_norm_is_in_the_way_two_processes_compute_what_one_does(t
 def test_a_comparison_under_torchrun_is_refused(tints: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert main(["--home", str(tints.root), "compare", *COMMON, "--arms", "self-paced"]) == 2
     assert "torchrun starts one run in several processes" in capsys.readouterr().err
