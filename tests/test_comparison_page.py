@@ -24,10 +24,11 @@ def opened(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     with Store.open(home) as store:
         add_dataset(store, "textures", write_folder(home.root / "pictures", each=15))
         people.register(store, "Ana", PIN)
+        credential = people.credential(store, "Ana")
     monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     test = AppTest.from_string("from curriculum.app import comparison, layout\nlayout.guarded(comparison.page)", default_timeout=60)
-    test.session_state["dataset"], test.session_state["annotator"] = "textures", "Ana"
+    test.session_state["dataset"], test.session_state["annotator"], test.session_state["_credential"] = "textures", "Ana", credential
     yield test.run()
     service.close_all()
     for child in runs._children:
@@ -53,6 +54,7 @@ def test_from_the_button_to_the_verdict(opened: AppTest, home: Home) -> None:
     assert button.label == "Train 6 runs and compare"
     button.click().run()
     assert not opened.exception, opened.exception
+    assert "The arms are training" in shown(opened)
 
     run = next(run for run in all_runs(home) if run.request()["config"]["kind"] == "compare")
     deadline = time.monotonic() + 200

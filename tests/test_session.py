@@ -185,4 +185,17 @@ def test_a_role_has_its_pages() -> None:
     paths = {role: [path for _, _, _, path in pages.allowed(role)] for role in roles}
     assert paths[None] == [""]
     assert paths["annotator"] == ["", "sort"]
-    assert paths["lead"] == ["", "sort", "team", "examples", "decide", "people", "labels", "human-model", "train", "comparison", "results", "errors"]
+    assert paths["lead"] == [
+        "",
+        "sort",
+        "team",
+        "examples",
+        "decide",
+        "people",
+        "labels",
+        "human-model",
+        "train",
+        "comparison",
+        "results",
+        "errors",
+    ]
