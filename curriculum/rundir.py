@@ -72,8 +72,13 @@ class RunDir:
         order: pd.DataFrame,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """Everything that a worker needs; `status.json` comes last and makes the directory a run. `notes`: for the result's readers."""
-        self.path.mkdir(parents=True, exist_ok=True)  # one that was left half made is made anew
+        """Everything that a worker needs; `status.json` comes last and makes the directory a run. `notes`: for the result's readers.
+
+        A directory that was left half made is made anew; one that is a run already raises FileExistsError.
+        """
+        if (self / "status.json").exists():
+            raise FileExistsError(f"{self.path} is a run already")
+        self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self / "order.parquet", lambda path: order.to_parquet(path, index=False))
         write_json(self / "config.json", {
             "run_id": self.run_id, "created_at": time.time(), "root": str(root), "cache": str(home.cache), "runs": str(home.runs),

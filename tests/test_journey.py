@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import psutil
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Error, Page, expect
 
 from curriculum.config import Home
 from curriculum.rundir import all_runs
@@ -118,8 +120,15 @@ def _slide(page: Page, *values: str) -> None:
 
 
 def _choose(page: Page, label: str, option: str) -> None:
-    page.get_by_label(label, exact=True).first.click()
-    page.get_by_role("option", name=option, exact=True).click()
+    """Open a list and take an option; a list that closed because the page was drawn anew is opened again."""
+    wanted = page.get_by_role("option", name=option, exact=True)
+    for _ in range(5):
+        settled(page)
+        page.get_by_label(label, exact=True).first.click()
+        with contextlib.suppress(Error):
+            wanted.click(timeout=5000)
+            return
+    pytest.fail(f"{option!r} isn't among the options of {label!r}: {page.get_by_role('option').all_inner_texts()}")
 
 
 def _train_and_crash(page: Page, server: Server, home: Home) -> None:

@@ -65,9 +65,11 @@ def test_every_kind_of_configuration_comes_back(home: Home, config: TrainConfig 
 
 
 def test_a_run_is_never_written_over(home: Home) -> None:
-    request(home)
+    run = request(home)
     with pytest.raises(FileExistsError):
         request(home)
+    (run / "status.json").unlink()  # killed before it was whole
+    assert request(home).status().state == "queued"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", '"text"', "{}", '{"config": {}}'])

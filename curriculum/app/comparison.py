@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels, runs
-from curriculum.app import charts, layout, service, session
+from curriculum.app import layout, service, session
+from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.compare import FEWEST_SEEDS
 from curriculum.config import ARM_MEANING, LEVEL_SOURCES, CompareConfig
 from curriculum.datasets import Dataset
@@ -47,10 +48,10 @@ def _finished(done: pd.DataFrame) -> None:
             st.markdown(layout.plain(sentence.rstrip(".") + "."))
     pairs, arms = pd.DataFrame(result["pairs"]), pd.DataFrame(result["arms"])
     left, right = st.columns(2, gap="medium")
-    left.altair_chart(charts.arms(arms), width="stretch")
+    left.altair_chart(arm_dots(arms), width="stretch")
     left.caption("Test accuracy: a dot for each seed, a line for their mean.")
     if not pairs.empty:
-        right.altair_chart(charts.differences(pairs), width="stretch")
+        right.altair_chart(difference_intervals(pairs), width="stretch")
         right.caption("Within seeds and image by image, with 95 % intervals: right of 0 the first arm is better.")
     _tables(result, arms, pairs)
     noise = f" {result['noise']:.0%} of the training images had a wrong class." if result["noise"] else ""

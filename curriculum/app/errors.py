@@ -6,9 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import analysis
-from curriculum.app import charts, layout
+from curriculum.app import layout
 from curriculum.app.layout import Tile
 from curriculum.app.results import describe
+from curriculum.charts.tables import count_table, error_shares
 
 IN_A_GALLERY = 40
 MEANING = {"test": "never seen in training", "val": "the epoch was chosen on them", "train": "trained on"}
@@ -34,15 +35,13 @@ def page() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.header("Confusion matrix")
-        st.altair_chart(charts.count_table(analysis.confusion(judged, classes), "true class", "predicted class"), width="stretch")
+        st.altair_chart(count_table(analysis.confusion(judged, classes), "true class", "predicted class"), width="stretch")
     with right:
         st.header("Misclassified by class")
-        st.altair_chart(charts.error_shares(analysis.errors_by(judged, "class"), "class", "misclassified (95 % interval)"), width="stretch")
+        st.altair_chart(error_shares(analysis.errors_by(judged, "class"), "class", "misclassified (95 % interval)"), width="stretch")
         if judged["level"].notna().any():
             st.header("By people's level")
-            st.altair_chart(
-                charts.error_shares(analysis.errors_by(judged, "level"), "level", "misclassified (95 % interval)"), width="stretch"
-            )
+            st.altair_chart(error_shares(analysis.errors_by(judged, "level"), "level", "misclassified (95 % interval)"), width="stretch")
         else:
             st.caption("None of these images has a level yet; with levels, errors are shown by level too.")
     _gallery(wrong, classes)

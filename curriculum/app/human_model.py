@@ -10,8 +10,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from curriculum import analysis, runs
-from curriculum.app import charts, layout, service, session
+from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
+from curriculum.charts.human_model import levels_against_difficulty
+from curriculum.charts.palette import LEVEL_MARK
+from curriculum.charts.tables import count_table
 from curriculum.config import LEVELS, ScoreConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -130,9 +133,9 @@ def _figures(both: pd.DataFrame, who: str) -> None:
         same = float((both["level"] == both["model_level"]).mean())
         st.metric("Same level", f"{same:.0%}", help="The model's ranking is cut into levels in the proportions of the people's.")
     with middle:
-        st.altair_chart(charts.levels_against_difficulty(both), width="stretch")
+        st.altair_chart(levels_against_difficulty(both), width="stretch")
     with right:
-        st.altair_chart(charts.count_table(analysis.level_table(both), "people", "model"), width="stretch")
+        st.altair_chart(count_table(analysis.level_table(both), "people", "model"), width="stretch")
         st.caption("Images by people's level and by the model's, cut in the same proportions.")
 
 
@@ -172,7 +175,7 @@ def _three_columns(rows: pd.DataFrame, column: str, place_of: slice) -> None:
         found = rows[rows[column] == level]
         found = found.iloc[_clearest_first(found, column, level)]
         with column_place:
-            st.markdown(f"{layout.LEVEL_MARK[level]} {level} · {len(found):,}")
+            st.markdown(f"{LEVEL_MARK[level]} {level} · {len(found):,}")
             shown = found.iloc[place_of]
             if shown.empty:
                 st.caption("none" if found.empty else "no more")

@@ -1,4 +1,4 @@
-"""What every page shares: the choices that stay (data set, whose labels), errors, galleries, chart colours."""
+"""What every page shares: the choices that stay (data set, whose labels), errors, galleries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import streamlit as st
 
 from curriculum import datasets, labels, runs
 from curriculum.app import service
+from curriculum.charts.palette import LEVEL_MARK
 from curriculum.config import LEVELS, Config
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, StoreLockedError
@@ -23,10 +24,6 @@ from curriculum.words import duration
 KEPT = ("dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
 
-LEVEL_MARK = {"easy": "○", "medium": "◐", "hard": "●"}
-LEVEL_COLOUR = {"easy": "#009E73", "medium": "#E69F00", "hard": "#D55E00"}
-"""Okabe and Ito's colour-blind-safe colours; a mark stands beside each, so that nothing is told by colour alone."""
-PEOPLE_COLOUR, MODEL_COLOUR = "#0072B2", "#CC79A7"
 WHO = {"people": "people", "simulated": "simulated annotators", "all": "people and simulated together"}
 
 STYLE = """<style>

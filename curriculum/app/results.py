@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum.app import charts, layout
+from curriculum.app import layout
 from curriculum.app.train import show_curves
+from curriculum.charts.runs import curves, steps
 from curriculum.config import DEFAULT_RATE, DEFAULT_RULE
 from curriculum.words import duration, figure
 
@@ -97,9 +98,9 @@ def _one(row: dict[str, Any], run_id: str) -> None:
         show_curves(epochs)
         places = st.columns(3)
         if epochs[["val_knn", "test_knn"]].notna().any().any():
-            places[0].altair_chart(charts.curves(epochs, "knn", "KNN (share of same-class neighbours)"), width="stretch")
-        places[1].altair_chart(charts.steps(epochs, "learning_rate", "learning rate"), width="stretch")
-        places[2].altair_chart(charts.steps(epochs, "samples_seen", "samples seen"), width="stretch")
+            places[0].altair_chart(curves(epochs, "knn", "KNN (share of same-class neighbours)"), width="stretch")
+        places[1].altair_chart(steps(epochs, "learning_rate", "learning rate"), width="stretch")
+        places[2].altair_chart(steps(epochs, "samples_seen", "samples seen"), width="stretch")
     if result["stages"]:
         st.header("After each stage, on test")
         stages = pd.DataFrame(result["stages"]).rename(columns={

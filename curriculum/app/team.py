@@ -9,8 +9,11 @@ import streamlit as st
 
 from curriculum import agreement, consensus, datasets, labels
 from curriculum.agreement import Coefficient
-from curriculum.app import charts, layout, scale
+from curriculum.app import layout, scale
 from curriculum.app.layout import Tile
+from curriculum.charts.palette import LEVEL_MARK
+from curriculum.charts.tables import pair_table
+from curriculum.charts.team import drift
 from curriculum.config import LEVELS
 from curriculum.consensus import AnnotatorReport
 from curriculum.datasets import Settings
@@ -136,7 +139,7 @@ def _pairs(pairs: list[dict[str, Any]]) -> None:
     known["interval"] = [
         f"{low:.2f} to {high:.2f}" if low is not None else "none" for low, high in zip(known["low"], known["high"], strict=True)
     ]
-    st.altair_chart(charts.pair_table(known), width="stretch")
+    st.altair_chart(pair_table(known), width="stretch")
     st.caption("Cohen's kappa, quadratic weights. 1: the same levels; 0: as by chance. Hover for interval and images shared.")
 
 
@@ -148,9 +151,9 @@ def _drift(judged: pd.DataFrame) -> None:
         st.caption("To be seen once somebody has sorted 100 images here.")
         return
     left, right = st.columns(2, gap="large")
-    left.altair_chart(charts.drift(moved, "mean_level", "mean level (0 easy, 2 hard)"), width="stretch")
+    left.altair_chart(drift(moved, "mean_level", "mean level (0 easy, 2 hard)"), width="stretch")
     if moved["seconds"].notna().any():
-        right.altair_chart(charts.drift(moved, "seconds", "seconds an image (median)"), width="stretch")
+        right.altair_chart(drift(moved, "seconds", "seconds an image (median)"), width="stretch")
     st.caption("Each point is 50 images, which come in random order: a line that rises or falls for long is the annotator, not the images.")
 
 
@@ -164,7 +167,7 @@ def _contested(rows: pd.DataFrame, judged: pd.DataFrame) -> None:
     shown = rows.iloc[layout.pager(len(rows), IN_A_GALLERY, "_contested_page")].merge(
         judged.drop_duplicates("example")[["example", "sha256", "class"]]
     )
-    votes = [", ".join(f"{layout.LEVEL_MARK[level]} {row[level]}" for level in LEVELS if row[level]) for row in shown.to_dict("records")]
+    votes = [", ".join(f"{LEVEL_MARK[level]} {row[level]}" for level in LEVELS if row[level]) for row in shown.to_dict("records")]
     tiles = zip(shown.to_dict("records"), votes, strict=True)
     layout.gallery(
         (Tile(row["sha256"], row["example"], (row["class"], said, row["reason"].split(": ", 1)[-1])) for row, said in tiles), 130

@@ -8,7 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels, runs
-from curriculum.app import charts, layout, service, session
+from curriculum.app import layout, service, session
+from curriculum.charts.palette import LEVEL_MARK
+from curriculum.charts.runs import curves, steps
 from curriculum.config import LEVELS, MODE_MEANING, ORDER_SOURCES, PACING_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -116,7 +118,7 @@ def _levels(dataset: str) -> str:
         return who
     agreed = labels.consensus(layout.store(), dataset, who)["level"].value_counts()
     total = layout.store().rows("SELECT count(*) FROM example WHERE dataset = ? AND present", [dataset])[0][0]
-    listed = ", ".join(f"{layout.LEVEL_MARK[level]} {level} {int(agreed.get(level, 0)):,}" for level in LEVELS)
+    listed = ", ".join(f"{LEVEL_MARK[level]} {level} {int(agreed.get(level, 0)):,}" for level in LEVELS)
     rest = total - int(agreed.sum())
     st.caption(f"{listed}. " + (f"{rest:,} images have no level: they join in the last stage." if rest else "Every image has a level."))
     if not agreed.get("easy", 0):
@@ -156,9 +158,9 @@ def _title(run: RunDir) -> str:
 def show_curves(epochs: pd.DataFrame) -> None:
     """Accuracy, loss, images in use and, where it was measured, KNN."""
     places = st.columns(3)
-    places[0].altair_chart(charts.curves(epochs, "accuracy", "accuracy", percent=True), width="stretch")
-    places[1].altair_chart(charts.curves(epochs, "loss", "loss (cross-entropy, nats)"), width="stretch")
-    places[2].altair_chart(charts.steps(epochs, "subset_size", "training images in use"), width="stretch")
+    places[0].altair_chart(curves(epochs, "accuracy", "accuracy", percent=True), width="stretch")
+    places[1].altair_chart(curves(epochs, "loss", "loss (cross-entropy, nats)"), width="stretch")
+    places[2].altair_chart(steps(epochs, "subset_size", "training images in use"), width="stretch")
 
 
 def _past(dataset: str) -> None:

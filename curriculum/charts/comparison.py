@@ -1,0 +1,44 @@
+"""Arms of a comparison and what lies between them."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from curriculum.charts.palette import MODEL_COLOUR, PEOPLE_COLOUR
+
+
+def arm_dots(frame: pd.DataFrame) -> alt.LayerChart:
+    """Test accuracy of each arm of a comparison: a dot a seed, a tick for the mean."""
+    long = frame[["arm", "mean", "seeds"]].explode("seeds").astype({"seeds": float})
+    y = alt.Y("arm:N", sort=frame["arm"].tolist(), title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False))
+    scale = alt.Scale(zero=False, nice=True)
+    dots = alt.Chart(long).mark_circle(size=60, opacity=0.6, color=MODEL_COLOUR).encode(
+        x=alt.X("seeds:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=scale), y=y,
+        tooltip=["arm", alt.Tooltip("seeds", title="accuracy", format=".2%")],
+    )  # fmt: skip
+    means = alt.Chart(frame[["arm", "mean"]]).mark_tick(thickness=3, size=24, color=PEOPLE_COLOUR).encode(
+        x="mean:Q", y=y, tooltip=["arm", alt.Tooltip("mean", format=".2%")]
+    )  # fmt: skip
+    return (dots + means).properties(height=alt.Step(32))
+
+
+def difference_intervals(pairs: pd.DataFrame) -> alt.LayerChart:
+    """Each pair's difference with its interval, in percentage points; the line of no difference stands at 0."""
+    frame = pairs.assign(
+        pair=pairs["a"] + " less " + pairs["b"], **{name: 100 * pairs[name] for name in ("difference", "low", "high")},
+        outcome=["detected" if p < 0.05 and not low <= 0 <= high else "not detected"
+                 for p, low, high in zip(pairs["p_holm"], pairs["low"], pairs["high"], strict=True)],
+    )  # fmt: skip
+    y = alt.Y("pair:N", sort=frame["pair"].tolist(), title=None, axis=alt.Axis(labelLimit=280, labelOverlap=False))
+    colour = alt.Color("outcome:N", title=None, legend=alt.Legend(orient="top"),
+                       scale=alt.Scale(domain=["detected", "not detected"], range=[MODEL_COLOUR, "#8a8a8a"]))  # fmt: skip
+    shape = alt.Shape("outcome:N", legend=None, scale=alt.Scale(domain=["detected", "not detected"], range=["circle", "diamond"]))
+    base = alt.Chart(frame)
+    tooltip = ["pair", *(alt.Tooltip(name, format="+.2f") for name in ("difference", "low", "high")), alt.Tooltip("p_holm", format=".3g")]
+    intervals = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", title="percentage points"), x2="high:Q", y=y, color=colour, tooltip=tooltip
+    )
+    points = base.mark_point(size=90, filled=True, opacity=1).encode(x="difference:Q", y=y, color=colour, shape=shape, tooltip=tooltip)
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x="x:Q")
+    return (zero + intervals + points).properties(height=alt.Step(32))
