@@ -36,7 +36,7 @@ STYLE = """<style>
 .stMainBlockContainer {padding-top: 2.5rem; padding-bottom: 3rem;}
 .gallery figcaption b {font-weight: 600;}
 [data-testid=stMetricValue] {font-size: 1.75rem;}
-[data-testid^="stBaseButton-primary"]:enabled {color: light-dark(white, #0f0f0f);}
+[data-testid^="stBaseButton-primary"]:enabled, [data-testid=stMultiSelect] [data-tag] {color: light-dark(white, #0f0f0f);}
 </style>"""
 
 
