@@ -98,7 +98,7 @@ def _cut(tables: Floats, rows: Floats, columns: Floats, before: Floats) -> Float
     starts = ends - rows
     inside = np.minimum(ends[:, :, None], (before + columns)[:, None, :]) - np.maximum(starts[:, :, None], before[:, None, :])
     shares = np.clip(inside, 0, None) / np.maximum(columns, 1)[:, None, :]  # (b, model's level, width)
-    return np.einsum("biw,bmw->bim", tables, shares)
+    return np.asarray(np.einsum("biw,bmw->bim", tables, shares))
 
 
 def _kappa(tables: Floats) -> Floats:

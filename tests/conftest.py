@@ -31,8 +31,27 @@ settings.register_profile("curriculum", deadline=None, max_examples=50, derandom
 settings.load_profile("curriculum")
 
 
+LONGEST = (
+    "journey",
+    "sorting",
+    "accessibility",
+    "grid",
+    "experiment",
+    "sign_in",
+    "ranks",
+    "compare",
+    "four",
+    "lead_pages",
+    "comparison_page",
+)
+"""Files begun first: two processes take a file each at a time, and the last one shouldn't be a long one."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A click may be lost while Streamlit redraws a page on a busy machine, so what drives a browser may try twice more; the summary says so."""
+    """Long files first. A click may be lost while Streamlit redraws a page on a busy machine, so what drives a browser may try twice more; the
+    summary says so."""
+    place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "chromium"):
             item.add_marker(pytest.mark.flaky(reruns=2))

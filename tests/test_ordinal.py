@@ -1,0 +1,73 @@
+"""Agreement of levels with a difficulty: hand-computed, against scipy and scikit-learn, and its intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+
+from curriculum.difficulty import cut_levels
+from curriculum.ordinal import Agreement, level_agreement
+
+
+def figures(found: Agreement) -> list[float]:
+    return [found.spearman.value, found.tau_b.value, found.kappa.value]
+
+
+def test_by_hand() -> None:
+    """Four images in the model's order, people's levels easy, medium, easy, hard: one pair of six is swapped, one is tied."""
+    found = level_agreement(np.array([0, 1, 0, 2]), np.array([0.1, 0.2, 0.3, 0.4]), resamples=10)
+    # ranks less their mean: -1, 0.5, -1, 1.5 against -1.5, -0.5, 0.5, 1.5; products 3, squares 4.5 and 5
+    assert found.spearman.value == pytest.approx(3 / math.sqrt(4.5 * 5))
+    # of six pairs four agree, one disagrees, one is tied on one side
+    assert found.tau_b.value == pytest.approx((4 - 1) / math.sqrt(5 * 6))
+    # the model's two easiest are its easy ones: two images one level apart; by chance 22 / 4
+    assert found.kappa.value == pytest.approx(1 - 2 / 5.5)
+
+
+@given(st.integers(0, 10_000), st.integers(3, 60), st.booleans())
+def test_equal_to_scipy_and_scikit_learn(seed: int, count: int, ties: bool) -> None:
+    random = np.random.default_rng(seed)
+    levels = random.integers(0, 3, count)
+    difficulty = random.integers(0, 6, count) / 5 if ties else random.random(count)
+    if np.ptp(levels) == 0 or np.ptp(difficulty) == 0:
+        return
+    cut = cut_levels(difficulty, np.bincount(levels, minlength=3).tolist())
+    expected = [
+        stats.spearmanr(levels, difficulty).statistic,
+        stats.kendalltau(levels, difficulty).statistic,
+        cohen_kappa_score(levels, cut, weights="quadratic"),
+    ]
+    assert figures(level_agreement(levels, difficulty, resamples=5)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_steps_of_the_difficulty_hardly_change_the_interval() -> None:
+    """More images than the resamples tell apart: against a bootstrap over the images themselves."""
+    random = np.random.default_rng(3)
+    difficulty = random.random(900)
+    levels = np.digitize(difficulty + random.normal(0, 0.4, 900), [0.3, 0.7])
+    found = level_agreement(levels, difficulty)
+    rows = random.integers(0, 900, (400, 900))
+    low, high = np.percentile([stats.spearmanr(levels[r], difficulty[r]).statistic for r in rows], [2.5, 97.5])
+    assert (found.spearman.low, found.spearman.high) == pytest.approx((low, high), abs=0.015)
+    for each in (found.spearman, found.tau_b, found.kappa):
+        assert each.low < each.value < each.high
+
+
+@pytest.mark.parametrize(("levels", "difficulty"), [([0, 1], [0.1, 0.2]), ([1, 1, 1], [0.1, 0.2, 0.3]), ([0, 1, 2], [0.5, 0.5, 0.5])])
+def test_undefined_is_said(levels: list[int], difficulty: list[float]) -> None:
+    found = level_agreement(np.array(levels), np.array(difficulty))
+    assert not found.spearman.defined and not found.tau_b.defined and not found.kappa.defined
+    assert found.kappa.n == len(levels)
+
+
+def test_opposite_orders_are_minus_one() -> None:
+    found = level_agreement(np.array([2, 2, 1, 1, 0, 0]), np.arange(6) / 5)
+    assert found.spearman.value < -0.9
+    assert found.tau_b.value < -0.8
+    assert found.kappa.value == pytest.approx(-1.0)
