@@ -1,4 +1,4 @@
-"""What a lead does about images that divide the team: decide their level with a reason, or ask for one opinion more.
+"""What a lead does about images that divide the team: decide their level with a reason, flag them, or ask for one opinion more.
 
 A decision is an event of the log under the lead's name, and nobody's label: agreement is measured on what annotators said
 by themselves. The latest decision on an image is the one in force, and consensus prefers it to any votes.
@@ -7,7 +7,7 @@ by themselves. The latest decision on an image is the one in force, and consensu
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
@@ -16,7 +16,7 @@ import pandas as pd
 from curriculum.config import LEVELS, Level
 from curriculum.datasets import get_dataset
 from curriculum.errors import ConfigError, UnknownError
-from curriculum.labels import MAX_NOTE, check_annotator
+from curriculum.labels import FLAG_REASONS, MAX_NOTE, check_annotator
 from curriculum.store import Cursor, Store
 
 Wish = Literal["opinion", "compare"]
@@ -53,9 +53,7 @@ def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Lev
                           todo="Say in a sentence what decides it: whoever disagreed will read it.")  # fmt: skip
     if unknown := sorted({str(level) for level in levels.values()} - {*LEVELS, "None"}):
         raise ConfigError("unknown level", got=unknown[0], allowed=LEVELS)
-    here = {row[0] for row in cursor.execute("SELECT example FROM example WHERE dataset = ?", [dataset]).fetchall()}
-    if missing := sorted(set(levels) - here):
-        raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
+    _check_here(cursor, dataset, levels)
     rows = cursor.execute("SELECT example, level, reason FROM decision WHERE dataset = ?", [dataset]).fetchall()
     before = {example: (level, before_reason) for example, level, before_reason in rows}
     changed = {e: level for e, level in levels.items() if before.get(e) != (level, reason) and (level or e in before)}
@@ -66,6 +64,44 @@ def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Lev
             [uuid.uuid4(), dataset, example, lead, level, reason, datetime.now(UTC)],
         )
     return len(changed)
+
+
+def flag(store: Store, dataset: str, lead: str, examples: Sequence[str], reason: str = "wrong class") -> int:
+    """Flag images under the lead's name, all or none; what she has flagged so already stays as it is.
+
+    Args:
+        reason: of `FLAG_REASONS`.
+
+    Returns:
+        How many are newly flagged.
+
+    Raises:
+        ConfigError: another reason. UnknownError: no such data set, or no such image in it.
+    """
+    get_dataset(store, dataset)
+    if reason not in FLAG_REASONS:
+        raise ConfigError("a flag's note is its reason", got=reason, allowed=FLAG_REASONS)
+    check_annotator(lead)
+    with store.write() as cursor:
+        _check_here(cursor, dataset, examples)
+        rows = cursor.execute(
+            "SELECT example FROM standing_annotation WHERE dataset = ? AND annotator = ? AND action = 'flag' AND note = ?",
+            [dataset, lead, reason],
+        ).fetchall()
+        fresh = sorted(set(examples) - {row[0] for row in rows})
+        for example in fresh:
+            cursor.execute(
+                """INSERT INTO annotation (id, dataset, example, annotator, action, note, source, answered_at)
+                   VALUES (?, ?, ?, ?, 'flag', ?, 'team', ?)""",
+                [uuid.uuid4(), dataset, example, lead, reason, datetime.now(UTC)],
+            )
+    return len(fresh)
+
+
+def _check_here(cursor: Cursor, dataset: str, examples: Iterable[str]) -> None:
+    here = {row[0] for row in cursor.execute("SELECT example FROM example WHERE dataset = ?", [dataset]).fetchall()}
+    if missing := sorted(set(examples) - here):
+        raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
 
 
 def decisions(store: Store, dataset: str) -> pd.DataFrame:

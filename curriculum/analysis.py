@@ -1,6 +1,6 @@
 """What people and models say about the same images: the tables behind the pages and the command line's reports.
 
-Reads the database, computes with `metrics` and `difficulty`, draws nothing.
+Reads the database, computes with `ordinal` and `difficulty`, draws nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from curriculum import datasets, metrics, sources
-from curriculum.config import LEVELS
+from curriculum import datasets, sources
+from curriculum.config import LEVELS, Level
 from curriculum.difficulty import cut_levels
 from curriculum.errors import ConfigError, UnknownError
+from curriculum.ordinal import Agreement, Correlation, level_agreement
 from curriculum.store import Store
 
-Direction = Literal["model finds it harder", "people find it harder", "agree"]
+Quadrant = Literal["easy for people, hard for the model", "hard for people, easy for the model", "hard for both", "easy for both"]
+QUADRANTS: dict[Quadrant, tuple[Level, Level]] = {
+    "easy for people, hard for the model": ("easy", "hard"),
+    "hard for people, easy for the model": ("hard", "easy"),
+    "hard for both": ("hard", "hard"),
+    "easy for both": ("easy", "easy"),
+}
+"""People's level and the model's."""
+MEASURES = ("spearman", "tau_b", "kappa")
 
 
 # -- people against a model ----------------------------------------------------------------------
@@ -95,7 +104,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
 
     Adds: level_index (0 easy to 2 hard), model_level (the difficulty cut in the proportions of the people's
     levels), human_rank and model_rank (0 to 1 among these images, ties share the mean), gap (model_rank
-    less human_rank, -1 to 1: above 0 the model finds it harder than people do) and direction.
+    less human_rank, -1 to 1: above 0 the model finds it harder than people do).
     """
     both = frame[frame["level"].notna()].copy()
     both["level_index"] = both["level"].map({level: i for i, level in enumerate(LEVELS)}).astype(int)
@@ -104,14 +113,48 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     for side, values in (("human_rank", both["level_index"]), ("model_rank", both["difficulty"])):
         both[side] = (stats.rankdata(values) - 0.5) / max(len(both), 1)
     both["gap"] = both["model_rank"] - both["human_rank"]
-    levels_apart = both["model_level"].map({level: i for i, level in enumerate(LEVELS)}).astype(int) - both["level_index"]
-    both["direction"] = np.select([levels_apart > 0, levels_apart < 0], ["model finds it harder", "people find it harder"], "agree")
     return both
 
 
-def agreement(both: pd.DataFrame) -> metrics.Correlation:
-    """Spearman's correlation of people's levels with the model's difficulty; above 0: they find the same images hard."""
-    return metrics.spearman(both["level_index"].to_numpy(float), both["difficulty"].to_numpy(float))
+def agreement(both: pd.DataFrame, resamples: int = 1000) -> Agreement:
+    """How far people's levels and the model's difficulty agree; above 0: they find the same images hard."""
+    return level_agreement(both["level_index"].to_numpy(np.int64), both["difficulty"].to_numpy(float), resamples)
+
+
+def agreement_by(both: pd.DataFrame, judged: pd.DataFrame, resamples: int = 300) -> pd.DataFrame:
+    """`agreement` of all images, of each class, and of each annotator's own levels.
+
+    Args:
+        both: as `compared` gives it. judged: as `judged_by_each` gives it.
+
+    Returns:
+        One row a group and measure: by (all | class | annotator), name, measure (spearman | tau_b | kappa), value, low, high (95 %), n. Only
+        where the measure is defined.
+    """
+    groups = [
+        ("all", "all images", both),
+        *(("class", str(name), rows) for name, rows in both.groupby("class", sort=True)),
+        *(("annotator", str(name), rows) for name, rows in judged.groupby("annotator", sort=True)),
+    ]
+    rows = []
+    for by, name, frame in groups:
+        found = agreement(frame, resamples)
+        for measure in MEASURES:
+            figure: Correlation = getattr(found, measure)
+            if figure.defined:
+                rows.append((by, name, measure, figure.value, figure.low, figure.high, figure.n))
+    return pd.DataFrame(rows, columns=["by", "name", "measure", "value", "low", "high", "n"])
+
+
+def judged_by_each(store: Store, score_run: str, who: str, method: str | None = None) -> pd.DataFrame:
+    """What each annotator said of each scored image: annotator, level_index (0 easy to 2 hard), difficulty."""
+    return store.query(
+        """SELECT annotator, list_position(['easy', 'medium', 'hard'], level) - 1 AS level_index, difficulty
+           FROM current_label JOIN score USING (dataset, example) JOIN (SELECT run_id, mode FROM run) USING (run_id)
+           WHERE run_id = $run AND method = coalesce($method, mode)
+             AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated WHEN 'simulated' THEN simulated ELSE annotator = $who END""",
+        {"run": score_run, "who": who, "method": method},
+    )
 
 
 def level_table(both: pd.DataFrame) -> pd.DataFrame:
@@ -120,10 +163,12 @@ def level_table(both: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(index=list(LEVELS), columns=list(LEVELS), fill_value=0)
 
 
-def disagreements(both: pd.DataFrame, direction: Direction, limit: int = 12) -> pd.DataFrame:
-    """The images on which people and model differ most, in one direction, the widest gap first."""
-    rows = both[both["direction"] == direction]
-    return rows.reindex(rows["gap"].abs().sort_values(ascending=False, kind="stable").index).head(limit)
+def quadrant(both: pd.DataFrame, name: Quadrant) -> pd.DataFrame:
+    """The images of one quadrant, the widest gap first; where both agree, the surest first."""
+    human, model = QUADRANTS[name]
+    rows = both[(both["level"] == human) & (both["model_level"] == model)]
+    surest = rows["gap"].abs() if human != model else (rows["human_rank"] + rows["model_rank"] - 1).abs()
+    return rows.reindex(surest.sort_values(ascending=False, kind="stable").index)
 
 
 def known_difficulty(store: Store, dataset: str, basis: str = "auto") -> dict[str, float]:
@@ -142,55 +187,3 @@ def known_difficulty(store: Store, dataset: str, basis: str = "auto") -> dict[st
         raise UnknownError("no model has ranked this data set yet", got=dataset, todo="Run `score` on it first")
     found = difficulties(store, run)
     return dict(zip(found["example"].tolist(), found["difficulty"].tolist(), strict=True))
-
-
-# -- what a trained model gets wrong -------------------------------------------------------------
-
-
-def predictions(store: Store, run_id: str, split: str = "test", who: str = "people") -> pd.DataFrame:
-    """The chosen model's judgement of one split, with what people and the newest score say of the same images.
-
-    Returns:
-        One row an image, highest loss first: example, class, sha256, predicted, probability (of the predicted
-        class), probability_true, loss, probabilities, correct, level (or None), difficulty (or NaN).
-    """
-    run = store.rows("SELECT dataset FROM run WHERE run_id = ? AND kind = 'train'", [run_id])
-    if not run:
-        raise UnknownError("no such training run", got=run_id, todo="`runs list` shows them")
-    dataset = run[0][0]
-    frame = store.query(
-        """SELECT p.example, p.class, e.sha256, p.predicted, p.probability, p.probability_true, p.loss, p.probabilities,
-                  p.class = p.predicted AS correct, c.level, s.difficulty
-           FROM prediction AS p JOIN example AS e USING (dataset, example)
-           LEFT JOIN consensus(?, ?) AS c USING (example)
-           LEFT JOIN (SELECT example, difficulty FROM score JOIN run USING (run_id) WHERE run_id = ? AND method = mode) AS s USING (example)
-           WHERE p.run_id = ? AND p.split = ? ORDER BY p.loss DESC, p.example""",
-        [dataset, who, latest_score(store, dataset), run_id, split],
-    )
-    frame["correct"] = frame["correct"].astype(bool)
-    return frame
-
-
-def confusion(frame: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Counts: rows true class, columns predicted class, both in the order of `classes`."""
-    place = {name: i for i, name in enumerate(classes)}
-    true, predicted = (frame[column].map(place).to_numpy(np.int64) for column in ("class", "predicted"))
-    return pd.DataFrame(metrics.confusion_matrix(true, predicted, len(classes)), index=list(classes), columns=list(classes))
-
-
-def errors_by(frame: pd.DataFrame, column: Literal["class", "level"]) -> pd.DataFrame:
-    """Misclassification by class or by people's level: images, wrong, share (0 to 1) with its 95 % Wilson interval."""
-    groups = frame.groupby(column, sort=True)["correct"].agg(images="size", right="sum").reset_index()
-    groups["wrong"] = groups["images"] - groups["right"]
-    groups["share"] = groups["wrong"] / groups["images"]
-    intervals = [metrics.wilson_interval(int(w), int(n)) for w, n in zip(groups["wrong"], groups["images"], strict=True)]
-    groups["low"], groups["high"] = [low for low, _ in intervals], [high for _, high in intervals]
-    if column == "level":
-        groups = groups.set_index("level").reindex([level for level in LEVELS if level in set(groups["level"])]).reset_index()
-    return groups.drop(columns="right")
-
-
-def top_classes(probabilities: np.ndarray, classes: tuple[str, ...], count: int = 3) -> list[tuple[str, float]]:
-    """The most probable classes of one image with their probabilities, the most probable first."""
-    best = np.argsort(-np.asarray(probabilities), kind="stable")[:count]
-    return [(classes[i], float(probabilities[i])) for i in best]

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curriculum import analysis, datasets, overlaps, runs, sources
+from curriculum import analysis, datasets, mistakes, overlaps, runs, sources
 from curriculum.config import CompareConfig, Config, Home, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, RunError
 from curriculum.images import Index
@@ -220,14 +220,16 @@ def _score_text(store: Store, result: Result) -> str:
     for who in ("people", "simulated"):
         both = analysis.compared(analysis.ranked(store, result["dataset"], result["run_id"], who))
         agreed = analysis.agreement(both)
-        if agreed.defined:
-            lines.append(f"  with {who}'s levels: Spearman {agreed.value:.3f} [{agreed.low:.3f}, {agreed.high:.3f}], n = {agreed.n}")
+        if agreed.spearman.defined:
+            said = (
+                (name, getattr(agreed, key)) for key, name in (("spearman", "Spearman"), ("tau_b", "tau-b"), ("kappa", "weighted kappa"))
+            )
+            figures = ", ".join(f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for name, one in said)
+            lines.append(f"  with {who}'s levels: {figures}, n = {agreed.spearman.n}")
             lines.append("  rows: their level, columns: the model's in the same proportions\n" + analysis.level_table(both).to_string())
-            for direction in ("model finds it harder", "people find it harder"):
-                shown = analysis.disagreements(both, direction, 5)
-                lines += [
-                    f"  {direction}: {row.example} (level {row.level}, difficulty {row.difficulty:.2f})" for row in shown.itertuples()
-                ]
+            for name in list(analysis.QUADRANTS)[:2]:
+                shown = analysis.quadrant(both, name).head(5)
+                lines += [f"  {name}: {row.example} (difficulty {row.difficulty:.2f})" for row in shown.itertuples()]
     return "\n".join(lines)
 
 
@@ -241,12 +243,12 @@ def _train_text(store: Store, result: Result) -> str:
     lines += [f"  after stage {s['stage']} (epoch {s['epoch']}): test accuracy {s['accuracy']:.4f}, on its own levels "
               + (f"{s['own_accuracy']:.4f} of {s['own_examples']}" if s["own_accuracy"] is not None else "unknown") for s in result["stages"]]  # fmt: skip
     lines += [f"  {note}" for note in result["notes"]]
-    frame = analysis.predictions(store, result["run_id"])
+    frame = mistakes.predictions(store, result["run_id"])
     wrong = frame[~frame["correct"]]
-    lines += ["rows: true class, columns: predicted", analysis.confusion(frame, tuple(result["classes"])).to_string()]
+    lines += ["rows: true class, columns: predicted", mistakes.confusion(frame, tuple(result["classes"])).to_string()]
     lines += [
         f"{row['class']}: {row['share']:.1%} wrong ({row['wrong']} of {row['images']})"
-        for row in analysis.errors_by(frame, "class").to_dict("records")
+        for row in mistakes.errors_by(frame, "class").to_dict("records")
     ]
     lines += [
         f"  {r['example']}: {r['predicted']} ({r['probability']:.2f}), people: {r['level'] if isinstance(r['level'], str) else 'no level'}"

@@ -1,8 +1,6 @@
-"""Measures of a model and of agreement between two orders: pure functions on arrays."""
+"""Measures of a model: pure functions on arrays."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,44 +66,6 @@ def knn_purity(features: FloatArray, labels: IntArray, k: int = 5, block: int | 
             same += int((labels[nearest] == true).sum())
             nearness[rows, nearest] = -np.inf
     return same / (count * k)
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """A rank correlation in [-1, 1] with its 95 % interval; `n` examples. NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def defined(self) -> bool:
-        return bool(np.isfinite(self.value))
-
-
-def spearman(x: FloatArray, y: FloatArray, resamples: int = 1000, seed: int = 0) -> Correlation:
-    """Spearman's rank correlation, ties sharing their mean rank, with a percentile bootstrap over the examples.
-
-    Undefined (NaN) for fewer than three examples or where one side is all equal.
-
-    Source: Spearman 1904; Efron & Tibshirani 1993, chapter 13, for the interval.
-    """
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    nan = float("nan")
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return Correlation(nan, nan, nan, len(a))
-    random = np.random.default_rng(seed)
-    draws = [_rank_correlation(a[rows], b[rows]) for rows in random.integers(0, len(a), (resamples, len(a)))]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return Correlation(_rank_correlation(a, b), float(low), float(high), len(a))
-
-
-def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    a, b = stats.rankdata(x), stats.rankdata(y)
-    a, b = a - a.mean(), b - b.mean()
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale else float("nan")
 
 
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,25 @@ from numpy.typing import NDArray
 
 from curriculum.config import LEVELS
 from curriculum.difficulty import cut_levels
-from curriculum.metrics import Correlation
 
 Floats = NDArray[np.float64]
 
 BINS = 200
 """Steps of the difficulty that the bootstrap tells apart; figures themselves are exact."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A measure in [-1, 1] with its 95 % interval; `n` examples. NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def defined(self) -> bool:
+        return math.isfinite(self.value)
 
 
 @dataclass(frozen=True)

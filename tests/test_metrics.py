@@ -123,65 +123,6 @@ def test_knn_purity_of_fewer_than_two_is_nan(n: int) -> None:
     assert np.isnan(metrics.knn_purity(np.ones((n, 3)), np.zeros(n, dtype=np.int64)))
 
 
-# -- rank correlation -----------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=3, max_size=40))
-def test_spearman_with_ties_like_scipy(pairs: list[tuple[int, int]]) -> None:
-    x, y = np.array(pairs, dtype=float).T
-    ours = metrics.spearman(x, y, resamples=20)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        assert not ours.defined
-    else:
-        assert ours.value == pytest.approx(float(stats.spearmanr(x, y).statistic), abs=1e-9)
-        assert ours.n == len(x)
-
-
-@pytest.mark.parametrize("noise", [0.1, 1.0, 5.0])
-def test_interval_holds_the_value_and_narrows_with_more_examples(noise: float) -> None:
-    random = np.random.default_rng(2)
-    x = random.normal(0, 1, 1600)
-    y = x + random.normal(0, noise, 1600)
-    few, many = metrics.spearman(x[:50], y[:50], 300), metrics.spearman(x, y, 300)
-    for each in (few, many):
-        assert -1 <= each.low <= each.value <= each.high <= 1
-    assert many.high - many.low < (few.high - few.low) / 2
-
-
-def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    random = np.random.default_rng(8)
-    hits = 0
-    for _ in range(60):
-        x = random.normal(0, 1, 60)
-        each = metrics.spearman(x, random.normal(0, 1, 60), 200)
-        hits += each.low <= 0 <= each.high
-    assert hits >= 50
-
-
-def test_order_and_its_reverse_correlate_fully() -> None:
-    x = np.arange(12.0)
-    assert metrics.spearman(x, x**3, 50).value == pytest.approx(1)
-    assert metrics.spearman(x, -x, 50).value == pytest.approx(-1)
-
-
-def test_interval_depends_on_the_seed_alone() -> None:
-    x, y = np.random.default_rng(0).normal(0, 1, (2, 30))
-    first = metrics.spearman(x, y, 100, seed=1)
-    assert metrics.spearman(x, y, 100, seed=1) == first
-    assert metrics.spearman(x, y, 100, seed=2).low != first.low
-
-
-@pytest.mark.parametrize(
-    ("x", "y"),
-    [([], []), ([1.0, 2.0], [2.0, 1.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], [4.0, 4.0, 4.0])],
-)
-def test_spearman_is_nan_where_it_is_undefined(x: list[float], y: list[float]) -> None:
-    result = metrics.spearman(np.array(x), np.array(y))
-    assert not result.defined
-    assert np.isnan([result.value, result.low, result.high]).all()
-    assert result.n == len(x)
-
-
 # -- intervals of shares ---------------------------------------------------------------------------
 
 

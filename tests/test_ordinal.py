@@ -71,3 +71,20 @@ def test_opposite_orders_are_minus_one() -> None:
     assert found.spearman.value < -0.9
     assert found.tau_b.value < -0.8
     assert found.kappa.value == pytest.approx(-1.0)
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(8)
+    found = [level_agreement(random.integers(0, 3, 60), random.random(60), resamples=200) for _ in range(60)]
+    for measure in ("spearman", "tau_b", "kappa"):
+        assert sum(getattr(each, measure).low <= 0 <= getattr(each, measure).high for each in found) >= 50
+
+
+def test_an_interval_narrows_with_more_images_and_depends_on_the_seed_alone() -> None:
+    random = np.random.default_rng(2)
+    difficulty = random.random(1600)
+    levels = np.digitize(difficulty + random.normal(0, 0.5, 1600), [0.3, 0.7])
+    few, many = level_agreement(levels[:50], difficulty[:50], 300).spearman, level_agreement(levels, difficulty, 300).spearman
+    assert many.high - many.low < (few.high - few.low) / 2
+    assert level_agreement(levels, difficulty, 300).spearman == many
+    assert level_agreement(levels, difficulty, 300, seed=1).spearman.low != many.low

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from curriculum import analysis, runs
-from curriculum.app import layout, service, session
+from curriculum import analysis
+from curriculum.analysis import QUADRANTS
+from curriculum.app import gallery, layout, ranking
 from curriculum.app.layout import Tile
-from curriculum.charts.human_model import levels_against_difficulty
+from curriculum.charts.human_model import MEASURE_TITLE, MOST_POINTS, agreement_intervals, levels_against_difficulty, scattered
 from curriculum.charts.palette import LEVEL_MARK
 from curriculum.charts.tables import count_table
-from curriculum.config import LEVELS, ScoreConfig
+from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
-from curriculum.errors import CurriculumError
-from curriculum.rundir import RunDir, open_run
+from curriculum.ordinal import Agreement
 
-IN_A_COLUMN = 16
+IN_A_COLUMN, IN_A_GALLERY = 16, 40
+CHOSEN = "chosen in the charts"
+MEANING = {
+    "easy for people, hard for the model": "A wrong class? An odd example?",
+    "hard for people, easy for the model": "A shortcut that the model has found?",
+    "hard for both": "Doubtful for everybody: what a curriculum keeps for last.",
+    "easy for both": "What a curriculum begins with.",
+    CHOSEN: "Draw a frame in the left chart, or click a cell of the table.",
+}
 
 
 def page() -> None:
@@ -30,8 +39,8 @@ def page() -> None:
         return
     newest = analysis.latest_score(layout.store(), dataset.name)
     scored = analysis.scored_runs(layout.store(), dataset.name)
-    ranking = _rank(dataset, newest is not None)
-    if newest is None and ranking:
+    going = ranking.form(dataset, newest is not None)
+    if newest is None and going:
         return
     if newest is None:
         st.info(
@@ -47,16 +56,36 @@ def page() -> None:
         help="What the same run says in other terms. Scores of a training run are of its training images alone.",
     )  # fmt: skip
     who = layout.chosen_who(dataset.name)
-    frame = analysis.ranked(layout.store(), dataset.name, chosen, who, measure)
-    both = analysis.compared(frame)
+    seen = (dataset.name, chosen, who, measure, layout.log_stamp(dataset.name))
+    frame, both = _compared(*seen)
     if both.empty:
         st.info("Nobody has sorted an image of this data set yet, so there is only the model's side.", icon=":material/sort:")
         layout.link("sort", "Sort images", ":material/sort:")
     else:
-        _figures(both, who)
+        picked = _figures(both, who, _agreement(both, *seen))
+        _quadrants(dataset, both, picked)
+        _by_group(_by_groups(both, *seen))
     _side_by_side(frame, both, dataset)
-    if not both.empty:
-        _disagreements(both)
+    gallery.look_closer(dataset.name, chosen)
+
+
+# What follows is kept for as long as the log of labels is what it was at `stamp`.
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _compared(dataset: str, run: str, who: str, method: str, stamp: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    frame = analysis.ranked(layout.store(), dataset, run, who, method)
+    return frame, analysis.compared(frame)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _agreement(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: int) -> Agreement:
+    return analysis.agreement(_both)
+
+
+@st.cache_data(max_entries=16, show_spinner="Measuring each class and annotator ...")
+def _by_groups(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: int) -> pd.DataFrame:
+    return analysis.agreement_by(_both, analysis.judged_by_each(layout.store(), run, who, method))
 
 
 def _describe(scored: pd.DataFrame, run: str) -> str:
@@ -65,86 +94,118 @@ def _describe(scored: pd.DataFrame, run: str) -> str:
     return f"{row['method'].replace('_', ' ')}, {source}, {row['image_size']} px, {row['created_at']:%d %b %H:%M}"
 
 
-# -- ranking -------------------------------------------------------------------------------------
+# -- the whole in one look -----------------------------------------------------------------------
 
 
-def _rank(dataset: Dataset, again: bool) -> bool:
-    """The form that starts a ranking, or the one that is going on; True for the latter."""
-    active = runs.list_runs(layout.store(), dataset.name, "score")
-    active = active[active["state"].isin(["queued", "running"])]
-    if len(active):
-        _watch(active["run_id"].iloc[0])
-        return True
-    _say_failure(dataset)
-    with st.expander("Rank again with other weights" if again else "Rank every image by a model's loss", expanded=not again):
-        columns = st.columns([3, 2, 2], vertical_alignment="bottom")
-        with columns[0]:
-            weights = layout.weights_picker(dataset.name, "score")
-        size = columns[1].select_slider(
-            "Image size in pixels", [64, 96, 128, 192, 256, 384], 128, help="Larger sees more and takes longer."
-        )
-        if columns[2].button("Rank the images", type="primary", icon=":material/leaderboard:", width="stretch"):
-            try:
-                layout.start_run(ScoreConfig(dataset.name, weights=weights, image_size=size))
-            except CurriculumError as error:
-                st.error(str(error))
-            else:
-                st.rerun()
-    return False
-
-
-def _say_failure(dataset: Dataset) -> None:
-    """The newest scoring run's failure, until another one succeeds."""
-    newest = runs.list_runs(layout.store(), dataset.name, "score").head(1)
-    for row in newest[newest["state"].isin(["failed", "interrupted"])].itertuples():
-        st.error(f"The last ranking {row.state}: {row.message}", icon=":material/error:")
-
-
-@st.fragment(run_every=0.7)
-@session.for_leads
-def _watch(run_id: str) -> None:
-    run: RunDir = open_run(service.current().home, run_id)
-    status = run.status()
-    if status.active:
-        layout.show_status(status)
-        if st.button("Cancel", key="cancel_score", icon=":material/cancel:"):
-            runs.cancel(run, wait_seconds=3)
-    else:
-        runs.ingest(layout.store(), run)
-        st.rerun()
-
-
-# -- comparing -----------------------------------------------------------------------------------
-
-
-def _figures(both: pd.DataFrame, who: str) -> None:
-    agreed = analysis.agreement(both)
+def _figures(both: pd.DataFrame, who: str, found: Agreement) -> pd.DataFrame:
+    """The measures and both charts; returns the images that are chosen in these."""
+    st.write(_in_words(found))
     left, middle, right = st.columns([2, 3, 3], gap="medium")
     with left:
-        if agreed.defined:
-            st.metric("Rank correlation", f"{agreed.value:.2f}", help="Spearman's. 1: the same order; 0: unrelated; -1: opposite.")
-            st.caption(
-                f"95 % interval {agreed.low:.2f} to {agreed.high:.2f} (bootstrap), {agreed.n:,} images with a level from {layout.WHO.get(who, who)}."
-            )
-            st.write(_in_words(agreed.low, agreed.high))
-        else:
-            st.metric("Rank correlation", "undefined")
-            st.caption(f"It needs at least three labelled images and more than one level; there are {agreed.n}.")
+        for measure, meaning in (
+            ("spearman", "Of the two orders. 1: the same; 0: unrelated; -1: opposite."),
+            ("tau_b", "Pairs of images in the same order less those in opposite order, ties left out."),
+            (
+                "kappa",
+                "Of the levels, the model's cut in the proportions of the people's; two levels apart counts four times as much as one.",
+            ),
+        ):
+            one = getattr(found, measure)
+            st.metric(MEASURE_TITLE[measure].capitalize(), f"{one.value:.2f}" if one.defined else "undefined", help=meaning)
+            if one.defined:
+                st.caption(f"95 % interval {one.low:.2f} to {one.high:.2f}")
         same = float((both["level"] == both["model_level"]).mean())
-        st.metric("Same level", f"{same:.0%}", help="The model's ranking is cut into levels in the proportions of the people's.")
+        st.caption(
+            f"{len(both):,} images with a level from {layout.plain(layout.WHO.get(who, who))}; {same:.0%} have the same level from both."
+        )
     with middle:
-        st.altair_chart(levels_against_difficulty(both), width="stretch")
+        brushed = st.altair_chart(
+            levels_against_difficulty(both), width="stretch", on_select="rerun", selection_mode="area", key="_scatter"
+        )
+        if len(both) > MOST_POINTS:
+            st.caption(f"{len(scattered(both)):,} of them drawn, evenly over the difficulty.")
     with right:
-        st.altair_chart(count_table(analysis.level_table(both), "people", "model"), width="stretch")
-        st.caption("Images by people's level and by the model's, cut in the same proportions.")
+        clicked = st.altair_chart(
+            count_table(analysis.level_table(both), "people", "model", select=True), width="stretch", on_select="rerun", selection_mode="cell",
+            key="_levels",
+        )  # fmt: skip
+        st.caption("Images by people's level and by the model's, cut in the same proportions. Click a cell to see its images.")
+    return _chosen(both, brushed["selection"].get("area") or {}, clicked["selection"].get("cell") or [])
 
 
-def _in_words(low: float, high: float) -> str:
+def _in_words(found: Agreement) -> str:
+    low, high = found.spearman.low, found.spearman.high
+    if not found.spearman.defined:
+        return f"It takes at least three labelled images and more than one level to tell; there are {found.spearman.n}."
     if math.isnan(low) or low <= 0 <= high:
-        return "With these labels, no relation can be told from chance."
+        return "**With these labels, no relation can be told from chance.**"
     if high < 0:
-        return "People find easy what the model finds hard."
-    return "People and model tend to find the same images hard." if low >= 0.3 else "People and model agree a little on what is hard."
+        return "**People find easy what the model finds hard.**"
+    return (
+        "**People and model tend to find the same images hard.**" if low >= 0.3 else "**People and model agree a little on what is hard.**"
+    )
+
+
+def _chosen(both: pd.DataFrame, area: dict[str, Any], cells: list[dict[str, Any]]) -> pd.DataFrame:
+    """What lies in the frame that was drawn, else in the cell that was clicked; the hardest for the model first."""
+    if area:
+        points = scattered(both)
+        inside = np.ones(len(points), dtype=bool)
+        for column in ("place", "difficulty"):
+            low, high = sorted(area.get(column, (-math.inf, math.inf)))
+            inside &= points[column].between(low, high).to_numpy()
+        return points[inside]
+    wanted = {(cell["people"], cell["model"]) for cell in cells}
+    return both[[pair in wanted for pair in zip(both["level"], both["model_level"], strict=True)]]
+
+
+# -- the images ----------------------------------------------------------------------------------
+
+
+def _quadrants(dataset: Dataset, both: pd.DataFrame, picked: pd.DataFrame) -> None:
+    st.header("Where people and model differ, and where they agree")
+    groups = {**{str(name): analysis.quadrant(both, name) for name in QUADRANTS}, CHOSEN: picked}
+    first = next((name for name, rows in groups.items() if len(rows)), CHOSEN)
+    if len(picked) and not st.session_state.get("_had_picked"):
+        st.session_state["_quadrant"] = CHOSEN
+    st.session_state["_had_picked"] = bool(len(picked))
+    if st.session_state.get("_quadrant") not in groups:
+        st.session_state["_quadrant"] = first
+    name = str(st.segmented_control(
+        "Images", list(groups), key="_quadrant", label_visibility="collapsed", format_func=lambda one: f"{one} · {len(groups[one]):,}",
+    ) or first)  # fmt: skip
+    rows = groups[name]
+    st.caption(MEANING[name])
+    if rows.empty:
+        st.caption("None." if name != CHOSEN else "Nothing is chosen.")
+        return
+    shown = rows.iloc[layout.pager(len(rows), IN_A_GALLERY, f"_quadrant_page_{name}")]
+    gallery.gallery(
+        (Tile(r["sha256"], r["example"], (r["class"], f"people: {layout.level_text(r['level'])}", f"model: {r['difficulty']:.2f}, says {r['predicted']}"))
+         for r in shown.to_dict("records")), "_quadrant_gallery", 120,
+    )  # fmt: skip
+    gallery.send_buttons(dataset.name, rows["example"].tolist(), "_quadrant_send")
+
+
+def _by_group(rows: pd.DataFrame) -> None:
+    st.header("By class and by annotator")
+    if rows.empty:
+        st.caption("No group has three images with more than one level yet.")
+        return
+    measure = st.segmented_control("Measure", list(MEASURE_TITLE), default="spearman", key="_group_measure", label_visibility="collapsed",
+                                   format_func=MEASURE_TITLE.__getitem__) or "spearman"  # fmt: skip
+    chart, table = st.columns(2, gap="medium")
+    mine = rows[rows["measure"] == measure]
+    chart.altair_chart(agreement_intervals(mine), width="stretch")
+    table.dataframe(
+        rows.pivot(index=["name", "n"], columns="measure", values="value").reindex(mine.set_index(["name", "n"]).index)[list(MEASURE_TITLE)].reset_index(),
+        hide_index=True, column_config={"n": st.column_config.NumberColumn("images", format="localized"), "name": "images or annotator", **{
+            name: st.column_config.NumberColumn(title, format="%.2f") for name, title in MEASURE_TITLE.items()}},
+    )  # fmt: skip
+    st.caption("Annotators by their own levels, each against the same ranking. Where an interval holds 0, chance alone may do as much.")
+
+
+# -- side by side --------------------------------------------------------------------------------
 
 
 def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> None:
@@ -157,7 +218,7 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
     people, model = st.columns(2, gap="medium", border=True)
     with people:
         st.markdown("**People say**")
-        _three_columns(labelled, "level", place)
+        _three_columns(labelled, "level", place, "people")
     with model:
         st.markdown("**The model says**")
         if labelled.empty:
@@ -165,12 +226,12 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
             of_class = of_class.assign(
                 model_level=pd.cut(of_class["difficulty"].rank(pct=True), [0, 1 / 3, 2 / 3, 1], labels=list(LEVELS)).astype(str)
             )
-            _three_columns(of_class, "model_level", place)
+            _three_columns(of_class, "model_level", place, "model")
         else:
-            _three_columns(labelled, "model_level", place)
+            _three_columns(labelled, "model_level", place, "model")
 
 
-def _three_columns(rows: pd.DataFrame, column: str, place_of: slice) -> None:
+def _three_columns(rows: pd.DataFrame, column: str, place_of: slice, side: str) -> None:
     for column_place, level in zip(st.columns(3), LEVELS, strict=True):
         found = rows[rows[column] == level]
         found = found.iloc[_clearest_first(found, column, level)]
@@ -180,13 +241,10 @@ def _three_columns(rows: pd.DataFrame, column: str, place_of: slice) -> None:
             if shown.empty:
                 st.caption("none" if found.empty else "no more")
             else:
-                layout.gallery(
-                    (
-                        Tile(r["sha256"], f"{r['example']}, difficulty {r['difficulty']:.2f}", (f"{r['difficulty']:.2f}",))
-                        for r in shown.to_dict("records")
-                    ),
-                    54,
-                )
+                gallery.gallery(
+                    (Tile(r["sha256"], f"{r['example']}, difficulty {r['difficulty']:.2f}", (f"{r['difficulty']:.2f}",), r["example"])
+                     for r in shown.to_dict("records")), f"_{side}_{level}", 54,
+                )  # fmt: skip
 
 
 def _clearest_first(found: pd.DataFrame, column: str, level: str) -> NDArray[np.int64]:
@@ -200,26 +258,3 @@ def _clearest_first(found: pd.DataFrame, column: str, level: str) -> NDArray[np.
             "hard": -found["difficulty"],
         }[level]
     return np.argsort(unclear.to_numpy(float), kind="stable")
-
-
-def _disagreements(both: pd.DataFrame) -> None:
-    st.header("Where people and model disagree most")
-    harder, easier = st.columns(2, gap="large", border=True)
-    for place, direction, meaning in (
-        (harder, "model finds it harder", "Easy for people, hard for the model: a wrong class? An odd example?"),
-        (easier, "people find it harder", "Hard for people, easy for the model: a shortcut that it has found?"),
-    ):
-        with place:
-            st.markdown(f"**{direction.capitalize()}**")
-            st.caption(meaning)
-            rows = analysis.disagreements(both, direction, 12)  # type: ignore[arg-type]
-            if rows.empty:
-                st.caption("None.")
-            layout.gallery(
-                Tile(
-                    r["sha256"],
-                    r["example"],
-                    (r["class"], f"people: {layout.level_text(r['level'])}", f"model: {r['difficulty']:.2f}, says {r['predicted']}"),
-                )
-                for r in rows.to_dict("records")
-            )

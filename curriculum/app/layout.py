@@ -76,16 +76,21 @@ def store() -> Store:
     return service.current().store
 
 
+def log_stamp(dataset: str) -> int:
+    """Rises with everything that is said of a data set's images: what was worked out at the same stamp still holds."""
+    return int(store().rows("SELECT coalesce(max(seq), 0) FROM annotation WHERE dataset = ?", [dataset])[0][0])
+
+
 def register_pages(pages: Sequence[object]) -> None:
     """Let pages link to one another by their address."""
     st.session_state["_pages"] = {getattr(page, "url_path", "") or "start": page for page in pages}
 
 
-def link(path: str, label: str, icon: str | None = None) -> None:
-    """A link to another page of the app; nothing where a page is shown on its own."""
+def link(path: str, label: str, icon: str | None = None, query: dict[str, str] | None = None) -> None:
+    """A link to another page of the app, with what it is to begin with; nothing where a page is shown on its own."""
     page = st.session_state.get("_pages", {}).get(path)
     if page is not None:
-        st.page_link(page, label=label, icon=icon)
+        st.page_link(page, label=label, icon=icon, query_params=query)
 
 
 def go(path: str) -> None:
@@ -143,11 +148,12 @@ def warn_simulated() -> None:
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a gallery; every line of the caption is plain text, the first stands out."""
+    """One image of a gallery; every line of the caption is plain text, the first stands out. `example`: its name where the title says more."""
 
     sha256: str
     title: str
     caption: tuple[str, ...] = ()
+    example: str = ""
 
 
 def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:

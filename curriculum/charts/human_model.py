@@ -2,32 +2,78 @@
 
 from __future__ import annotations
 
+import zlib
+
 import altair as alt
+import numpy as np
 import pandas as pd
 
-from curriculum.charts.palette import LEVEL_COLOUR, LEVEL_MARK
+from curriculum.charts.palette import LEVEL_COLOUR, LEVEL_MARK, MODEL_COLOUR, PEOPLE_COLOUR
 from curriculum.config import LEVELS
+
+MOST_POINTS = 5000
+"""More in a chart are slow to draw and hide one another; of more images an even sample is drawn."""
+MEASURE_TITLE = {"spearman": "Spearman's rho", "tau_b": "Kendall's tau-b", "kappa": "weighted kappa"}
+
+
+def scattered(both: pd.DataFrame) -> pd.DataFrame:
+    """The points of `levels_against_difficulty`: across, `place` is the level (0 to 2) moved by up to a third, always alike for an image.
+
+    Args:
+        both: as `analysis.compared` gives it.
+    """
+    jitter = both["example"].map(lambda example: (zlib.crc32(example.encode()) % 10_000) / 9_999 - 0.5)
+    points = both.assign(place=both["level_index"] + jitter * 0.66)
+    return points if len(points) <= MOST_POINTS else points.sort_values("difficulty").iloc[:: -(-len(points) // MOST_POINTS)]
 
 
 def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
-    """Each labelled image: people's level across, the model's difficulty up; a box for each level."""
-    frame = both[["example", "class", "level", "difficulty"]].copy()
-    frame["label"] = frame["level"].map(lambda level: f"{LEVEL_MARK[level]} {level}")
-    order = [f"{LEVEL_MARK[level]} {level}" for level in LEVELS]
-    x = alt.X("label:N", sort=order, title="People's level", axis=alt.Axis(labelAngle=0))
+    """Each labelled image: people's level across, the model's difficulty up; a box for each level. Its selection `area` is a brush."""
+    frame = scattered(both)[["example", "class", "level", "place", "difficulty"]]
+    ticks = " : ".join(f"datum.value == {i} ? '{LEVEL_MARK[level]} {level}'" for i, level in enumerate(LEVELS))
+    x = alt.X("place:Q", title="people's level", scale=alt.Scale(domain=[-0.5, 2.5], nice=False),
+              axis=alt.Axis(values=[0, 1, 2], labelExpr=f"{ticks} : ''", grid=False))  # fmt: skip
+    y = alt.Y("difficulty:Q", title="model's difficulty (0 easiest, 1 hardest)", scale=alt.Scale(domain=[0, 1]))
     colour = alt.Color("level:N", scale=alt.Scale(domain=list(LEVELS), range=[LEVEL_COLOUR[level] for level in LEVELS]), legend=None)
-    y = alt.Y("difficulty:Q", title="Model's difficulty (rank, 0 easiest to 1 hardest)", scale=alt.Scale(domain=[0, 1]))
-    base = alt.Chart(frame)
     points = (
-        base.transform_calculate(jitter="random()")
-        .mark_circle(size=14, opacity=0.45)
-        .encode(
-            x=x,
-            xOffset=alt.XOffset("jitter:Q"),
-            y=y,
-            color=colour,
-            tooltip=["example", "class", "level", alt.Tooltip("difficulty", format=".2f")],
-        )
+        alt.Chart(frame)
+        .mark_circle(size=16, opacity=0.5)
+        .encode(x=x, y=y, color=colour, tooltip=["example", "class", "level", alt.Tooltip("difficulty", format=".2f")])
+        .add_params(alt.selection_interval(name="area"))
     )
-    boxes = base.mark_boxplot(size=40, outliers=False, opacity=0.35, color="gray").encode(x=x, y=y)
-    return (points + boxes).properties(height=320)
+    quartiles = (
+        both.groupby("level_index")["difficulty"]
+        .quantile(np.array([0.25, 0.5, 0.75]))
+        .unstack()
+        .set_axis(["low", "middle", "high"], axis=1)
+    )
+    quartiles = quartiles.reset_index()
+    base = alt.Chart(quartiles)
+    across = [alt.X("left:Q"), alt.X2("right:Q")]
+    boxes = base.transform_calculate(left="datum.level_index - 0.36", right="datum.level_index + 0.36")
+    frames = boxes.mark_rect(fillOpacity=0, stroke="gray", strokeWidth=1.5).encode(*across, y="low:Q", y2="high:Q")
+    middles = boxes.mark_rule(stroke="gray", strokeWidth=3).encode(*across, y="middle:Q")
+    return (points + frames + middles).properties(height=330)
+
+
+def agreement_intervals(rows: pd.DataFrame) -> alt.LayerChart:
+    """One measure of agreement by group, with its 95 % interval; the line of chance stands at 0.
+
+    Args:
+        rows: of one measure, as `analysis.agreement_by` gives them.
+    """
+    y = alt.Y("name:N", sort=rows["name"].tolist(), title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False))
+    kinds = ["all", "class", "annotator"]
+    colour = alt.Color(
+        "by:N", title=None, legend=alt.Legend(orient="top"), scale=alt.Scale(domain=kinds, range=["#8a8a8a", MODEL_COLOUR, PEOPLE_COLOUR])
+    )
+    shape = alt.Shape("by:N", legend=None, scale=alt.Scale(domain=kinds, range=["diamond", "square", "circle"]))
+    tooltip = ["name", *(alt.Tooltip(name, format=".2f") for name in ("value", "low", "high")), alt.Tooltip("n", title="images")]
+    base = alt.Chart(rows)
+    title = MEASURE_TITLE[rows["measure"].iloc[0]]
+    intervals = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", title=f"{title} (95 % interval)"), x2="high:Q", y=y, color=colour, tooltip=tooltip
+    )
+    points = base.mark_point(filled=True, size=80, opacity=1).encode(x="value:Q", y=y, color=colour, shape=shape, tooltip=tooltip)
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x="x:Q")
+    return (zero + intervals + points).properties(height=alt.Step(24))

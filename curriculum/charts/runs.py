@@ -52,3 +52,19 @@ def _with_stages(chart: alt.Chart, epochs: pd.DataFrame) -> alt.LayerChart:
     starts = epochs.groupby("stage", sort=False)["epoch"].min().reset_index().iloc[1:]
     rules = alt.Chart(starts).mark_rule(strokeDash=[4, 4], color="gray").encode(x="epoch:Q", tooltip=["stage", "epoch"])
     return alt.layer(*([chart] if starts.empty else [chart, rules])).properties(height=230)
+
+
+def losses_of_one(losses: pd.DataFrame) -> alt.Chart:
+    """How the loss of one image fell: run, epoch, loss."""
+    return (
+        alt.Chart(losses)
+        .mark_line(point=alt.OverlayMarkDef(size=18))
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("loss:Q", title="its loss (nats)"),
+            color=alt.Color("run:N", title=None, legend=alt.Legend(orient="top", columns=2, labelLimit=320)),
+            strokeDash=alt.StrokeDash("run:N", legend=None),
+            tooltip=["run", "epoch", alt.Tooltip("loss", format=".3f")],
+        )
+        .properties(height=200)
+    )

@@ -9,8 +9,8 @@ from curriculum.charts.palette import MODEL_COLOUR
 from curriculum.config import LEVELS
 
 
-def count_table(table: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
-    """Counts as a heat map with the numbers in it; darker = a larger share of its row."""
+def count_table(table: pd.DataFrame, rows: str, columns: str, select: bool = False) -> alt.LayerChart:
+    """Counts as a heat map with the numbers in it; darker = a larger share of its row. `select`: a click on a cell is its selection `cell`."""
     long = table.rename_axis(rows).reset_index().melt(rows, var_name=columns, value_name="images")
     long["share"] = long["images"] / long.groupby(rows)["images"].transform("sum").clip(lower=1)
     x = alt.X(
@@ -28,6 +28,12 @@ def count_table(table: pd.DataFrame, rows: str, columns: str) -> alt.LayerChart:
     text = base.mark_text(fontSize=13).encode(
         x=x, y=y, text="images:Q", color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#222"))
     )
+    if select:
+        chosen = alt.selection_point(name="cell", fields=[rows, columns])
+        cells = cells.encode(
+            stroke=alt.condition(chosen, alt.value("#D55E00"), alt.value(None), empty=False), strokeWidth=alt.value(3)
+        ).add_params(chosen)
+        text = text.encode(tooltip=alt.value(None))
     return (cells + text).properties(height=max(150, 46 * len(table)))
 
 

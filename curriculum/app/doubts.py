@@ -1,0 +1,63 @@
+"""Classes to doubt: images whose folder may be the wrong one, by models that never saw them; a lead flags them for the team."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from curriculum import adjudication, analysis, mistakes
+from curriculum.app import gallery, layout, session
+from curriculum.app.layout import Tile
+from curriculum.datasets import Dataset
+from curriculum.errors import CurriculumError
+
+IN_A_GALLERY = 40
+
+
+def labels(dataset: Dataset) -> None:
+    """The images whose class is doubted, the likeliest mistakes first, and a button that flags the chosen ones."""
+    st.header("Is the class itself wrong?")
+    scored = analysis.scored_runs(layout.store(), dataset.name)
+    ranked = scored[scored["method"] == "oof_loss"]["run_id"].tolist()
+    if not ranked:
+        st.info("This needs a ranking by out-of-fold loss: its models judge images that they never saw.", icon=":material/leaderboard:")
+        layout.link("human-model", "Rank the images", ":material/compare:")
+        return
+    try:
+        found = _issues(ranked[0], dataset.name, layout.log_stamp(dataset.name))
+    except CurriculumError as error:
+        st.warning(str(error), icon=":material/warning:")
+        return
+    if found.empty:
+        st.success("No class is doubted.", icon=":material/done_all:")
+        return
+    st.caption(
+        f"{len(found):,} of the images look more like another class, by confident learning (cleanlab) on the newest out-of-fold ranking. The first are the "
+        "likeliest mistakes. A flag is an event of the log under your name: it changes no class and no level."
+    )
+    shown = found.iloc[layout.pager(len(found), IN_A_GALLERY, "_doubt_page")].to_dict("records")
+    gallery.gallery(
+        (Tile(r["sha256"], r["example"], (f"folder: {r['class']}", f"model: {r['predicted']}", f"folder's class {r['probability_true']:.0%}",
+                                          "⚑ flagged" if r["flagged"] else "not flagged")) for r in shown), "_doubt_gallery", 130,
+    )  # fmt: skip
+    open_ones = found[~found["flagged"]]["example"].tolist()
+    chosen = st.multiselect("Flag as wrong class", open_ones, key=f"_doubted_{dataset.name}", placeholder="Choose images by their name")
+    st.button(f"Flag {len(chosen)} images" if chosen else "Flag", icon=":material/flag:", disabled=not chosen, on_click=_flag,
+              args=[dataset.name, chosen])  # fmt: skip
+
+
+@st.cache_data(max_entries=8, show_spinner="Looking for classes to doubt ...")
+def _issues(run: str, dataset: str, stamp: int) -> pd.DataFrame:
+    """Kept for as long as the log of labels is what it was at `stamp`."""
+    flagged = layout.store().rows(
+        "SELECT example FROM standing_annotation WHERE dataset = ? AND action = 'flag' AND note = 'wrong class'", [dataset]
+    )
+    found = mistakes.label_issues(layout.store(), run)
+    return found.assign(flagged=found["example"].isin([row[0] for row in flagged]))
+
+
+@session.for_leads
+def _flag(dataset: str, examples: list[str]) -> None:
+    fresh = adjudication.flag(layout.store(), dataset, str(st.session_state["annotator"]), examples)
+    st.session_state[f"_doubted_{dataset}"] = []
+    st.toast(f"{fresh} images are flagged.")
