@@ -100,16 +100,18 @@ def _compare(page: Page, server: Server) -> None:
     _slide(page, "96", "64")
     settled(page)
     page.get_by_role("button", name="Rank the images").click()
-    expect(page.get_by_text("Rank correlation")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Spearman's rho").first).to_be_visible(timeout=SLOW)
     settled(page)  # an open list closes when the page is drawn anew
     _choose(page, "Whose levels", "simulated annotators (420 images)")
     expect(page.get_by_text("420 images with a level from simulated annotators")).to_be_visible()
-    expect(page.get_by_text("Where people and model disagree most")).to_be_visible()
+    expect(page.get_by_text("Where people and model differ, and where they agree")).to_be_visible()
     for title in ("People say", "The model says"):
         expect(page.get_by_text(title)).to_be_visible()
     for level in ("○ easy · ", "◐ medium · ", "● hard · "):
         expect(page.get_by_text(level)).to_have_count(2)
-    page.wait_for_function("[...document.querySelectorAll('.gallery img')].slice(0, 6).every(image => image.naturalWidth > 0)")
+    for number in range(6):
+        expect(page.locator(".tile img").nth(number)).to_have_js_property("complete", True)
+        assert page.locator(".tile img").nth(number).evaluate("image => image.naturalWidth") > 0
 
 
 def _slide(page: Page, *values: str) -> None:
@@ -169,8 +171,8 @@ def _errors(page: Page, server: Server) -> None:
     expect(page.get_by_text("test images are misclassified")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("Confusion matrix")).to_be_visible()
     expect(page.get_by_text("Misclassified by class")).to_be_visible()
-    expect(page.locator(".gallery figure").first).to_contain_text("said")
-    expect(page.locator(".gallery figure").first).to_contain_text("model difficulty")
+    expect(page.locator(".tile").first).to_contain_text("said")
+    expect(page.locator(".tile").first).to_contain_text("model difficulty")
 
 
 def test_the_server_asks_nothing_and_stays_on_this_machine(home: Home, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
 from streamlit.testing.v1 import AppTest
 
 from curriculum import agreement, analysis, assignment, datasets, labels, people, runs
@@ -75,8 +77,20 @@ def test_sorting_needs_a_name(open_page: Open, filled: Home) -> None:
 def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled: Home) -> None:
     test = open_page("human_model", filled, dataset="textures")
     assert "12 images with a level from people" in _text(test)
-    people = service.current().store.rows("SELECT count(*) FROM current_label WHERE NOT simulated")[0][0]
-    assert people == 12
+    store = service.current().store
+    both = store.query(
+        """SELECT example, list_position(['easy', 'medium', 'hard'], c.level) - 1 AS level, difficulty
+           FROM current_label AS c JOIN score USING (dataset, example) WHERE NOT simulated AND method = 'oof_loss'"""
+    )
+    assert len(both) == 12
+    shown = {metric.label: metric.value for metric in test.metric}
+    assert shown["Spearman's rho"] == f"{stats.spearmanr(both['level'], both['difficulty']).statistic:.2f}"
+    assert shown["Kendall's tau-b"] == f"{stats.kendalltau(both['level'], both['difficulty']).statistic:.2f}"
+    counts = both["level"].value_counts().reindex([0, 1, 2])
+    cut = both["difficulty"].rank(method="first").apply(lambda rank: int(rank > counts[0]) + int(rank > counts[0] + counts[1]))
+    assert shown["Weighted kappa"] == f"{cohen_kappa_score(both['level'], cut, weights='quadratic'):.2f}"
+    groups = next(table.value for table in test.dataframe if "tau_b" in table.value)
+    assert groups.set_index("name").loc["Ana", "n"] == 12
     test.selectbox(key="_who_textures").select("simulated").run()
     assert "45 images with a level from simulated annotators" in _text(test)
     assert "Simulated levels are shown" in _text(test)
