@@ -56,7 +56,7 @@ def test_predictions_are_the_stored_ones_with_the_worst_first(two_runs: Store) -
     by_class = mistakes.errors_by(frame, "class").set_index("class")
     assert by_class["wrong"].tolist() == [0, 1, 2]
     low, high = stats.binomtest(1, 2).proportion_ci(method="wilson")
-    assert by_class.loc["b"][["low", "high"]].tolist() == pytest.approx([low, high])
+    assert list(by_class.loc["b", ["low", "high"]]) == pytest.approx([low, high])
     with pytest.raises(UnknownError, match="no such training run"):
         mistakes.predictions(two_runs, "nobody")
 
@@ -69,7 +69,7 @@ def test_two_runs_on_the_same_images(two_runs: Store) -> None:
         "wrong in both": 2,
         "right in both": 2,
     }
-    assert found.images.set_index("example").loc["a/a1.jpg"][["outcome", "predicted", "before"]].tolist() == ["fixed", "a", "b"]
+    assert list(found.images.set_index("example").loc["a/a1.jpg", ["outcome", "predicted", "before"]]) == ["fixed", "a", "b"]
     assert found.p == 1.0
     turned = mistakes.against(two_runs, "old", "new").images.set_index("example")["outcome"]
     assert turned["a/a1.jpg"] == "broken" and turned["b/b1.jpg"] == "fixed"
@@ -90,7 +90,7 @@ def test_images_of_the_same_ground_count_once(tiny: Store) -> None:
 def test_what_is_wrong_again_and_again(two_runs: Store) -> None:
     rows = mistakes.stubborn(two_runs, "tiny").set_index("example")
     assert rows.index.tolist() == ["c/c1.jpg", "c/c0.jpg", "a/a1.jpg", "b/b1.jpg"]
-    assert rows.loc["c/c1.jpg"][["runs", "wrong", "said", "times"]].tolist() == [3, 3, "a", 2]
+    assert list(rows.loc["c/c1.jpg", ["runs", "wrong", "said", "times"]]) == [3, 3, "a", 2]
     assert rows.loc["a/a1.jpg", "share"] == 0.5
     assert mistakes.stubborn(two_runs, "tiny", least=3).shape[0] == 1
 

@@ -49,7 +49,7 @@ def _finished(done: pd.DataFrame) -> None:
     pairs, arms = pd.DataFrame(result["pairs"]), pd.DataFrame(result["arms"])
     left, right = st.columns(2, gap="medium")
     left.altair_chart(arm_dots(arms), width="stretch")
-    left.caption("Test accuracy: a dot for each seed, a line for their mean.")
+    left.caption("Test accuracy: a dot for each seed, a diamond for their mean, with its 95 % interval.")
     if not pairs.empty:
         right.altair_chart(difference_intervals(pairs), width="stretch")
         right.caption("Within seeds and image by image, with 95 % intervals: right of 0 the first arm is better.")

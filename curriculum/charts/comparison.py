@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from curriculum.charts.palette import MODEL_COLOUR, PEOPLE_COLOUR
+from curriculum.compare import student_interval
 
 
 def arm_dots(frame: pd.DataFrame) -> alt.LayerChart:
-    """Test accuracy of each arm of a comparison: a dot a seed, a tick for the mean."""
+    """Test accuracy of each arm of a comparison: a dot a seed, a diamond for their mean with its 95 % interval (Student's t).
+
+    Args:
+        frame: arm, mean, seeds (a list of accuracies, 0 to 1).
+    """
     long = frame[["arm", "mean", "seeds"]].explode("seeds").astype({"seeds": float})
+    spread = [student_interval(np.array(seeds, dtype=float)) for seeds in frame["seeds"]]
+    means = frame[["arm", "mean"]].assign(low=[low for low, _ in spread], high=[high for _, high in spread])
     y = alt.Y("arm:N", sort=frame["arm"].tolist(), title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False))
-    scale = alt.Scale(zero=False, nice=True)
+    low, high = float(long["seeds"].min()), float(long["seeds"].max())
+    room = max(high - low, 0.01)  # an interval of two seeds may be wider than the page: it is cut off rather than the dots pressed together
+    scale = alt.Scale(zero=False, nice=False, domain=[max(low - room, 0.0), min(high + room, 1.0)])
     dots = alt.Chart(long).mark_circle(size=60, opacity=0.6, color=MODEL_COLOUR).encode(
-        x=alt.X("seeds:Q", title="test accuracy", axis=alt.Axis(format="%"), scale=scale), y=y,
+        x=alt.X("seeds:Q", title="test accuracy", axis=alt.Axis(format=".1%"), scale=scale), y=y,
         tooltip=["arm", alt.Tooltip("seeds", title="accuracy", format=".2%")],
     )  # fmt: skip
-    means = alt.Chart(frame[["arm", "mean"]]).mark_tick(thickness=3, size=24, color=PEOPLE_COLOUR).encode(
-        x="mean:Q", y=y, tooltip=["arm", alt.Tooltip("mean", format=".2%")]
-    )  # fmt: skip
-    return (dots + means).properties(height=alt.Step(32))
+    tooltip = ["arm", *(alt.Tooltip(name, format=".2%") for name in ("mean", "low", "high"))]
+    base = alt.Chart(means)
+    intervals = base.mark_rule(strokeWidth=2, color=PEOPLE_COLOUR, clip=True).encode(x="low:Q", x2="high:Q", y=y, tooltip=tooltip)
+    middles = base.mark_point(shape="diamond", filled=True, size=90, opacity=1, color=PEOPLE_COLOUR).encode(
+        x="mean:Q", y=y, tooltip=tooltip
+    )
+    return (intervals + dots + middles).properties(height=alt.Step(32))
 
 
 def difference_intervals(pairs: pd.DataFrame) -> alt.LayerChart:

@@ -28,12 +28,14 @@ def scattered(both: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
-    """Each labelled image: people's level across, the model's difficulty up; a box for each level. Its selection `area` is a brush."""
+    """Each labelled image: people's level across, the model's difficulty up; a box for each level. Its selection `area` is a brush, with room for
+    one round the last point."""
     frame = scattered(both)[["example", "class", "level", "place", "difficulty"]]
     ticks = " : ".join(f"datum.value == {i} ? '{LEVEL_MARK[level]} {level}'" for i, level in enumerate(LEVELS))
     x = alt.X("place:Q", title="people's level", scale=alt.Scale(domain=[-0.5, 2.5], nice=False),
               axis=alt.Axis(values=[0, 1, 2], labelExpr=f"{ticks} : ''", grid=False))  # fmt: skip
-    y = alt.Y("difficulty:Q", title="model's difficulty (0 easiest, 1 hardest)", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("difficulty:Q", title="model's difficulty (0 easiest, 1 hardest)", axis=alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1]),
+              scale=alt.Scale(domain=[-0.04, 1.04], nice=False))  # fmt: skip
     colour = alt.Color("level:N", scale=alt.Scale(domain=list(LEVELS), range=[LEVEL_COLOUR[level] for level in LEVELS]), legend=None)
     points = (
         alt.Chart(frame)
