@@ -187,7 +187,9 @@ CREATE TABLE run (
     message     TEXT,                           -- what went wrong, for people
     created_at  TIMESTAMPTZ NOT NULL,
     seconds     DOUBLE,                         -- worked so far, pauses left out
-    result      JSON                            -- result.json as it was; NULL until there is one
+    result      JSON,                           -- result.json as it was; NULL until there is one
+    title       TEXT,                           -- about.json: what people call it; NULL: nothing
+    note        TEXT                            -- about.json: what people note of it
 );
 
 CREATE TABLE epoch (                            -- one row a line of epochs.jsonl

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from curriculum import analysis
+from curriculum import analysis, run_tables
 from curriculum.app import layout
 from curriculum.app.layout import Tile
-from curriculum.app.results import describe
 from curriculum.charts.tables import count_table, error_shares
 
 IN_A_GALLERY = 40
@@ -23,7 +22,8 @@ def page() -> None:
     done = layout.finished_runs(dataset.name)
     if done is None:
         return
-    run_id = st.sidebar.selectbox("Run", done["run_id"].tolist(), format_func=lambda run: describe(done, run))
+    words = {row["run_id"]: run_tables.in_words(row) for row in run_tables.table(done).to_dict("records")}
+    run_id = st.sidebar.selectbox("Run", list(words), format_func=words.__getitem__)
     who = layout.chosen_who(dataset.name)
     result = done.set_index("run_id").loc[run_id, "result"]
     splits = [split for split in MEANING if result["examples"][split]]
