@@ -45,7 +45,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
         runs: rows of `runs.list_runs`, kind train.
 
     Returns:
-        run_id, state, title, method (as arms of comparisons are called), protocol, weights, image_size, seed, rate (learning rate, in
+        run_id, state, title (empty: none), method (as arms of comparisons are called), protocol, weights, image_size, seed, rate (learning rate, in
         words), accuracy on test with its 95 % Wilson interval (low, high), loss, knn, peak (protocol report: the best of all epochs
         on test), epoch (the chosen one), samples_seen, seconds, created_at, configuration (the same for runs that differ in nothing
         but their seed). What a run without a result hasn't got is missing.
@@ -66,7 +66,7 @@ def _row(run: dict[Any, Any]) -> dict[str, Any]:
     figures = {"accuracy": "test_accuracy", "loss": "test_loss", "knn": "test_knn", "peak": "peak_test_accuracy", "epoch": "epoch"}
     return {
         **{name: run[name] for name in ("run_id", "state", "protocol", "seed", "seconds", "created_at")},
-        "title": run["title"] if isinstance(run["title"], str) else None,
+        "title": run["title"] if isinstance(run["title"], str) else "",
         "method": method_of(config), "weights": weights_of(config), "image_size": config["image_size"], "rate": rate_of(config),
         **{name: result.get(key) for name, key in figures.items()}, "samples_seen": result.get("samples_seen"),
         "tested": (result.get("examples") or {}).get("test"), "configuration": configuration_of(run["run_id"], config),
@@ -84,7 +84,7 @@ def method_of(config: dict[str, Any]) -> str:
 
 def weights_of(config: dict[str, Any]) -> str:
     """What a run starts from, in a word: a file by its name."""
-    return "none" if config["mode"] == "scratch" else str(config["weights"]).rsplit("/", 1)[-1]
+    return "none" if config["mode"] == "scratch" else str(config["weights"]).rsplit("/", 1)[-1].removesuffix(".pth")
 
 
 def rate_of(config: dict[str, Any]) -> str:
@@ -138,7 +138,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         method, protocol, weights, image_size, rate, seeds (how many), accuracy (mean), sd (NaN for one seed), low and high: a 95 %
-        interval, over the seeds by Student's t; for one seed over its test images by Wilson; loss, knn, peak, samples_seen, seconds
+        interval, over the seeds by Student's t, cut at 0 and 1; for one seed over its test images by Wilson; loss, knn, peak, samples_seen, seconds
         (means), run_ids (by seed), configuration. The newest configuration first.
     """
     done = rows.dropna(subset=["accuracy"]).sort_values("created_at", ascending=False, kind="stable")
@@ -152,8 +152,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     found["run_ids"] = found["configuration"].map(in_order)
     several, seeds = (found["seeds"] > 1).to_numpy(), found["seeds"].to_numpy()
     reach = stats.t.ppf(0.975, np.maximum(seeds - 1, 1)) * found["sd"].to_numpy() / np.sqrt(seeds)
-    found["low"] = np.where(several, found["accuracy"] - reach, found["low"])
-    found["high"] = np.where(several, found["accuracy"] + reach, found["high"])
+    found["low"] = np.where(several, np.maximum(found["accuracy"] - reach, 0.0), found["low"])
+    found["high"] = np.where(several, np.minimum(found["accuracy"] + reach, 1.0), found["high"])
     return found[["method", "protocol", "weights", "image_size", "rate", "seeds", "accuracy", "sd", "low", "high", "loss", "knn", "peak",
                   "samples_seen", "seconds", "run_ids", "configuration"]]  # fmt: skip
 

@@ -23,7 +23,7 @@ from tests.conftest import PIN
 from tests.ml import write_folder
 
 ROUTER = """import streamlit as st
-from curriculum.app import curves, entering, layout, pages, run_actions, session
+from curriculum.app import layout, pages, session
 layout.guarded(lambda: pages.run(session.role()))
 if path := st.session_state.pop("turn to", None):
     layout.go(path)
@@ -154,7 +154,7 @@ def _unchecked(module: ModuleType) -> set[str]:
     functions = {one.name: ast.unparse(ast.List(one.decorator_list)) for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
     called = {name for name, decorators in functions.items() if "st.fragment" in decorators or "st.dialog" in decorators}
     called |= {
-        ast.unparse(one.args[0]) for one in ast.walk(tree) if isinstance(one, ast.Call) and ast.unparse(one.func) == "st.fragment"
+        ast.unparse(one.args[0]) for one in ast.walk(tree) if isinstance(one, ast.Call) and one.args and ast.unparse(one.func) == "st.fragment"
         and not ast.unparse(one.args[0]).startswith("session.for_leads(")
     }  # fmt: skip
     called |= {ast.unparse(one.value) for one in ast.walk(tree) if isinstance(one, ast.keyword) and str(one.arg).startswith("on_")}

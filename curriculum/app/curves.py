@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import altair as alt
 import pandas as pd
@@ -44,21 +45,38 @@ def _draw(run_ids: list[str], names: dict[str, str]) -> None:
         return
     there = {measure: _parts(epochs, measure) for measure in run_tables.MEASURES}
     measures = [measure for measure, parts in there.items() if parts or not run_tables.MEASURES[measure]]
-    left, middle, right = st.columns([5, 3, 3], vertical_alignment="bottom")
+    controls = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     titles = {measure: charts.MEASURED[measure].title.split(" (")[0] for measure in measures}
-    chosen = left.pills("Show", measures, selection_mode="multi", default=measures, format_func=titles.__getitem__, key="_curve_measures")
+    chosen = controls.pills(
+        "Show", measures, selection_mode="multi", default=measures, format_func=titles.__getitem__, key="_curve_measures"
+    )
     axis: Axis = (
-        middle.segmented_control("By", list(AXIS_WORDS), default="epoch", format_func=AXIS_WORDS.__getitem__, key="_curve_axis") or "epoch"
+        controls.segmented_control("By", list(AXIS_WORDS), default="epoch", format_func=AXIS_WORDS.__getitem__, key="_curve_axis")
+        or "epoch"
     )
     parts = [part for part in charts.PARTS if any(part in found for found in there.values())]
     if len(run_ids) > 1:
         index = parts.index("val") if "val" in parts else len(parts) - 1
-        part = right.segmented_control(
+        part = controls.segmented_control(
             "Images", parts, default=parts[index], key="_curve_part", help="Train: those in use, after the epoch."
         )
         parts = [part or parts[index]]
-    drawn = {measure: _chart(epochs, run_ids, names, measure, parts, axis) for measure in measures if measure in chosen}
-    _lay_out({titles[measure]: chart for measure, chart in drawn.items() if chart is not None})
+    if len(run_ids) > 1:
+        st.html(charts.key([names[run_id] for run_id in run_ids]))
+
+    def draw(measure: str, legend: bool) -> alt.LayerChart | None:
+        return _chart(epochs, run_ids, names, measure, parts, axis, legend=legend)
+
+    shown = {measure: chart for measure in measures if measure in chosen and (chart := draw(measure, False)) is not None}
+    if not shown:
+        st.caption("Nothing is chosen to show, or nothing of it was measured on these images.")
+        return
+    for start in range(0, len(shown), 3):
+        for place, chart in zip(st.columns(3), list(shown.values())[start : start + 3], strict=False):
+            place.altair_chart(chart, width="stretch")
+    with st.popover("Charts as files", icon=":material/download:"):
+        for measure in shown:
+            chart_files(titles[measure], partial(draw, measure, True))
     if len(run_ids) > 1 and (without := _without(epochs, parts, names)):
         st.caption(f"Without {parts[0]} figures: {layout.plain(', '.join(without))}. Protocol honest measures val by epoch, report test.")
 
@@ -74,7 +92,7 @@ def _without(epochs: pd.DataFrame, parts: Sequence[str], names: dict[str, str]) 
 
 
 def _chart(
-    epochs: pd.DataFrame, run_ids: Sequence[str], names: dict[str, str], measure: str, parts: Sequence[str], axis: Axis
+    epochs: pd.DataFrame, run_ids: Sequence[str], names: dict[str, str], measure: str, parts: Sequence[str], axis: Axis, *, legend: bool
 ) -> alt.LayerChart | None:
     if len(run_ids) == 1:
         return _of_one(epochs, measure, parts, axis)
@@ -82,7 +100,7 @@ def _chart(
     if lines.empty:
         return None
     lines, stages = (frame.assign(line=frame["run_id"].map(names)) for frame in (lines, run_tables.stage_starts(epochs, axis)))
-    return charts.overlay(lines, [names[run_id] for run_id in run_ids], measure, axis, stages)
+    return charts.overlay(lines, [names[run_id] for run_id in run_ids], measure, axis, stages, legend=legend)
 
 
 def _of_one(epochs: pd.DataFrame, measure: str, parts: Sequence[str], axis: Axis) -> alt.LayerChart | None:
@@ -90,25 +108,14 @@ def _of_one(epochs: pd.DataFrame, measure: str, parts: Sequence[str], axis: Axis
     return None if lines.empty else charts.of_one(lines, measure, axis, run_tables.stage_starts(epochs, axis))
 
 
-def _lay_out(drawn: dict[str, alt.LayerChart]) -> None:
-    if not drawn:
-        st.caption("Nothing is chosen to show, or nothing of it was measured on these images.")
-        return
-    for start in range(0, len(drawn), 3):
-        for place, chart in zip(st.columns(3), list(drawn.values())[start : start + 3], strict=False):
-            place.altair_chart(chart, width="stretch")
-    with st.popover("Charts as files", icon=":material/download:"):
-        for title, chart in drawn.items():
-            chart_files(title, chart)
-
-
-def chart_files(title: str, chart: alt.LayerChart) -> None:
+def chart_files(title: str, make: Callable[[], alt.LayerChart]) -> None:
     """Buttons that make a chart's SVG and PNG when they are pressed."""
     words, vector, pixels = st.columns([3, 1, 1], vertical_alignment="center")
     words.write(title)
     name = f"runs-{title.lower().replace(' ', '-')}"
-    vector.download_button("SVG", session.file_for_leads(lambda: theme.svg(chart).encode()), f"{name}.svg", "image/svg+xml",
-                           key=f"_svg_{title}", on_click="ignore")  # fmt: skip
+    vector.download_button(
+        "SVG", session.file_for_leads(lambda: theme.svg(make()).encode()), f"{name}.svg", "image/svg+xml", key=f"_svg_{title}", on_click="ignore"
+    )  # fmt: skip
     pixels.download_button(
-        "PNG", session.file_for_leads(lambda: theme.png(chart)), f"{name}.png", "image/png", key=f"_png_{title}", on_click="ignore"
-    )
+        "PNG", session.file_for_leads(lambda: theme.png(make())), f"{name}.png", "image/png", key=f"_png_{title}", on_click="ignore"
+    )  # fmt: skip

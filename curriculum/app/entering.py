@@ -51,7 +51,7 @@ def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame) -> None:
     chart = use_map(shares.assign(row=shares["row"].map(names)), list(names.values()), axis)
     st.altair_chart(chart, width="stretch")
     with st.popover("Chart as a file", icon=":material/download:"):
-        chart_files("Images in use", chart)
+        chart_files("Images in use", lambda: chart)
     entered = entering.entries(order, lessons)
     _galleries(entered)
 

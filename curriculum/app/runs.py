@@ -19,6 +19,7 @@ from curriculum.words import duration, figure
 STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",
           "interrupted": "⚠ interrupted", "gone": "∅ gone"}  # fmt: skip
 ROW_PIXELS, ROWS_IN_SIGHT = 35, 10
+SIZE = st.column_config.NumberColumn(format="%d", help="Image size in pixels.")
 FOUR = st.column_config.NumberColumn(format="%.4f")
 
 
@@ -71,7 +72,7 @@ def _live(run_ids: list[str], names: dict[str, str]) -> None:
             runs.ingest(layout.store(), run)
             st.rerun()
         with st.container(border=True):
-            words, button = st.columns([8, 1], vertical_alignment="center")
+            words, button = st.columns([5, 1], vertical_alignment="center")
             with words:
                 st.markdown(f"**{layout.plain(names[run_id])}** is training.")
                 layout.show_status(status)
@@ -97,9 +98,8 @@ def _choose(rows: pd.DataFrame) -> list[str]:
     positions = [place for place, mine in enumerate(groups) if set(mine) <= before]
     # a table of other rows is another table: positions of the old one would choose wrong runs
     identity = hashlib.sha256(json.dumps(groups).encode()).hexdigest()[:16]
-    height = ROW_PIXELS * (min(len(shown), ROWS_IN_SIGHT) + 1) + 3
     picked = st.dataframe(
-        shown, key=f"_runs_table_{identity}", hide_index=True, on_select="rerun", selection_mode="multi-row", height=height,
+        shown, key=f"_runs_table_{identity}", hide_index=True, on_select="rerun", selection_mode="multi-row", height=_height(shown),
         selection_default={"selection": {"rows": positions}}, column_config=_columns(together == "run"), placeholder="",
     )  # fmt: skip
     chosen = [run_id for place in picked["selection"]["rows"] for run_id in groups[place]]
@@ -111,21 +111,25 @@ def _choose(rows: pd.DataFrame) -> list[str]:
 
 def _runs_shown(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
-        "state": rows["state"].map(STATES), "title": rows["title"], "method": rows["method"], "protocol": rows["protocol"],
-        "weights": rows["weights"], "px": rows["image_size"], "seed": rows["seed"], "accuracy": rows["accuracy"],
-        "95 % interval": _intervals(rows), "loss": rows["loss"], "KNN": rows["knn"], "peak (biased)": rows["peak"],
-        "samples seen": rows["samples_seen"], "time": [duration(seconds) for seconds in rows["seconds"]], "rate": rows["rate"],
+        "state": rows["state"].map(STATES), **({"title": rows["title"]} if rows["title"].any() else {}), "method": rows["method"],
+        "protocol": rows["protocol"], "seed": rows["seed"], "accuracy": rows["accuracy"], "95 % interval": _intervals(rows),
+        "loss": rows["loss"], "KNN": rows["knn"], "peak (biased)": rows["peak"], "px": rows["image_size"], "weights": rows["weights"],
+        "rate": rows["rate"], "samples seen": rows["samples_seen"], "time": [duration(seconds) for seconds in rows["seconds"]],
         "started": rows["created_at"],
     })  # fmt: skip
 
 
 def _groups_shown(over: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
-        "method": over["method"], "protocol": over["protocol"], "weights": over["weights"], "px": over["image_size"], "rate": over["rate"],
-        "seeds": over["seeds"], "accuracy": over["accuracy"], "SD": over["sd"], "95 % interval": _intervals(over), "loss": over["loss"],
-        "KNN": over["knn"], "peak (biased)": over["peak"], "samples seen": over["samples_seen"],
+        "method": over["method"], "protocol": over["protocol"], "seeds": over["seeds"], "accuracy": over["accuracy"], "SD": over["sd"],
+        "95 % interval": _intervals(over), "loss": over["loss"], "KNN": over["knn"], "peak (biased)": over["peak"], "px": over["image_size"],
+        "weights": over["weights"], "rate": over["rate"], "samples seen": over["samples_seen"],
         "time": [duration(seconds) for seconds in over["seconds"]],
     })  # fmt: skip
+
+
+def _height(shown: pd.DataFrame, most: int = ROWS_IN_SIGHT) -> int:
+    return ROW_PIXELS * (min(len(shown), most) + 1) + 3
 
 
 def _intervals(rows: pd.DataFrame) -> list[str]:
@@ -141,6 +145,7 @@ def _columns(single: bool) -> dict[str, Any]:
         ),
         "95 % interval": st.column_config.TextColumn(help=f"Of the accuracy: {what}."),
         "samples seen": st.column_config.NumberColumn(format="localized"),
+        "px": SIZE,
         "started": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
     }
 
@@ -186,6 +191,9 @@ def _chosen(mine: pd.DataFrame, by_id: dict[str, dict[Any, Any]]) -> None:
 
 def _one(run: dict[Any, Any], row: pd.Series) -> None:
     run_id, result = str(run["run_id"]), run["result"]
+    told = [f"{row['method']}, protocol {row['protocol']}", f"{row['image_size']} px", f"weights {row['weights']}", f"rate {row['rate']}",
+            f"started {row['created_at']:%d %b %Y, %H:%M}"]  # fmt: skip
+    st.caption(f"{layout.plain(' · '.join(told))} · `{run_id}`")
     if isinstance(run["note"], str):
         st.markdown("  \n".join(layout.plain(line.strip()) for line in run["note"].splitlines()))
     if result:
@@ -209,8 +217,8 @@ def _figures(result: dict[str, Any], row: pd.Series) -> None:
     columns[4].metric("Time", duration(result["seconds"]))
     if result["peak_test_accuracy"] is not None:
         st.caption(f"Peak over epochs, picked on test and so biased upwards: {result['peak_test_accuracy']:.1%}.")
-    for note in result["notes"]:
-        st.info(layout.plain(note), icon=":material/info:")
+    if result["notes"]:
+        st.info("  \n".join(map(layout.plain, result["notes"])), icon=":material/info:")
     if result["stages"]:
         st.subheader("After each stage, on test")
         stages = pd.DataFrame(result["stages"]).rename(columns={
@@ -267,7 +275,8 @@ def _several(mine: pd.DataFrame, names: dict[str, str], by_id: dict[str, dict[An
             st.success("Nothing: the two runs have the same configuration.", icon=":material/equal:")
         else:
             st.dataframe(found.rename(columns={"a": names[ids[0]], "b": names[ids[1]]}), hide_index=True)
-    if deletable and st.button(f"Delete these {len(deletable)} runs", icon=":material/delete:", key="_delete_chosen"):
+    words = f"Delete these {len(ids)} runs" if len(deletable) == len(ids) else f"Delete {len(deletable)} of these runs"
+    if deletable and st.button(words, icon=":material/delete:", key="_delete_chosen"):
         run_actions.confirm_delete(deletable)
 
 
@@ -282,11 +291,12 @@ def _methods(rows: pd.DataFrame, dataset: str) -> None:
     st.header("The reports' table 1, and ours" if reported else "Each method over its seeds")
     both = run_tables.beside_the_reports(over, reported=reported)
     shown = pd.DataFrame({
-        "method": both["method"], "by": both["by"], "weights": both["weights"], "px": both["image_size"], "protocol": both["protocol"],
-        "accuracy": both["accuracy"], "95 % interval": _intervals(both), "seeds": both["seeds"], "loss": both["loss"], "KNN": both["knn"],
-        "peak (biased)": both["peak"],
+        "method": both["method"], "by": both["by"], "weights": both["weights"], "accuracy": both["accuracy"],
+        "95 % interval": _intervals(both), "seeds": both["seeds"], "loss": both["loss"], "KNN": both["knn"],
+        "peak (biased)": both["peak"], "protocol": both["protocol"], "px": both["image_size"],
     })  # fmt: skip
-    st.dataframe(shown.dropna(axis="columns", how="all"), hide_index=True, column_config=_columns(False), placeholder="")
+    shown = shown.dropna(axis="columns", how="all")
+    st.dataframe(shown, hide_index=True, column_config=_columns(False), placeholder="", height=_height(shown, 2 * ROWS_IN_SIGHT))
     notes = ["Ours: test images that training never saw; by protocol honest no choice was made by them either."]
     if reported:
         notes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 import altair as alt
 import pandas as pd
@@ -27,15 +28,19 @@ class Measured:
 MEASURED = {
     "accuracy": Measured("accuracy", percent=True),
     "loss": Measured("loss (cross-entropy, nats)"),
-    "knn": Measured("KNN (share of same-class neighbours)"),
+    "knn": Measured("KNN (same-class neighbours)"),
     "subset_size": Measured("training images in use", steps=True, zero=True),
     "learning_rate": Measured("learning rate", steps=True, zero=True),
 }
 AXES = {"epoch": "epoch", "samples_seen": "samples seen", "elapsed": "time worked"}
+MARKS = 16
+"""Shapes on a line, about."""
 UNITS = ((2 * 3600.0, 3600.0, "hours"), (2 * 60.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
-def overlay(lines: pd.DataFrame, names: list[str], measure: str, axis: str = "epoch", stages: pd.DataFrame | None = None) -> alt.LayerChart:
+def overlay(
+    lines: pd.DataFrame, names: list[str], measure: str, axis: str = "epoch", stages: pd.DataFrame | None = None, *, legend: bool = True
+) -> alt.LayerChart:  # fmt: skip
     """One measure over epochs, samples seen or time worked, a line for each of `names`, told by colour, dash and shape.
 
     Args:
@@ -44,6 +49,7 @@ def overlay(lines: pd.DataFrame, names: list[str], measure: str, axis: str = "ep
         measure: one of `MEASURED`.
         axis: one of `AXES`.
         stages: line, stage, epoch, x: where stages begin, drawn as dashed rules.
+        legend: whether the chart says which line is which; a page of several charts says it once.
     """
     how = MEASURED[measure]
     scale, unit = 1.0, ""
@@ -56,26 +62,45 @@ def overlay(lines: pd.DataFrame, names: list[str], measure: str, axis: str = "ep
     def told(palette: tuple[object, ...]) -> alt.Scale:
         return alt.Scale(domain=shown, range=[palette[place] for place in places])
 
-    legend = alt.Legend(orient="top", columns=min(4, max(1, 160 // max(map(len, shown), default=1))), labelLimit=420, symbolStrokeWidth=2)
-    legend = legend if len(shown) > 1 else None
-    colour = alt.Color("line:N", title=None, scale=told(LINES), legend=legend)
-    dash = alt.StrokeDash("line:N", title=None, scale=told(DASHES), legend=legend)
-    shape = alt.Shape("line:N", title=None, scale=told(SHAPES), legend=legend)
+    key = alt.Legend(orient="top", columns=1 if max(map(len, names)) > 30 else 4, labelLimit=600) if legend and len(names) > 1 else None
+    colour = alt.Color("line:N", title=None, scale=told(LINES), legend=key)
+    dash = alt.StrokeDash("line:N", title=None, scale=told(DASHES), legend=key)
+    shape = alt.Shape("line:N", title=None, scale=told(SHAPES), legend=key)
     x = alt.X("x:Q", title=AXES[axis] + unit, axis=alt.Axis(tickMinStep=1) if axis == "epoch" else alt.Axis(format="~s"))
-    y = alt.Y("value:Q", title=how.title, axis=alt.Axis(format="%") if how.percent else alt.Axis(), scale=alt.Scale(zero=how.zero))
+    y = alt.Y("value:Q", title=how.title, axis=alt.Axis(format="%" if how.percent else ",.3~r"), scale=alt.Scale(zero=how.zero))
     tooltip = [alt.Tooltip("line:N", title="line"), alt.Tooltip("epoch:Q"), alt.Tooltip("stage:N"),
                alt.Tooltip("value:Q", title=how.title, format=".2%" if how.percent else ".4~g")]  # fmt: skip
-    base = alt.Chart(lines.assign(x=lines["x"] / scale))
+    lines = lines.assign(x=lines["x"] / scale)
+    base = alt.Chart(lines)
     interpolate = "step-before" if how.steps and axis != "epoch" else "step-after" if how.steps else "linear"
     layers: list[alt.Chart] = [
         base.mark_line(interpolate=interpolate, strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
-        base.mark_point(size=22, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
+        alt.Chart(_marked(lines)).mark_point(size=30, filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
+        base.mark_point(size=80, filled=True, opacity=0).encode(x=x, y=y, tooltip=tooltip),  # what the mouse meets
     ]
     if stages is not None and not stages.empty:
         starts = alt.Chart(stages.assign(x=stages["x"] / scale))
         tooltip = [alt.Tooltip("line:N", title="line"), alt.Tooltip("stage:N", title="stage"), alt.Tooltip("epoch:Q", title="from epoch")]
         layers.append(starts.mark_rule(strokeDash=[4, 4], color="gray", opacity=0.8).encode(x="x:Q", tooltip=tooltip))
     return alt.layer(*layers).properties(height=250)
+
+
+def key(names: list[str]) -> str:
+    """What tells each of `names` in charts of theirs, as HTML: a piece of its line with its shape, then its name, which may be any text."""
+    glyphs = dict(zip(SHAPES, "●◆■▲✚▼▶◀", strict=True))
+    pieces = [
+        f'<span style="white-space: nowrap"><svg width="44" height="14" aria-hidden="true" style="vertical-align: -2px">'
+        f'<line x1="0" y1="7" x2="44" y2="7" stroke="{colour}" stroke-width="2" stroke-dasharray="{" ".join(map(str, dash)) if dash[1] else "none"}"/>'
+        f'<text x="22" y="11" fill="{colour}" font-size="11" text-anchor="middle">{glyphs[shape]}</text></svg> {escape(name)}</span>'
+        for name, colour, dash, shape in zip(names, LINES, DASHES, SHAPES, strict=False)
+    ]  # fmt: skip
+    return f'<div style="display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .85rem">{"".join(pieces)}</div>'
+
+
+def _marked(lines: pd.DataFrame) -> pd.DataFrame:
+    """Where shapes stand: of long lines so few that each can be seen."""
+    place, count = lines.groupby(["line"], sort=False).cumcount(), lines.groupby(["line"], sort=False)["x"].transform("size")
+    return lines[place % (1 + count // MARKS) == 0]
 
 
 def of_one(lines: pd.DataFrame, measure: str, axis: str = "epoch", stages: pd.DataFrame | None = None) -> alt.LayerChart:

@@ -9,6 +9,7 @@ import altair as alt
 import vl_convert
 
 INK, LINE = "#222222", "#dddddd"
+PATIENCE_SECONDS = 10.0
 WIDTH, HEIGHT = 640, 300
 """Pixels of a chart that has no size of its own, axes and legend left out."""
 
@@ -38,7 +39,8 @@ def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
     Raises:
         RuntimeError: what draws charts on another thread, which turns Altair's ways for all threads for a moment, never let go.
     """
-    for _ in range(100):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
         document: dict[str, Any] = chart.to_dict()
         datasets = document.get("datasets", {})
         if all(name in datasets for name in _named(document)):
