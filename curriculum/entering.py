@@ -37,14 +37,22 @@ def entries(order: pd.DataFrame, lessons: Lessons) -> pd.DataFrame:
 
 
 def first_to_enter(entered: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The first to enter; of those that entered together the ones that were used most often."""
+    """The first to enter; of those that entered together the ones that were used most often, class by class in turn."""
     there = entered.dropna(subset=["first"])
-    return there.sort_values(["first", "used"], ascending=[True, False], kind="stable").head(count)
+    return _in_turn(there.sort_values(["first", "used"], ascending=[True, False], kind="stable")).head(count)
 
 
 def last_to_enter(entered: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The last to enter, those that never did before all; of those that entered together the ones that were used least often."""
-    return entered.sort_values(["first", "used"], ascending=[False, True], kind="stable", na_position="first").head(count)
+    """The last to enter, those that never did before all; of those that entered together the ones that were used least often, class by class
+    in turn."""
+    return _in_turn(entered.sort_values(["first", "used"], ascending=[False, True], kind="stable", na_position="first")).head(count)
+
+
+def _in_turn(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose first and used are the same, one of each class, then the next of each."""
+    together = rows.groupby(["first", "used"], sort=False, dropna=False).ngroup()
+    turn = rows.groupby(["first", "used", "class"], sort=False, dropna=False).cumcount()
+    return rows.iloc[np.lexsort((turn, together))]
 
 
 def shares_in_use(order: pd.DataFrame, lessons: Lessons, epochs: pd.DataFrame, by: str) -> pd.DataFrame:

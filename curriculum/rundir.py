@@ -218,7 +218,10 @@ class RunDir:
         for record in self._lines("lessons.jsonl"):
             try:
                 bits = np.frombuffer(base64.b64decode(record["used"], validate=True), np.uint8)
-                found[int(record["epoch"])] = np.unpackbits(bits, count=int(record["of"])).astype(bool)
+                used = np.unpackbits(bits, count=int(record["of"])).astype(bool)  # which would fill up what is missing
+                if len(bits) != -(-len(used) // 8):
+                    break
+                found[int(record["epoch"])] = used
             except (KeyError, TypeError, ValueError):
                 break
         return found

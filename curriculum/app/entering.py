@@ -18,12 +18,13 @@ from curriculum.config import CURRICULA, LEVELS
 IN_A_ROW = 8
 
 
-def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame) -> None:
+def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame, *, live: bool) -> None:
     """The self-paced, paced or staged order of one run.
 
     Args:
         config: of the run.
         epochs: of the run: epoch, samples_seen.
+        live: whether it goes on, so that what isn't in use may still come.
     """
     if config["mode"] not in CURRICULA:
         st.caption("Every training image was in use from the first epoch on.")
@@ -37,8 +38,9 @@ def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame) -> None:
     order = pd.read_parquet(run / "order.parquet")
     order, whose = _with_levels(order, config)
     left, right = st.columns(2)
-    options = {"class": "class", "level": f"level ({whose})"} if whose else {"class": "class"}
-    by = left.segmented_control("Rows", list(options), default="class", format_func=options.__getitem__, key="_entering_rows") or "class"
+    options = {"level": f"level ({whose})", "class": "class"} if whose else {"class": "class"}
+    first = next(iter(options))
+    by = left.segmented_control("Rows", list(options), default=first, format_func=options.__getitem__, key=f"_entering_by_{first}") or first
     axes = {"epoch": "epoch", "share": "share of the training"}
     axis = right.segmented_control("Columns", list(axes), default="epoch", format_func=axes.__getitem__, key="_entering_axis") or "epoch"
     shares = entering.shares_in_use(order, lessons, epochs, by)
@@ -53,7 +55,7 @@ def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame) -> None:
     with st.popover("Chart as a file", icon=":material/download:"):
         chart_files("Images in use", lambda: chart)
     entered = entering.entries(order, lessons)
-    _galleries(entered)
+    _galleries(entered, live)
 
 
 def _with_levels(order: pd.DataFrame, config: dict[str, Any]) -> tuple[pd.DataFrame, str]:
@@ -67,7 +69,7 @@ def _with_levels(order: pd.DataFrame, config: dict[str, Any]) -> tuple[pd.DataFr
     return order, ""
 
 
-def _galleries(entered: pd.DataFrame) -> None:
+def _galleries(entered: pd.DataFrame, live: bool) -> None:
     titles = layout.class_titles(sorted(entered["class"].unique()))
     known = bool(entered["level"].isin(LEVELS).any())
     left, right = st.columns(2, gap="large")
@@ -77,13 +79,14 @@ def _galleries(entered: pd.DataFrame) -> None:
     ):
         with place:
             st.markdown(f"**{words}**")
-            layout.gallery([_tile(row, titles, known) for row in rows.to_dict("records")], 96)
+            layout.gallery([_tile(row, titles, known, live) for row in rows.to_dict("records")], 96)
     never = int(entered["first"].isna().sum())
     if never:
-        st.caption(f"{never:,} of {len(entered):,} training images were never in use: the training ended before their turn.")
+        why = "have not been in use so far." if live else "were never in use: the training ended before their turn."
+        st.caption(f"{never:,} of {len(entered):,} training images {why}")
 
 
-def _tile(row: dict[Any, Any], titles: dict[str, str], known: bool) -> Tile:
-    when = "never in use" if pd.isna(row["first"]) else f"from epoch {row['first']:.0f}, in {row['used']:,}"
+def _tile(row: dict[Any, Any], titles: dict[str, str], known: bool, live: bool) -> Tile:
+    when = ("not in use yet" if live else "never in use") if pd.isna(row["first"]) else f"from epoch {row['first']:.0f}, in {row['used']:,}"
     level = (layout.level_text(row["level"]),) if known else ()
     return Tile(row["sha256"], row["example"], (titles[row["class"]], when, *level, layout.short(row["example"])))

@@ -185,8 +185,12 @@ def _chosen(mine: pd.DataFrame, by_id: dict[str, dict[Any, Any]]) -> None:
     curves.show(drawn, names, live=bool(mine["state"].isin(run_tables.ACTIVE).any()))
     ordering = [run_id for run_id in ids if by_id[run_id]["mode"] in CURRICULA] or ids[:1]
     st.subheader("Which images entered when")
-    run_id = ordering[0] if len(ordering) == 1 else st.selectbox("Run", ordering, format_func=names.__getitem__, key="_entering_run")
-    entering.show(run_id, by_id[run_id]["config"], run_tables.epochs_of(layout.store(), [run_id]))
+    run_id = (
+        ordering[0] if len(ordering) == 1 else st.selectbox("Run", ordering, format_func=names.__getitem__, key=f"_entering_run_{ordering}")
+    )
+    entering.show(
+        run_id, by_id[run_id]["config"], run_tables.epochs_of(layout.store(), [run_id]), live=mine.loc[run_id, "state"] in run_tables.ACTIVE
+    )
 
 
 def _one(run: dict[Any, Any], row: pd.Series) -> None:

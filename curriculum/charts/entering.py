@@ -30,7 +30,7 @@ def use_map(shares: pd.DataFrame, rows: list[str], axis: str = "epoch") -> alt.L
     cells = base.mark_rect().encode(
         x=x, x2=f"to_{axis}:Q", y=y, tooltip=tooltip,
         color=alt.Color("share:Q", title="in use", scale=alt.Scale(scheme="blues", domain=[0, 1]),
-                        legend=alt.Legend(format="%", orient="right", gradientLength=120)),
+                        legend=alt.Legend(format="%", orient="right", gradientLength=min(120, 30 + 26 * len(rows)))),
     )  # fmt: skip
     layers = [cells]
     if shares["epoch"].nunique() <= NUMBERS_UP_TO and axis == "epoch":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
 
 import altair as alt
 import pandas as pd
 
-from curriculum.charts.palette import DASHES, LINES, SHAPES
+from curriculum.charts.palette import DASHES, GLYPHS, LINES, SHAPES
 
 PARTS = ("train", "val", "test")
 MOST_RUNS = len(LINES)
@@ -87,14 +88,23 @@ def overlay(
 
 def key(names: list[str]) -> str:
     """What tells each of `names` in charts of theirs, as HTML: a piece of its line with its shape, then its name, which may be any text."""
-    glyphs = dict(zip(SHAPES, "●◆■▲✚▼▶◀", strict=True))
     pieces = [
-        f'<span style="white-space: nowrap"><svg width="44" height="14" aria-hidden="true" style="vertical-align: -2px">'
-        f'<line x1="0" y1="7" x2="44" y2="7" stroke="{colour}" stroke-width="2" stroke-dasharray="{" ".join(map(str, dash)) if dash[1] else "none"}"/>'
-        f'<text x="22" y="11" fill="{colour}" font-size="11" text-anchor="middle">{glyphs[shape]}</text></svg> {escape(name)}</span>'
-        for name, colour, dash, shape in zip(names, LINES, DASHES, SHAPES, strict=False)
+        f'<span style="white-space: nowrap"><img alt="" width="44" height="14" style="display: inline; vertical-align: -2px" src="{_sample(place)}"> '
+        f"{escape(name)}</span>"
+        for place, name in enumerate(names)
     ]  # fmt: skip
     return f'<div style="display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .85rem">{"".join(pieces)}</div>'
+
+
+def _sample(place: int) -> str:
+    """A piece of a line as the address of a picture: SVG within HTML doesn't get through to a page."""
+    dash = " ".join(map(str, DASHES[place])) if DASHES[place][1] else "none"
+    picture = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="44" height="14"><line x1="0" y1="7" x2="44" y2="7" stroke="{LINES[place]}" '
+        f'stroke-width="2" stroke-dasharray="{dash}"/><text x="22" y="11" fill="{LINES[place]}" font-size="11" text-anchor="middle">'
+        f"{GLYPHS[place]}</text></svg>"
+    )
+    return f"data:image/svg+xml;base64,{b64encode(picture.encode()).decode()}"
 
 
 def _marked(lines: pd.DataFrame) -> pd.DataFrame:
