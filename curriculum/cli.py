@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Any
 
-from curriculum import bench_command, commands, label_commands, people_commands
+from curriculum import bench_command, commands, label_commands, people_commands, run_commands
 from curriculum.config import DEVICES, LEVEL_SOURCES, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
+from curriculum.rundir import MAX_NOTE, MAX_TITLE
 
 Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
 
@@ -211,6 +212,18 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = _command(run, name, function, what, f"runs {name} 20260131-120000-staged-1a2b")
         command.add_argument("run_id", metavar="ID")
+    command = _command(run, "rename", run_commands.runs_rename, "give a run a title; an empty one takes it away",
+                       "runs rename 20260131-120000-staged-1a2b 'Ana levels, second try'")  # fmt: skip
+    command.add_argument("run_id", metavar="ID")
+    command.add_argument("title", metavar="TITLE", help=f"one line of up to {MAX_TITLE} letters")
+    command = _command(run, "note", run_commands.runs_note, "keep a note with a run; an empty one takes it away",
+                       "runs note 20260131-120000-staged-1a2b 'before the labels were cleaned'")  # fmt: skip
+    command.add_argument("run_id", metavar="ID")
+    command.add_argument("text", metavar="TEXT", help=f"up to {MAX_NOTE:,} letters")
+    command = _command(run, "diff", run_commands.runs_diff, "what two runs' configurations differ in",
+                       "runs diff 20260131-120000-staged-1a2b 20260131-130000-staged-3c4d")  # fmt: skip
+    command.add_argument("run_a", metavar="A")
+    command.add_argument("run_b", metavar="B")
     _command(run, "ingest", commands.runs_ingest, "take every run directory into the database", "runs ingest")
 
     command = _command(

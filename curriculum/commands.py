@@ -291,9 +291,16 @@ def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
         if store.writable:
             runs.Ingester(store).once()
         frame = runs.list_runs(store, options.dataset)
-    rows = frame[["run_id", "kind", "dataset", "mode", "protocol", "seed", "state", "seconds", "created_at", "result"]].to_dict("records")
-    lines = [f"{row['run_id']}  {row['state']:<11} {row['dataset']}  {_headline(row['result'])}" for row in rows]
+    names = ["run_id", "title", "note", "kind", "dataset", "mode", "protocol", "seed", "state", "seconds", "created_at", "result"]
+    rows = frame[names].to_dict("records")
+    lines = [f"{row['run_id']}  {row['state']:<11} {row['dataset']}  {_headline(row['result'])}{_titled(row)}" for row in rows]
     return {"runs": rows}, "\n".join(lines) or "No run yet: `score --dataset NAME` or `train --dataset NAME`."
+
+
+def _titled(row: dict[Any, Any]) -> str:
+    return "".join(f"  {sign}{row[name]}" for name, sign in (("title", "# "), ("note", "note: ")) if isinstance(row[name], str)).replace(
+        "\n", " "
+    )
 
 
 def _headline(result: Result | None) -> str:
@@ -306,21 +313,24 @@ def _headline(result: Result | None) -> str:
 
 def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = open_run(home, options.run_id)
-    status, result = run.status(), run.result()
+    status, result, about = run.status(), run.result(), run.about()
     document = {
         "run_id": run.run_id,
+        "title": about.title or None,
+        "note": about.note or None,
         "status": dataclasses.asdict(status),
         "config": run.request()["config"],
         "epochs": run.epochs(),
         "result": result,
     }
-    text = f"run {run.run_id}: {status.state}, epoch {status.epoch} of {status.epochs}, {duration(status.seconds)}. {status.message}"
+    said = "".join(f"{line}\n" for line in (about.title, about.note) if line)
+    text = said + f"run {run.run_id}: {status.state}, epoch {status.epoch} of {status.epochs}, {duration(status.seconds)}. {status.message}"
     if result is None:
         return document, text
     with Store.open_or_snapshot(home, owner="runs show") as store:
         if store.writable:
             runs.ingest(store, run)
-        return document, _text_of(run.config())(store, result)
+        return document, said + _text_of(run.config())(store, result)
 
 
 def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

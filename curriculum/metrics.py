@@ -74,3 +74,17 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
         return float("nan"), float("nan")
     interval = stats.binomtest(successes, total).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def wilson_bounds(shares: FloatArray, totals: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same interval of many shares at once: low and high, (n,); NaN where the share or its total is.
+
+    Args:
+        shares: (n,), 0 to 1.
+        totals: (n,), how many each is a share of, above 0.
+    """
+    z = stats.norm.ppf(0.975)
+    share, total = np.asarray(shares, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    reach = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return np.clip(centre - reach, 0.0, 1.0), np.clip(centre + reach, 0.0, 1.0)

@@ -1,22 +1,26 @@
 """A run's directory: the files that the owner of the database and the worker tell each other.
 
-In: `config.json`, `order.parquet`. Out: `status.json`, `epochs.jsonl`,
-`dynamics.parquet`, `checkpoint.pt`, `predictions.parquet` or `scores.parquet`, `result.json`, `model.pt`,
-`log.txt`. Whole files are written beside their place, synced and renamed; `epochs.jsonl` grows by whole
-lines. A run directory is a complete record: the database's rows about the run can be rebuilt from it.
+In: `config.json`, `order.parquet`. Out: `status.json`, `epochs.jsonl`, `lessons.jsonl`, `dynamics.parquet`, `checkpoint.pt`,
+`predictions.parquet` or `scores.parquet`, `result.json`, `model.pt`, `log.txt`. People add `about.json`. Whole files are
+written beside their place, synced and renamed; `epochs.jsonl` and `lessons.jsonl` grow by whole lines. A run directory is a
+complete record: the database's rows about the run can be rebuilt from it.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import socket
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import psutil
+from numpy.typing import NDArray
 
 from curriculum.config import Config, Home, RunState, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
@@ -25,6 +29,8 @@ from curriculum.files import without_nan, write_json, write_whole
 START_GRACE_SECONDS = 60.0
 SILENCE_SECONDS = 300.0
 """A run on another machine that has said nothing for so long is taken for dead."""
+MAX_TITLE, MAX_NOTE = 100, 5000
+"""Letters of what people say of a run."""
 REQUEST_KEYS = {"run_id", "created_at", "root", "cache", "runs", "classes", "config"}
 
 
@@ -49,6 +55,20 @@ class Status:
     @property
     def active(self) -> bool:
         return self.state in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class About:
+    """What people call a run and note of it; empty: nothing. Text as people type it, which pages must escape."""
+
+    title: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, limit in (("title", MAX_TITLE), ("note", MAX_NOTE)):
+            text = getattr(self, name)
+            if len(text) > limit:
+                raise ConfigError(f"a run's {name} is too long", got=f"{len(text):,} letters", allowed=f"up to {limit:,}")
 
 
 class RunDir:
@@ -142,15 +162,72 @@ class RunDir:
     def cancel_asked(self) -> bool:
         return (self / "cancel").exists()
 
+    # -- what people say of it -------------------------------------------------------------------
+
+    def about(self) -> About:
+        """Title and note; empty where nobody gave any, or the file can't be read."""
+        try:
+            record = json.loads((self / "about.json").read_text(encoding="utf-8"))
+            return About(str(record.get("title") or ""), str(record.get("note") or ""))
+        except (OSError, ValueError, AttributeError, ConfigError):
+            return About()
+
+    def write_about(self, about: About) -> None:
+        """Keep a title and a note: a title in one line, both without letters that can't be seen.
+
+        Raises:
+            ConfigError: too long. RunError: the directory is gone.
+        """
+        lines = ["".join(letter for letter in line if letter.isprintable()) for line in about.note.strip().splitlines()]
+        title = "".join(letter for letter in " ".join(about.title.split()) if letter.isprintable())
+        if not self.path.is_dir():
+            raise RunError("the run's directory is gone, and its title and note would stand there", got=self.run_id,
+                           todo="Restore the directory, or delete the run")  # fmt: skip
+        write_json(self / "about.json", asdict(About(title, "\n".join(lines))))
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The last lines that the process wrote, warnings and tracebacks; empty where there is no log."""
+        try:
+            with (self / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 16_384))
+                return "\n".join(file.read().decode("utf-8", errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
     # -- results ---------------------------------------------------------------------------------
 
     def append_epoch(self, record: dict[str, Any]) -> None:
-        with (self / "epochs.jsonl").open("a", encoding="utf-8") as file:
+        self._append("epochs.jsonl", record)
+
+    def append_lesson(self, epoch: int, used: NDArray[np.bool_]) -> None:
+        """Which training examples an epoch uses: (n,), in the order of order.parquet's training rows. A bit each."""
+        packed = base64.b64encode(np.packbits(used).tobytes()).decode("ascii")
+        self._append("lessons.jsonl", {"epoch": epoch, "of": len(used), "used": packed})
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        with (self / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(without_nan(record)) + "\n")
 
     def epochs(self) -> list[dict[str, Any]]:
         """Every whole line; a torn last line is passed over."""
-        path = self / "epochs.jsonl"
+        return self._lines("epochs.jsonl")
+
+    def lessons(self) -> dict[int, NDArray[np.bool_]]:
+        """Which training examples each epoch used, by epoch; empty for modes that order nothing, and for runs from before this was kept."""
+        found: dict[int, NDArray[np.bool_]] = {}
+        for record in self._lines("lessons.jsonl"):
+            try:
+                bits = np.frombuffer(base64.b64decode(record["used"], validate=True), np.uint8)
+                used = np.unpackbits(bits, count=int(record["of"])).astype(bool)  # which would fill up what is missing
+                if len(bits) != -(-len(used) // 8):
+                    break
+                found[int(record["epoch"])] = used
+            except (KeyError, TypeError, ValueError):
+                break
+        return found
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self / name
         if not path.exists():
             return []
         records: list[dict[str, Any]] = []
@@ -166,8 +243,10 @@ class RunDir:
 
     def keep_epochs(self, last: int) -> None:
         """Forget the epochs after `last`: a resumed run does them again."""
-        kept = [record for record in self.epochs() if record["epoch"] <= last]
-        write_whole(self / "epochs.jsonl", lambda path: path.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8"))
+        for name in ("epochs.jsonl", "lessons.jsonl"):
+            if name == "epochs.jsonl" or (self / name).exists():
+                text = "".join(json.dumps(record) + "\n" for record in self._lines(name) if record["epoch"] <= last)
+                write_whole(self / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
     def result(self) -> dict[str, Any] | None:
         """result.json, written when all else is; None while there is none."""

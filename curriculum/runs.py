@@ -24,7 +24,7 @@ from curriculum import analysis, datasets, labels
 from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, ScoreConfig, TrainConfig, base_of
 from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, WeightsError
 from curriculum.images import split_examples
-from curriculum.rundir import RunDir, Status, all_runs, open_run
+from curriculum.rundir import About, RunDir, Status, all_runs, open_run
 from curriculum.store import Store
 
 NOBODY_LOOKED = "Nobody has looked for images of the same ground (`data overlaps`): some of test may show what is in train."
@@ -229,6 +229,19 @@ def delete(store: Store, run: RunDir) -> None:
         shutil.rmtree(each.path, ignore_errors=not each.path.exists())
 
 
+def describe(store: Store, run: RunDir, *, title: str | None = None, note: str | None = None) -> About:
+    """Give a run a title or a note (None: leave it), in its directory first, then in the database where that is ours to write.
+
+    Raises:
+        ConfigError: too long. RunError: the directory is gone.
+    """
+    before = run.about()
+    run.write_about(About(before.title if title is None else title, before.note if note is None else note))
+    if store.writable:
+        ingest(store, run)
+    return run.about()
+
+
 def members(home: Home, run: RunDir) -> list[RunDir]:
     """The runs that a comparison started; none of any other run."""
     return [each for each in all_runs(home) if each.run_id.startswith(f"{run.run_id}-")]
@@ -242,14 +255,14 @@ def ingest(store: Store, run: RunDir) -> Status:
 
     Rows of predictions and scores come only from a run whose result.json is there, written last.
     """
-    request, status, result = run.request(), run.status(), run.result()
+    request, status, result, about = run.request(), run.status(), run.result(), run.about()
     config = run.config()
     row = pd.DataFrame([{
         "run_id": run.run_id, "kind": KINDS[type(config)], "dataset": config.dataset, "mode": mode_of(config),
         "protocol": None if isinstance(config, ScoreConfig) else config.protocol, "seed": config.seed,
         "config": json.dumps(request["config"]), "state": status.state, "message": status.message or None,
         "created_at": datetime.fromtimestamp(request["created_at"], UTC), "seconds": status.seconds,
-        "result": json.dumps(result) if result else None,
+        "result": json.dumps(result) if result else None, "title": about.title or None, "note": about.note or None,
     }])  # fmt: skip
     epochs = pd.DataFrame(run.epochs())
     predictions = _results(run, config, "predictions.parquet") if result else pd.DataFrame()
@@ -303,7 +316,7 @@ class Ingester:
         return failed
 
     def _signature(self, run: RunDir) -> tuple[object, ...]:
-        """Changes when there is something to take: the state, an epoch, a result. Progress within an epoch isn't."""
+        """Changes when there is something to take: the state, an epoch, a result, a title. Progress within an epoch isn't."""
 
         def stamp(name: str) -> Any:
             try:
@@ -311,7 +324,7 @@ class Ingester:
             except OSError:
                 return None
 
-        return run.status().state, stamp("epochs.jsonl"), stamp("result.json")
+        return run.status().state, stamp("epochs.jsonl"), stamp("result.json"), stamp("about.json")
 
 
 def list_runs(store: Store, dataset: str | None = None, kind: str | None = None, *, arms: bool = True) -> pd.DataFrame:

@@ -78,8 +78,8 @@ CREATE TABLE annotation (                       -- append-only: rows are never u
 
 -- What was judged and not taken back.
 CREATE VIEW standing_annotation AS
-SELECT * FROM annotation AS event
-WHERE action <> 'undo' AND NOT EXISTS (SELECT 1 FROM annotation AS later WHERE later.undoes = event.id);
+SELECT * FROM annotation
+WHERE action <> 'undo' AND id NOT IN (SELECT undoes FROM annotation WHERE undoes IS NOT NULL);
 
 -- The label in force of each annotator: the latest that stands. Skips, flags, notes and repeats change no label.
 CREATE VIEW current_label AS
@@ -187,7 +187,9 @@ CREATE TABLE run (
     message     TEXT,                           -- what went wrong, for people
     created_at  TIMESTAMPTZ NOT NULL,
     seconds     DOUBLE,                         -- worked so far, pauses left out
-    result      JSON                            -- result.json as it was; NULL until there is one
+    result      JSON,                           -- result.json as it was; NULL until there is one
+    title       TEXT,                           -- about.json: what people call it; NULL: nothing
+    note        TEXT                            -- about.json: what people note of it
 );
 
 CREATE TABLE epoch (                            -- one row a line of epochs.jsonl

@@ -32,7 +32,7 @@ from curriculum.files import write_whole
 Cursor = duckdb.DuckDBPyConnection
 """What `Store.write` lends; named here because nobody else imports duckdb."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of schema.sql. migrations/1.sql makes the first version, each further one lifts it by one; the last leads to the same as schema.sql."""
 
 TABLES = ("schema_version", "dataset", "example", "overlap", "rejected_file", "annotator", "annotation", "calibration_image", "practice_answer",

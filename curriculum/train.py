@@ -92,6 +92,7 @@ class Training:
         self.labels = torch.from_numpy(data.labels).to(self.device)
         self.pixels = self._pixels()
         self.epoch, self.samples_seen, self.subset_size, self.peak_test = 0, 0, 0, 0.0
+        self.rows = np.empty(0, np.int64)  # which training examples the last epoch used
         self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
         self.said: NDArray[np.float32] | None = None  # of the same: (3, n), the rows of difficulty.Dynamics
         self.train_accuracy: float | None = None
@@ -147,7 +148,7 @@ class Training:
         if not all(math.isfinite(loss) for loss in (running_loss, train_loss, val[1], test[1]) if loss is not None):
             raise RunError("the loss is no longer a number", got=f"epoch {number}, learning rate {rate:g}",
                            todo="Check the weights, or start again with a lower --learning-rate")  # fmt: skip
-        self.samples_seen, self.subset_size, self.epoch = seen, len(subset), number
+        self.samples_seen, self.subset_size, self.epoch, self.rows = seen, len(subset), number, lesson.rows
         self.schedule.learned(self.ranks.share(self.train_accuracy))
         if self.schedule.over(number, seen) or self.schedule.stage(number, seen) != place:
             self._end_stage(self.schedule.stages[place])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from curriculum import difficulty, score
 from curriculum.cache import CachedRows
-from curriculum.config import LEVELS, ScoreConfig, TrainConfig
+from curriculum.config import CURRICULA, LEVELS, ScoreConfig, TrainConfig
 from curriculum.difficulty import FROM_DYNAMICS, FROM_FEATURES, FROM_PROBABILITIES, Dynamics, rank_difficulty
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json, write_whole
@@ -118,6 +118,8 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
     for result in training.epochs():
         if config.dynamics and training.said is not None:
             said.append(training.said)
+        if config.mode in CURRICULA:  # before the epoch, so that no epoch is without its lesson
+            run.append_lesson(result.epoch, np.isin(np.arange(len(training.train)), training.rows))
         run.append_epoch(asdict(result))
         pace.append((result.subset_size, result.seconds))
         if time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:

@@ -31,7 +31,7 @@ PAGES = {
     "human-model": "human-model",
     "train": "train",
     "comparison": "comparison",
-    "results": "results",
+    "runs": "runs",
     "errors": "errors",
 }
 TEAM = ("Lead", "First annotator", "Second annotator")

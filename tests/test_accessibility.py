@@ -27,7 +27,7 @@ PAGES = [
     "human-model",
     "train",
     "comparison",
-    "results",
+    "runs",
     "errors",
 ]
 
@@ -68,7 +68,7 @@ def test_nothing_serious(browser: Browser, server: Server, page: str) -> None:
     tab.close()
 
 
-@pytest.mark.parametrize("page", ["team", "human-model", "results"])
+@pytest.mark.parametrize("page", ["team", "human-model", "runs"])
 def test_no_figure_is_cut_off(browser: Browser, server: Server, page: str) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 800})
     tab.context.add_cookies([server.cookie("Ana")])

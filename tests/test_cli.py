@@ -263,7 +263,7 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
     commands = [["app"], ["score"], ["train"], *(["data", name] for name in ("demo", "fetch", "add", "check", "list"))]
     commands += [["labels", name] for name in ("import", "export", "summary", "agreement", "simulate")]
     commands += [["labels", name] for name in ("replay", "history", "backup", "restore")]
-    commands += [["runs", name] for name in ("list", "show", "cancel", "resume", "delete", "ingest")]
+    commands += [["runs", name] for name in ("list", "show", "cancel", "resume", "delete", "rename", "note", "diff", "ingest")]
     for words in commands:
         with pytest.raises(SystemExit) as ended:
             main([*words, "--help"])

@@ -21,7 +21,7 @@ ARTIFACTS = CHECKOUT / "test-artifacts"
 
 
 def test_five_steps_through_two_crashes(home: Home) -> None:
-    """Sort, compare, train, results, errors; the server is killed while labelling and while training: nothing is lost."""
+    """Sort, compare, train, runs, errors; the server is killed while labelling and while training: nothing is lost."""
     with serving(home) as server, chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 860})
         failures: list[str] = []
@@ -30,7 +30,7 @@ def test_five_steps_through_two_crashes(home: Home) -> None:
             pressed = _sort(page, server)
             _compare(page, server)
             _train_and_crash(page, server, home)
-            _results(page, server)
+            _runs(page, server)
             _errors(page, server)
             assert failures == []
         except BaseException:
@@ -158,9 +158,9 @@ def _train_and_crash(page: Page, server: Server, home: Home) -> None:
     assert [epoch["epoch"] for epoch in run.epochs()] == [1, 2, 3, 4, 5, 6]
 
 
-def _results(page: Page, server: Server) -> None:
-    page.get_by_role("link", name="Results", exact=True).click()
-    for text in ("Test accuracy", "Test loss", "Test KNN", "After each stage, on test"):
+def _runs(page: Page, server: Server) -> None:
+    page.get_by_role("link", name="Runs", exact=True).click()
+    for text in ("Test accuracy", "Test loss", "Test KNN", "After each stage, on test", "Which images entered when", "The first to enter"):
         expect(page.get_by_text(text, exact=True).first).to_be_visible(timeout=30_000)
     expect(page.get_by_text("A control is missing")).to_be_visible()
     expect(page.locator("[data-testid=stVegaLiteChart]")).to_have_count(6)

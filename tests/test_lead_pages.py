@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from curriculum import adjudication, calibration, labels, people
-from curriculum.app import pages, service
+from curriculum.app import curves, entering, pages, run_actions, service
 from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
@@ -153,14 +153,20 @@ def _unchecked(module: ModuleType) -> set[str]:
     tree = ast.parse(inspect.getsource(module))
     functions = {one.name: ast.unparse(ast.List(one.decorator_list)) for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
     called = {name for name, decorators in functions.items() if "st.fragment" in decorators or "st.dialog" in decorators}
+    called |= {
+        ast.unparse(one.args[0]) for one in ast.walk(tree) if isinstance(one, ast.Call) and one.args and ast.unparse(one.func) == "st.fragment"
+        and not ast.unparse(one.args[0]).startswith("session.for_leads(")
+    }  # fmt: skip
     called |= {ast.unparse(one.value) for one in ast.walk(tree) if isinstance(one, ast.keyword) and str(one.arg).startswith("on_")}
-    return {name for name in called - {"'rerun'"} if "session.for_leads" not in functions.get(name, "")}
+    return {name for name in called - {"'rerun'", "'ignore'"} if "session.for_leads" not in functions.get(name, "")}
 
 
-@pytest.mark.parametrize("page", [page for page, *_ in pages.FOR_LEADS], ids=lambda page: page.__module__)
-def test_what_runs_without_the_router_is_for_leads_too(page: object) -> None:
-    module = inspect.getmodule(page)
-    assert module is not None and _unchecked(module) == set()
+SHOWN = [inspect.getmodule(page) for page, *_ in pages.FOR_LEADS] + [curves, run_actions, entering]
+
+
+@pytest.mark.parametrize("module", SHOWN, ids=lambda module: module.__name__)
+def test_what_runs_without_the_router_is_for_leads_too(module: ModuleType) -> None:
+    assert _unchecked(module) == set()
 
 
 def test_a_backup_is_not_gone_back_to_by_who_leads_no_more(contested: Home) -> None:

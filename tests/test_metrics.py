@@ -147,3 +147,11 @@ def test_wilson_narrows_with_more_examples() -> None:
 
 def test_wilson_of_nothing_is_nan() -> None:
     assert np.isnan(metrics.wilson_interval(0, 0)).all()
+
+
+def test_wilson_of_many_is_wilson_of_each() -> None:
+    right, total = np.array([0, 1, 18, 20, 0.0]), np.array([20, 7, 20, 20, np.nan])
+    low, high = metrics.wilson_bounds(right / total, total)
+    expected = [metrics.wilson_interval(int(r), int(n)) for r, n in zip(right[:4], total[:4], strict=True)]
+    assert np.stack([low, high], 1)[:4] == pytest.approx(np.array(expected), abs=1e-12)
+    assert np.isnan([low[4], high[4]]).all()

@@ -21,7 +21,7 @@ from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "comparison", "results", "errors"]
+PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "comparison", "runs", "errors"]
 Open = Callable[..., AppTest]
 
 
@@ -44,6 +44,8 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
         test = AppTest.from_string(f"from curriculum.app import layout, {page}\nlayout.guarded({page}.page)", default_timeout=60)
         for key, value in session.items():
             test.session_state[key] = value
+        if "annotator" in session:
+            test.session_state["_credential"] = people.credential(service.current().store, session["annotator"])
         return test.run()
 
     yield run
@@ -101,12 +103,12 @@ def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled:
     assert ranking.value == scored["run_id"][0] and "staged" in ranking.options[1]
 
 
-def test_results_and_errors_show_the_stored_figures(open_page: Open, filled: Home) -> None:
-    test = open_page("results", filled, dataset="textures")
+def test_runs_and_errors_show_the_stored_figures(open_page: Open, filled: Home) -> None:
+    test = open_page("runs", filled, annotator="Ana", dataset="textures")
     stored = runs.list_runs(service.current().store, "textures", "train")
     accuracy = {row["run_id"]: row["result"]["test_accuracy"] for row in stored.to_dict("records") if row["result"]}
     assert test.metric[0].value in {f"{value:.1%}" for value in accuracy.values()}
-    assert test.dataframe[0].value["accuracy"].tolist() == list(accuracy.values())
+    assert test.dataframe[0].value["accuracy"].dropna().tolist() == list(accuracy.values())
     test = open_page("errors", filled, dataset="textures")
     newest = next(iter(accuracy))
     wrong = service.current().store.rows(

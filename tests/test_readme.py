@@ -53,6 +53,9 @@ def test_every_command_is_there() -> None:
         "runs cancel",
         "runs resume",
         "runs delete",
+        "runs rename",
+        "runs note",
+        "runs diff",
         "runs ingest",
         "bench",
     }

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from curriculum.config import Home, RunState, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, CurriculumError, RunError, UnknownError
 from curriculum.files import write_json
-from curriculum.rundir import START_GRACE_SECONDS, RunDir, Status, all_runs, open_run
+from curriculum.rundir import START_GRACE_SECONDS, About, RunDir, Status, all_runs, open_run
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
@@ -227,6 +228,82 @@ def test_there_is_no_result_until_it_is_whole(run: RunDir, content: bytes | None
     if content is not None:
         (run / "result.json").write_bytes(content)
     assert run.result() is None
+
+
+# -- lessons --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 2240])
+def test_lessons_come_back_bit_by_bit(run: RunDir, count: int) -> None:
+    assert run.lessons() == {}
+    used = {epoch: np.random.default_rng(epoch).random(count) < epoch / 4 for epoch in (1, 2, 3, 4)}
+    for epoch, each in used.items():
+        run.append_lesson(epoch, each)
+    found = run.lessons()
+    assert list(found) == [1, 2, 3, 4]
+    assert all(np.array_equal(found[epoch], used[epoch]) for epoch in used)
+    assert (run / "lessons.jsonl").stat().st_size < 4 * (count / 8 * 4 / 3 + 60), "a bit an image, and little more"
+
+
+def test_a_resumed_run_forgets_lessons_with_its_epochs(run: RunDir) -> None:
+    for record in EPOCHS:
+        run.append_lesson(record["epoch"], np.array([True, False]))  # type: ignore[arg-type]
+        run.append_epoch(record)
+    run.append_lesson(4, np.array([True, True]))  # killed before its epoch was written
+    with (run / "lessons.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 5, "of')
+    run.keep_epochs(2)
+    run.append_lesson(3, np.array([False, True]))
+    assert [(epoch, used.tolist()) for epoch, used in run.lessons().items()] == [(1, [True, False]), (2, [True, False]), (3, [False, True])]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ['{"epoch": 2}', '{"epoch": 2, "of": 9, "used": "?"}', '{"epoch": 2, "of": 90, "used": "/w=="}', '{"epoch": 2, "of": 8, "used": 7}'],
+)
+def test_a_damaged_lesson_ends_them(run: RunDir, bad: str) -> None:
+    run.append_lesson(1, np.array([True]))
+    with (run / "lessons.jsonl").open("a") as file:
+        file.write(bad + "\n")
+    run.append_lesson(3, np.array([True]))
+    assert list(run.lessons()) == [1]
+
+
+# -- what people say of a run ---------------------------------------------------------------------
+
+
+def test_a_title_is_one_line_and_a_note_keeps_its_lines(run: RunDir) -> None:
+    assert run.about() == About()
+    run.write_about(About("  the\nbest\tof \u202e\x00all ", "\nfirst\x00 line\nsecond\ud800 line\n"))
+    assert run.about() == About("the best of all", "first line\nsecond line")
+    run.write_about(About())
+    assert run.about() == About()
+
+
+def test_too_much_to_say_is_refused_and_changes_nothing(run: RunDir) -> None:
+    run.write_about(About("title"))
+    for title, note, name in (("x" * 101, "", "title"), ("", "x" * 5001, "note")):
+        with pytest.raises(ConfigError, match=f"{name} is too long"):
+            run.write_about(About(title, note))
+    assert run.about() == About("title")
+
+
+def test_a_directory_that_is_gone_takes_no_title(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="directory is gone"):
+        RunDir(tmp_path / "gone").write_about(About("title"))
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "17", json.dumps({"title": "x" * 101})])
+def test_a_damaged_title_is_none(run: RunDir, content: str) -> None:
+    (run / "about.json").write_text(content, encoding="utf-8")
+    assert run.about() == About()
+
+
+def test_the_end_of_a_log(run: RunDir) -> None:
+    assert run.log_tail() == ""
+    (run / "log.txt").write_bytes(b"\xff start\n" + b"".join(b"line %d\n" % number for number in range(9000)))
+    assert run.log_tail(3).splitlines() == ["line 8997", "line 8998", "line 8999"]
 
 
 # -- finding runs ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from curriculum.errors import DatasetError, LabelsMissingError, RunError, Unknow
 from curriculum.files import write_json
 from curriculum.images import split_examples
 from curriculum.reporter import explain
-from curriculum.rundir import RunDir, Status, open_run
+from curriculum.rundir import About, RunDir, Status, open_run
 from curriculum.store import Store
 from tests.ml import write_folder
 
@@ -95,6 +95,9 @@ def facts(run: RunDir) -> list[dict[str, Any]]:
 
 def assert_same_outcome(one: RunDir, two: RunDir) -> None:
     assert facts(one) == facts(two)
+    assert {epoch: used.tolist() for epoch, used in one.lessons().items()} == {
+        epoch: used.tolist() for epoch, used in two.lessons().items()
+    }
     for name in ("predictions.parquet", "dynamics.parquet", "scores.parquet"):
         pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(two / name), check_exact=True)
     models = [torch.load(run / "model.pt", weights_only=True) for run in (one, two)]
@@ -219,6 +222,7 @@ def test_killed_run_is_interrupted_and_resumes_to_the_uninterrupted_outcome(tint
     finished(run)
     assert [record["epoch"] for record in run.epochs()] == list(range(1, 9))
     assert len({record["subset_size"] for record in run.epochs()}) > 2
+    assert [used.sum() for used in run.lessons().values()] == [record["subset_size"] for record in run.epochs()]
     assert_same_outcome(run, whole)
     assert runs.ingest(tints, run).state == "done"
 
@@ -315,6 +319,10 @@ def test_staged_run_takes_the_teams_levels(tints: Store) -> None:
     assert [(record["stage"], record["subset_size"]) for record in run.epochs()] == [
         ("easy", (train == "easy").sum()), ("easy+medium", train.isin(["easy", "medium"]).sum()), ("all", len(train)),
     ]  # fmt: skip
+    trained = order[order["split"] == "train"]
+    assert trained[run.lessons()[2]]["level"].unique().tolist() == [
+        level for level in trained["level"].unique() if level in ("easy", "medium")
+    ]
     result = run.result()
     assert result is not None
     assert [stage["stage"] for stage in result["stages"]] == ["easy", "easy+medium", "all"]
@@ -497,6 +505,24 @@ def test_runs_are_listed_newest_first_by_data_set_and_kind(tints: Store) -> None
     assert runs.list_runs(tints, dataset="other").empty
     (row,) = runs.list_runs(tints, "tints", "score").to_dict("records")
     assert (row["mode"], row["result"], row["config"]["folds"]) == ("oof_loss", None, 3)
+
+
+def test_a_title_and_a_note_are_the_directorys_and_rebuild_their_row(tints: Store, home: Home) -> None:
+    run = runs.prepare(tints, config())
+    ingester = runs.Ingester(tints)
+    ingester.once()
+    assert tints.rows("SELECT title, note FROM run") == [(None, None)]
+    assert runs.describe(tints, run, title="**mine** <b>", note="one\ntwo") == About("**mine** <b>", "one\ntwo")
+    assert tints.rows("SELECT title, note FROM run") == [("**mine** <b>", "one\ntwo")]
+    assert runs.describe(tints, run, title="") == About("", "one\ntwo")
+    with tints.write() as cursor:
+        cursor.execute("DELETE FROM run")
+    runs.ingest(tints, open_run(home, run.run_id))
+    assert tints.rows("SELECT title, note FROM run") == [(None, "one\ntwo")]
+    ingester.once()
+    run.write_about(About("from a command"))
+    ingester.once()
+    assert tints.rows("SELECT title, note FROM run") == [("from a command", None)]
 
 
 def test_damaged_results_are_a_clear_error_and_change_no_row(tints: Store) -> None:

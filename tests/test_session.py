@@ -195,7 +195,7 @@ def test_a_role_has_its_pages() -> None:
         "labels",
         "human-model",
         "train",
-        "results",
+        "runs",
         "comparison",
         "errors",
     ]

@@ -356,7 +356,7 @@ def test_an_older_database_is_copied_and_then_lifted_with_all_its_labels(home: H
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(home: Home) -> None:
     made_with(home, SCHEMA_VERSION - 1)
     with closing(duckdb.connect(str(home.database))) as connection:
-        connection.execute("CREATE VIEW comparison AS SELECT 1")  # in the way of the new table
+        connection.execute("ALTER TABLE run ADD COLUMN note TEXT")  # in the way of the new one
     with pytest.raises(StoreError, match="refused to write"):
         Store.open(home)
     with closing(duckdb.connect(str(home.database))) as connection:

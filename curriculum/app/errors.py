@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import mistakes
+from curriculum import mistakes, run_tables
 from curriculum.app import doubts, gallery, layout
 from curriculum.app.layout import Tile
-from curriculum.app.results import describe
 from curriculum.charts.tables import count_table, error_shares
 from curriculum.mistakes import OUTCOMES
 
@@ -37,7 +36,8 @@ def page() -> None:
         doubts.labels(dataset)
         gallery.look_closer(dataset.name)
         return
-    run_id = st.sidebar.selectbox("Run", done["run_id"].tolist(), format_func=lambda run: describe(done, run))
+    words = {row["run_id"]: run_tables.in_words(row) for row in run_tables.table(done).to_dict("records")}
+    run_id = st.sidebar.selectbox("Run", list(words), format_func=words.__getitem__)
     who = layout.chosen_who(dataset.name)
     result = done.set_index("run_id").loc[run_id, "result"]
     splits = [split for split in MEANING if result["examples"][split]]
@@ -51,7 +51,7 @@ def page() -> None:
         cell = _charts(judged, classes)
         _gallery(wrong, classes, cell)
     with across:
-        _against(done, run_id, split, who)
+        _against(done, words, run_id, split, who)
         _stubborn(dataset.name)
     with doubted:
         doubts.labels(dataset)
@@ -128,7 +128,7 @@ def _tile(row: dict[Any, Any], classes: tuple[str, ...]) -> Tile:
 # -- other runs ----------------------------------------------------------------------------------
 
 
-def _against(done: pd.DataFrame, run_id: str, split: str, who: str) -> None:
+def _against(done: pd.DataFrame, words: dict[str, str], run_id: str, split: str, who: str) -> None:
     st.header("Against another run")
     others = [other for other in done["run_id"].tolist() if other != run_id]
     if not others:
@@ -139,9 +139,7 @@ def _against(done: pd.DataFrame, run_id: str, split: str, who: str) -> None:
     own = done.set_index("run_id").loc[run_id]
     same = done[(done["seed"] == own["seed"]) & (done["protocol"] == own["protocol"]) & (done["run_id"] != run_id)]
     plain = same[same["mode"] == "fine-tune"]["run_id"].tolist() or same["run_id"].tolist() or others
-    other = st.selectbox(
-        "The other run", others, index=others.index(plain[0]), format_func=lambda run: describe(done, run), key=f"_other_{run_id}"
-    )
+    other = st.selectbox("The other run", others, index=others.index(plain[0]), format_func=words.__getitem__, key=f"_other_{run_id}")
     found = mistakes.against(layout.store(), run_id, other, split, who)
     if found.images.empty:
         st.info(f"No image is in {split} of both runs: another seed or protocol drew another split.", icon=":material/call_split:")

@@ -20,7 +20,7 @@ from curriculum.app import (
     labels,
     layout,
     people,
-    results,
+    runs,
     sign_in,
     sort,
     start,
@@ -38,7 +38,7 @@ FOR_LEADS = (
     (labels.page, "Labels", ":material/label:", "labels"),
     (human_model.page, "Human and model", ":material/compare:", "human-model"),
     (train.page, "Train", ":material/model_training:", "train"),
-    (results.page, "Results", ":material/query_stats:", "results"),
+    (runs.page, "Runs", ":material/query_stats:", "runs"),
     (comparison.page, "Comparison", ":material/balance:", "comparison"),
     (errors.page, "Errors", ":material/error_outline:", "errors"),
 )

@@ -8,9 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels, runs
-from curriculum.app import layout, service, session
+from curriculum.app import curves, layout, run_actions, service, session
 from curriculum.charts.palette import LEVEL_MARK
-from curriculum.charts.runs import curves, steps
 from curriculum.config import LEVELS, MODE_MEANING, ORDER_SOURCES, PACING_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -140,27 +139,15 @@ def _watch(run_id: str) -> None:
     with st.container(border=True):
         st.markdown(f"**{_title(run)}** is training. You may close this page: it goes on.")
         layout.show_status(status)
-        if run.cancel_asked():
-            st.caption("Cancelling ...")
-        elif st.button("Cancel", key=f"cancel_{run_id}", icon=":material/cancel:"):
-            runs.cancel(run, wait_seconds=3)
-            st.rerun()
+        run_actions.cancel_button(run)
         epochs = pd.DataFrame(run.epochs())
         if not epochs.empty:
-            show_curves(epochs)
+            curves.glance(epochs)
 
 
 def _title(run: RunDir) -> str:
     config = run.config()
     return f"{runs.mode_of(config)} · {config.dataset} · {config.image_size} px · seed {config.seed}"
-
-
-def show_curves(epochs: pd.DataFrame) -> None:
-    """Accuracy, loss, images in use and, where it was measured, KNN."""
-    places = st.columns(3)
-    places[0].altair_chart(curves(epochs, "accuracy", "accuracy", percent=True), width="stretch")
-    places[1].altair_chart(curves(epochs, "loss", "loss (cross-entropy, nats)"), width="stretch")
-    places[2].altair_chart(steps(epochs, "subset_size", "training images in use"), width="stretch")
 
 
 def _past(dataset: str) -> None:
@@ -169,29 +156,17 @@ def _past(dataset: str) -> None:
     if frame.empty:
         return
     st.header("Earlier runs")
-    home = service.current().home
     for row in frame.head(20).to_dict("records"):
         result = row["result"] or {}
         columns = st.columns([5, 4, 2, 2], vertical_alignment="center")
-        run = RunDir(home.runs / row["run_id"])
-        columns[0].write(f"**{row['mode']}** · seed {row['seed']} · {row['protocol']} · {row['created_at']:%d %b %H:%M}")
+        title = f"{layout.plain(row['title'])} · " if isinstance(row["title"], str) else ""
+        columns[0].markdown(f"{title}**{row['mode']}** · seed {row['seed']} · {row['protocol']} · {row['created_at']:%d %b %H:%M}")
         if result:
             columns[1].write(f"test accuracy {result['test_accuracy']:.1%} after {duration(row['seconds'])}")
         else:
-            columns[1].write(f"{row['state']}: {row['message'] or ''}")
-            if run.path.exists() and columns[2].button("Resume", key=f"resume_{row['run_id']}", icon=":material/play_arrow:"):
-                runs.resume(run)
-                runs.ingest(layout.store(), run)
-                st.rerun()
+            columns[1].markdown(layout.plain(f"{row['state']}: {row['message'] or ''}"))
+            with columns[2]:
+                run_actions.resume_button(run_actions.directory(row["run_id"]))
         if columns[3].button("Delete", key=f"delete_{row['run_id']}", icon=":material/delete:"):
-            _confirm_delete(row["run_id"])
-    layout.link("results", "See the results", ":material/query_stats:")
-
-
-@st.dialog("Delete this run?")
-@session.for_leads
-def _confirm_delete(run_id: str) -> None:
-    st.write(f"The run `{run_id}`, its model and its figures are removed for good. Labels stay.")
-    if st.button("Delete it", type="primary"):
-        runs.delete(layout.store(), RunDir(service.current().home.runs / run_id))
-        st.rerun()
+            run_actions.confirm_delete([row["run_id"]])
+    layout.link("runs", "See what they did", ":material/query_stats:")

@@ -1,0 +1,82 @@
+"""What can be done to runs, on whichever page they stand: cancel, resume, name, note, delete."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import streamlit as st
+
+from curriculum import runs
+from curriculum.app import layout, service, session
+from curriculum.errors import CurriculumError
+from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir
+
+
+def directory(run_id: str) -> RunDir:
+    """A run's directory, which may be gone."""
+    return RunDir(service.current().home.runs / run_id)
+
+
+def comparison_of(run_id: str) -> str | None:
+    """The comparison that a run is an arm of; None for any other run."""
+    found = layout.store().rows("SELECT run_id FROM run WHERE kind = 'compare' AND starts_with(?, run_id || '-')", [run_id])
+    return str(found[0][0]) if found else None
+
+
+def cancel_button(run: RunDir) -> None:
+    """Ask a run that goes on to stop."""
+    if run.cancel_asked():
+        st.caption("Cancelling ...")
+    elif st.button("Cancel", key=f"cancel_{run.run_id}", icon=":material/cancel:", help="What is done is kept; resume goes on."):
+        with contextlib.suppress(CurriculumError):  # it has just ended by itself
+            runs.cancel(run, wait_seconds=3)
+        st.rerun()
+
+
+def resume_button(run: RunDir) -> None:
+    """Go on with a run that stopped; nothing where its directory is gone."""
+    if run.path.exists() and st.button("Resume", key=f"resume_{run.run_id}", icon=":material/play_arrow:"):
+        try:
+            runs.resume(run)
+            runs.ingest(layout.store(), run)
+        except CurriculumError as error:  # such as another lead's click a moment before
+            st.error(layout.plain(str(error)), icon=":material/error:")
+        else:
+            st.rerun()
+
+
+@st.dialog("Title and note")
+@session.for_leads
+def edit(run_id: str) -> None:
+    """Let a lead give a run a title and a note."""
+    run = directory(run_id)
+    about = run.about()
+    st.caption(f"`{run_id}`")
+    title = st.text_input("Title", about.title, max_chars=MAX_TITLE, placeholder="for tables and legends; empty: the method's name")
+    note = st.text_area("Note", about.note, max_chars=MAX_NOTE, placeholder="why it was started, what came of it")
+    if st.button("Save", type="primary"):
+        try:
+            runs.describe(layout.store(), run, title=title, note=note)
+        except CurriculumError as error:
+            st.error(layout.plain(str(error)), icon=":material/error:")
+        else:
+            st.rerun()
+
+
+@st.dialog("Delete for good?")
+@session.for_leads
+def confirm_delete(run_ids: Sequence[str]) -> None:
+    """Delete runs after one more question."""
+    several = len(run_ids) > 1
+    whose = f"These {len(run_ids)} runs, their models and their" if several else "The run, its model and its"
+    st.write(f"{whose} figures are removed for good. Labels stay.")
+    st.markdown("\n".join(f"- `{run_id}`" for run_id in run_ids))
+    if st.button("Delete them" if several else "Delete it", type="primary"):
+        for run_id in run_ids:
+            try:
+                runs.delete(layout.store(), directory(run_id))
+            except CurriculumError as error:
+                st.error(layout.plain(str(error)), icon=":material/error:")
+                return
+        st.rerun()

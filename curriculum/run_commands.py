@@ -1,0 +1,44 @@
+"""What the commands `runs rename`, `runs note` and `runs diff` do. `cli` knows the flags and the exit codes.
+
+A title and a note are kept in the run's directory, so these commands work while the app owns the database: it takes them in by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from curriculum import run_tables, runs
+from curriculum.config import Home
+from curriculum.rundir import open_run
+from curriculum.store import Store
+
+Result = dict[str, Any]
+
+
+def runs_rename(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    document = _describe(home, options.run_id, title=options.title)
+    return document, f"{options.run_id} is called {document['title']!r}" if document["title"] else f"{options.run_id} has no title any more"
+
+
+def runs_note(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    document = _describe(home, options.run_id, note=options.text)
+    return document, f"the note of {options.run_id}: {document['note']}" if document["note"] else f"{options.run_id} has no note any more"
+
+
+def _describe(home: Home, run_id: str, **said: str) -> Result:
+    run = open_run(home, run_id)
+    with Store.open_or_snapshot(home, owner="a command that names a run") as store:
+        about = runs.describe(store, run, **said)
+    return {"run_id": run_id, "title": about.title or None, "note": about.note or None}
+
+
+def runs_diff(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    a, b = (open_run(home, run_id) for run_id in (options.run_a, options.run_b))
+    found = run_tables.difference(a.request()["config"], b.request()["config"])
+    document = {"a": a.run_id, "b": b.run_id, "differences": found.to_dict("records")}
+    if found.empty:
+        return document, f"{a.run_id} and {b.run_id} have the same configuration"
+    width, first = max(map(len, found["option"])), max(map(len, found["a"]))
+    lines = [f"{'':<{width}}  a: {a.run_id}", f"{'':<{width}}  b: {b.run_id}"]
+    return document, "\n".join(lines + [f"{row.option:<{width}}  {row.a:<{first}}  {row.b}" for row in found.itertuples()])
