@@ -226,6 +226,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run_b", metavar="B")
     _command(run, "ingest", commands.runs_ingest, "take every run directory into the database", "runs ingest")
 
+    command = _command(groups, "report", run_commands.report, "a run or a comparison as one HTML file that needs no network",
+                       "report 20260131-120000-staged-1a2b --out report.html")  # fmt: skip
+    command.add_argument("run_id", metavar="RUN|COMPARISON")
+    command.add_argument("--out", required=True, metavar="FILE", help="where to write it")
+
     command = _command(
         groups, "bench", bench_command.bench, "measure training, scoring and KNN on this machine against a plain loop and the bare model",
         "bench --json",

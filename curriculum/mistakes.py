@@ -5,6 +5,7 @@ Reads the database, draws nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -119,11 +120,12 @@ def against(store: Store, run_id: str, other: str, split: str = "test", who: str
     return Against(frame, sign_flip_p(np.asarray(gains.groupby(frame["ground"]).sum(), dtype=np.int64)))
 
 
-def stubborn(store: Store, dataset: str, least: int = 2) -> pd.DataFrame:
+def stubborn(store: Store, dataset: str, least: int = 2, among: Sequence[str] | None = None) -> pd.DataFrame:
     """How often the runs that never trained on an image misclassify it, worst first; the arms of comparisons are runs too.
 
     Args:
         least: runs that must have had it in test.
+        among: the runs that count; all by default.
 
     Returns:
         One row an image that some run got wrong: example, class, sha256, runs, wrong, share (0 to 1), said (the most frequent wrong
@@ -131,7 +133,8 @@ def stubborn(store: Store, dataset: str, least: int = 2) -> pd.DataFrame:
     """
     return store.query(
         """WITH judged AS (
-               SELECT example, class, predicted FROM prediction WHERE dataset = $dataset AND split = 'test'
+               SELECT example, class, predicted FROM prediction
+               WHERE dataset = $dataset AND split = 'test' AND ($among IS NULL OR list_contains($among, run_id))
            ), mistake AS (
                SELECT example, predicted, count(*) AS times FROM judged WHERE class <> predicted GROUP BY ALL
            ), common AS (
@@ -142,7 +145,7 @@ def stubborn(store: Store, dataset: str, least: int = 2) -> pd.DataFrame:
            FROM (SELECT example, count(*) AS runs, count_if(class <> predicted) AS wrong FROM judged GROUP BY example)
                 JOIN common USING (example) JOIN example USING (example)
            WHERE dataset = $dataset AND present AND runs >= $least ORDER BY share DESC, wrong DESC, example""",
-        {"dataset": dataset, "least": least},
+        {"dataset": dataset, "least": least, "among": None if among is None else list(among)},
     )
 
 

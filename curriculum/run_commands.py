@@ -1,4 +1,4 @@
-"""What the commands `runs rename`, `runs note` and `runs diff` do. `cli` knows the flags and the exit codes.
+"""What the commands `runs rename`, `runs note`, `runs diff` and `report` do. `cli` knows the flags and the exit codes.
 
 A title and a note are kept in the run's directory, so these commands work while the app owns the database: it takes them in by itself.
 """
@@ -6,10 +6,14 @@ A title and a note are kept in the run's directory, so these commands work while
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from curriculum import report as reports
 from curriculum import run_tables, runs
 from curriculum.config import Home
+from curriculum.errors import ConfigError
+from curriculum.files import write_whole
 from curriculum.rundir import open_run
 from curriculum.store import Store
 
@@ -42,3 +46,16 @@ def runs_diff(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     width, first = max(map(len, found["option"])), max(map(len, found["a"]))
     lines = [f"{'':<{width}}  a: {a.run_id}", f"{'':<{width}}  b: {b.run_id}"]
     return document, "\n".join(lines + [f"{row.option:<{width}}  {row.a:<{first}}  {row.b}" for row in found.itertuples()])
+
+
+def report(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    out = Path(options.out).expanduser()
+    run = open_run(home, options.run_id)
+    with Store.open_or_snapshot(home, owner="a report") as store:
+        html = reports.build(store, run)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, lambda fresh: fresh.write_text(html, encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{out} can't be written ({error})", todo="Give another file with --out.") from error
+    return {"run_id": run.run_id, "file": str(out), "bytes": len(html.encode())}, f"the report of {run.run_id} is {out}"

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import labels, runs
-from curriculum.app import layout, service, session
+from curriculum.app import layout, run_actions, service, session
 from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.compare import FEWEST_SEEDS
 from curriculum.config import ARM_MEANING, LEVEL_SOURCES, CompareConfig
@@ -64,7 +64,10 @@ def _finished(done: pd.DataFrame) -> None:
     for note in result["notes"]:
         st.info(layout.plain(note), icon=":material/info:")
     layout.link("errors", "See what each arm misclassifies", ":material/error_outline:")
-    if st.button("Delete this comparison", icon=":material/delete:"):
+    report, delete = st.columns([2, 6])
+    with report:
+        run_actions.report_button(str(run_id))
+    if delete.button("Delete this comparison", icon=":material/delete:"):
         _confirm_delete(str(run_id))
 
 

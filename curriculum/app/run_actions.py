@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from curriculum import runs
+from curriculum import report, runs
 from curriculum.app import layout, service, session
 from curriculum.errors import CurriculumError
 from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir
@@ -44,6 +44,15 @@ def resume_button(run: RunDir) -> None:
             st.error(layout.plain(str(error)), icon=":material/error:")
         else:
             st.rerun()
+
+
+def report_button(run_id: str) -> None:
+    """A finished run or comparison as one HTML file, made when the button is pressed."""
+    store = layout.store()
+    st.download_button(
+        "Report", session.file_for_leads(lambda: report.build(store, directory(run_id)).encode()), f"{run_id}.html", "text/html",
+        icon=":material/description:", key=f"report_{run_id}", on_click="ignore", help="One HTML file with method, data, results, charts and errors: it needs no network.",
+    )  # fmt: skip
 
 
 @st.dialog("Title and note")
