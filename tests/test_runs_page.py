@@ -204,7 +204,7 @@ def test_arms_are_shown_on_wish_and_left_to_their_comparison(opened: Open) -> No
     test = opened(prepare)
     assert "Only comparisons have trained here: 1 runs of theirs" in shown(test)
     test.toggle(key="_runs_arms").set_value(True).run()
-    assert "An arm of the comparison `20260101-000000-compare-aaaa`" in shown(test)
+    assert f"An arm of the comparison {layout.plain('20260101-000000-compare-aaaa')}" in shown(test)
     assert [each.label for each in test.button if each.label in ("Resume", "Delete")] == []
 
 

@@ -61,7 +61,7 @@ def edit(run_id: str) -> None:
     """Let a lead give a run a title and a note."""
     run = directory(run_id)
     about = run.about()
-    st.caption(f"`{run_id}`")
+    st.caption(layout.plain(run_id))
     title = st.text_input("Title", about.title, max_chars=MAX_TITLE, placeholder="for tables and legends; empty: the method's name")
     note = st.text_area("Note", about.note, max_chars=MAX_NOTE, placeholder="why it was started, what came of it")
     if st.button("Save", type="primary"):

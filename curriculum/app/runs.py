@@ -197,7 +197,7 @@ def _one(run: dict[Any, Any], row: pd.Series) -> None:
     run_id, result = str(run["run_id"]), run["result"]
     told = [f"{row['method']}, protocol {row['protocol']}", f"{row['image_size']} px", f"weights {row['weights']}", f"rate {row['rate']}",
             f"started {row['created_at']:%d %b %Y, %H:%M}"]  # fmt: skip
-    st.caption(f"{layout.plain(' · '.join(told))} · `{run_id}`")
+    st.caption(layout.plain(" · ".join([*told, run_id])))
     if isinstance(run["note"], str):
         st.markdown("  \n".join(layout.plain(line.strip()) for line in run["note"].splitlines()))
     if result:
@@ -258,7 +258,7 @@ def _actions(run_id: str, state: str) -> None:
         else:
             st.caption("Its directory is gone: a title or a note has no place, and the model can't be used.")
         if comparison:
-            st.caption(f"An arm of the comparison `{comparison}`, which resumes and deletes it.")
+            st.caption(f"An arm of the comparison {layout.plain(comparison)}, which resumes and deletes it.")
             layout.link("comparison", "Go to the comparison", ":material/balance:")
         elif state not in run_tables.ACTIVE:
             if state in ("failed", "cancelled", "interrupted"):
