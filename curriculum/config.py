@@ -259,7 +259,7 @@ the hard ones first."""
 
 ARM_MEANING = {
     "staged": "easy, then medium too, then all, by people's levels",
-    "staged-model": "the same by the model's own levels",
+    "staged-model": "easy, then medium too, then all, by the model's own levels",
     "self-paced": "the model's own easiest first, more whenever it has learnt them",
     "self-paced-as-written": "whatever their class, as the reports say",
     "self-paced-as-run": "batches by their mean loss, as the reports' script did",

@@ -44,9 +44,11 @@ def build(store: Store, run: RunDir, explained: Sequence[Picture] = ()) -> str:
     Raises:
         RunError: it isn't finished, or is a ranking.
     """
-    runs.ingest(store, run)
     found = runs.list_runs(store)
-    row: dict[str, Any] = {str(key): value for key, value in found.set_index("run_id", drop=False).loc[run.run_id].items()}
+    rows = found[found["run_id"] == run.run_id].to_dict("records")
+    row: dict[str, Any] = (
+        {str(key): None if value is pd.NA or value != value else value for key, value in rows[0].items()} if rows else {"result": None}
+    )
     if row["result"] is None:
         raise RunError("there is no result to report yet", got=run.run_id, todo="Wait for its end, or `runs resume` it")
     if row["kind"] not in ("train", "compare"):
@@ -167,7 +169,8 @@ def _results(row: dict[str, Any]) -> Part:
         reported = run_tables.REPORTED
         columns = ("method", "weights", "accuracy", "loss", "KNN")
         tables.append(Table("The reports' figures: 256 px, random 80/20 split, best epoch picked on test", columns, tuple(
-            (str(r.method), str(r.weights), f"{r.accuracy:.2f}", f"{r.loss:.2f}", f"{r.knn:.2f}") for r in reported.itertuples()), frozenset(columns[2:])))  # fmt: skip
+            (str(r.method), str(r.weights), f"{r.accuracy:.2f}", f"{r.loss:.2f}", f"{r.knn:.2f}") for r in reported.itertuples()
+        ), frozenset(columns[2:])))  # fmt: skip
     return Part("Results", facts=facts, tables=tables)
 
 
@@ -188,7 +191,10 @@ def _errors(store: Store, row: dict[str, Any]) -> list[Part]:
     judged = mistakes.predictions(store, row["run_id"])
     wrong = judged[~judged["correct"]]
     figures = [
-        figure(count_table(mistakes.confusion(judged, classes), "true class", "predicted class"), "Confusion matrix of the test images"),
+        figure(
+            count_table(mistakes.confusion(judged, classes), "true class", "predicted class").properties(width=60 * len(classes)),
+            "Confusion matrix of the test images",
+        ),
         figure(error_shares(mistakes.errors_by(judged, "class"), "class", "misclassified (95 % interval)"), "Misclassified by class"),
     ]
     if judged["level"].notna().any():

@@ -6,13 +6,14 @@ A title and a note are kept in the run's directory, so these commands work while
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from curriculum import report as reports
 from curriculum import run_tables, runs
 from curriculum.config import Home
-from curriculum.errors import ConfigError
+from curriculum.errors import ConfigError, StoreLockedError
 from curriculum.files import write_whole
 from curriculum.rundir import open_run
 from curriculum.store import Store
@@ -52,6 +53,9 @@ def report(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     out = Path(options.out).expanduser()
     run = open_run(home, options.run_id)
     with Store.open_or_snapshot(home, owner="a report") as store:
+        with contextlib.suppress(StoreLockedError):  # the app takes runs in by itself, and its snapshot has them
+            for each in (run, *runs.members(home, run)):
+                runs.ingest(store, each)
         html = reports.build(store, run)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def method_of(config: dict[str, Any]) -> str:
 
 def weights_of(config: dict[str, Any]) -> str:
     """What a run starts from, in a word: a file by its name."""
-    return "none" if config["mode"] == "scratch" else str(config["weights"]).rsplit("/", 1)[-1].removesuffix(".pth")
+    return "none" if config.get("mode") == "scratch" else str(config["weights"]).rsplit("/", 1)[-1].removesuffix(".pth")
 
 
 def rate_of(config: dict[str, Any]) -> str:

@@ -51,7 +51,8 @@ def report_button(run_id: str) -> None:
     store = layout.store()
     st.download_button(
         "Report", session.file_for_leads(lambda: report.build(store, directory(run_id)).encode()), f"{run_id}.html", "text/html",
-        icon=":material/description:", key=f"report_{run_id}", on_click="ignore", help="One HTML file with method, data, results, charts and errors: it needs no network.",
+        icon=":material/description:", key=f"report_{run_id}", on_click="ignore",
+        help="One HTML file with method, data, results, charts and errors: it needs no network.",
     )  # fmt: skip
 
 

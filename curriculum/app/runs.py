@@ -266,6 +266,7 @@ def _actions(run_id: str, state: str) -> None:
             if st.button("Delete", icon=":material/delete:", key=f"delete_{run_id}"):
                 run_actions.confirm_delete([run_id])
         if state == "done":
+            run_actions.report_button(run_id)
             layout.link("errors", "See what it misclassifies", ":material/error_outline:")
 
 
