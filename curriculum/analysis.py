@@ -5,7 +5,7 @@ Reads the database, computes with `metrics` and `difficulty`, draws nothing.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -169,6 +169,32 @@ def predictions(store: Store, run_id: str, split: str = "test", who: str = "peop
     )
     frame["correct"] = frame["correct"].astype(bool)
     return frame
+
+
+def judgement(store: Store, run_id: str, example: str) -> dict[str, Any] | None:
+    """One image of a run's data set and what its chosen model says of it; None where there is no such image.
+
+    Returns:
+        example, class, sha256; split, predicted, probability, probabilities, loss: None where the image came after the run.
+    """
+    frame = store.query(
+        """SELECT e.example, e.class, e.sha256, p.split, p.predicted, p.probability, p.probabilities, p.loss
+           FROM run AS r JOIN example AS e USING (dataset)
+           LEFT JOIN prediction AS p ON p.run_id = r.run_id AND p.example = e.example AND p.dataset = e.dataset
+           WHERE r.run_id = ? AND e.example = ? AND e.present""",
+        [run_id, example],
+    )
+    if frame.empty:
+        return None
+    row: dict[str, Any] = {str(name): value for name, value in frame.iloc[0].to_dict().items()}
+    return row if isinstance(row["predicted"], str) else row | dict.fromkeys(("split", "predicted", "probability", "probabilities", "loss"))
+
+
+def judged_so(store: Store, dataset: str, example: str, who: str) -> dict[str, Any]:
+    """One image's level (or None) by people, and its difficulty (0 to 1, higher = harder, or None) by the newest score."""
+    level = store.rows("SELECT level FROM consensus(?, ?) WHERE example = ?", [dataset, who, example])
+    found = difficulties(store, latest_score(store, dataset)).set_index("example")["difficulty"]
+    return {"level": level[0][0] if level else None, "difficulty": found.get(example)}
 
 
 def confusion(frame: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:

@@ -96,12 +96,13 @@ def spearman(x: FloatArray, y: FloatArray, resamples: int = 1000, seed: int = 0)
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Correlation(nan, nan, nan, len(a))
     random = np.random.default_rng(seed)
-    draws = [_rank_correlation(a[rows], b[rows]) for rows in random.integers(0, len(a), (resamples, len(a)))]
+    draws = [rank_correlation(a[rows], b[rows]) for rows in random.integers(0, len(a), (resamples, len(a)))]
     low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return Correlation(_rank_correlation(a, b), float(low), float(high), len(a))
+    return Correlation(rank_correlation(a, b), float(low), float(high), len(a))
 
 
-def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Spearman's correlation, -1 to 1, of two rows of values; NaN where one is all equal."""
     a, b = stats.rankdata(x), stats.rankdata(y)
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))

@@ -55,6 +55,7 @@ def test_every_command_is_there() -> None:
         "runs delete",
         "runs ingest",
         "bench",
+        "explain",
     }
     assert wanted <= named
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pandas as pd
 import streamlit as st
 
@@ -44,10 +46,10 @@ def page() -> None:
             st.altair_chart(error_shares(analysis.errors_by(judged, "level"), "level", "misclassified (95 % interval)"), width="stretch")
         else:
             st.caption("None of these images has a level yet; with levels, errors are shown by level too.")
-    _gallery(wrong, classes)
+    _gallery(wrong, classes, {"dataset": dataset.name, "run": run_id})
 
 
-def _gallery(wrong: pd.DataFrame, classes: tuple[str, ...]) -> None:
+def _gallery(wrong: pd.DataFrame, classes: tuple[str, ...], address: dict[str, str]) -> None:
     st.header("The misclassified images")
     if wrong.empty:
         st.success("None. On these images the model is right throughout.", icon=":material/done_all:")
@@ -78,5 +80,5 @@ def _gallery(wrong: pd.DataFrame, classes: tuple[str, ...]) -> None:
         tiles.append(Tile(row["sha256"], row["example"], (
             f"is {row['class']}", f"said {row['predicted']}, {row['probability']:.0%}", "then " + ", ".join(f"{name} {share:.0%}" for name, share in top[1:]),
             f"people: {layout.level_text(row['level'])}", f"model difficulty: {difficulty}", layout.short(row["example"]),
-        )))  # fmt: skip
+        ), ("Why?", f"/why?{urlencode({**address, 'example': row['example']})}")))  # fmt: skip
     layout.gallery(tiles, 150)

@@ -148,6 +148,7 @@ class Tile:
     sha256: str
     title: str
     caption: tuple[str, ...] = ()
+    link: tuple[str, str] | None = None  # below the caption: words and address
 
 
 def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:
@@ -155,6 +156,8 @@ def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:
     figures = []
     for tile in tiles:
         lines = [f"<b>{escape(line)}</b>" if i == 0 else escape(line) for i, line in enumerate(tile.caption)]
+        if tile.link:
+            lines.append(f'<a href="{escape(tile.link[1])}" target="_self">{escape(tile.link[0])}</a>')
         figures.append(
             f'<figure><a href="/img/{escape(tile.sha256)}" target="_blank"><img src="/thumb/{escape(tile.sha256)}" loading="lazy" '
             f'alt="{escape(tile.title)}" title="{escape(tile.title)}"></a><figcaption>{"<br>".join(lines)}</figcaption></figure>'
