@@ -14,7 +14,7 @@ from curriculum.app.results import describe
 from curriculum.charts.features import probabilities
 from curriculum.datasets import Dataset
 
-GROUPS = {"wrong": "misclassified in test", "test": "all of test", "val": "val", "train": "train"}
+GROUPS = {"wrong": "misclassified test images", "test": "all of test", "val": "val", "train": "train"}
 LISTED = 3000
 """Images that a list offers; any other is typed."""
 
@@ -82,7 +82,7 @@ def _runs(done: pd.DataFrame) -> tuple[str, str | None]:
 
 def _chosen_image(run_id: str, who: str) -> dict[str, Any] | None:
     """The image that is looked at, from the address where it stands there, else the worst mistake; None, with a hint, for none."""
-    columns = st.columns([4, 5, 1, 1], vertical_alignment="bottom")
+    columns = st.columns([6, 1.4, 1.4], vertical_alignment="bottom")
     group = columns[0].segmented_control(
         "Images", list(GROUPS), default="wrong", required=True, format_func=GROUPS.__getitem__, key="_why_group"
     )
@@ -99,14 +99,14 @@ def _chosen_image(run_id: str, who: str) -> dict[str, Any] | None:
     state = st.session_state
     chosen: str | None = state.get("why_example") or st.query_params.get("example") or (names[0] if names else None)
     state["why_example"] = state["_why_image"] = chosen
-    columns[1].selectbox(
+    st.selectbox(
         "Image", names, format_func=lambda name: said.get(name, name), key="_why_image", on_change=_image_picked, accept_new_options=True,
         placeholder="class/file", help=f"The highest loss first: {len(frame):,} images. Type to search, or the path of any other image of the data set.",
     )  # fmt: skip
     place = names.index(chosen) if chosen in said else -1
-    columns[2].button("Back", icon=":material/arrow_back:", on_click=_go_to, args=(names[place - 1] if place > 0 else None,),
+    columns[1].button("Back", icon=":material/arrow_back:", on_click=_go_to, args=(names[place - 1] if place > 0 else None,),
                       disabled=place <= 0, width="stretch")  # fmt: skip
-    columns[3].button("Next", icon=":material/arrow_forward:", on_click=_go_to, args=(names[place + 1] if place + 1 < len(names) else None,),
+    columns[2].button("Next", icon=":material/arrow_forward:", on_click=_go_to, args=(names[place + 1] if place + 1 < len(names) else None,),
                       disabled=place + 1 >= len(names), width="stretch")  # fmt: skip
     if chosen is None:
         st.success("The model is right on all of these images. Choose others above, or type the path of one.", icon=":material/done_all:")
@@ -132,9 +132,9 @@ def _go_to(example: str | None) -> None:
 
 def _picture(row: dict[str, Any], classes: tuple[str, ...], who: str, dataset: Dataset) -> None:
     """The image, what it is, what the model said."""
-    left, middle, right = st.columns([3, 3, 4], gap="large")
+    left, middle, right = st.columns([4, 4, 4], gap="medium")
     with left:
-        layout.picture(row["sha256"], row["example"], 34)
+        layout.picture(row["sha256"], row["example"], 28)
     titles = layout.class_titles(dataset.classes)
     name = {each: layout.plain(titles.get(each, each)) for each in {*classes, *dataset.classes, row["class"]}}
     with middle:

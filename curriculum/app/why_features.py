@@ -61,20 +61,21 @@ def neighbours(run_id: str, row: dict[str, Any], dataset: Dataset, knn: float | 
     answer = _answered(Neighbours(run_id, str(dataset.root), row["example"], row["sha256"], among=among, k=k))
     if answer is None:
         return
-    found = answer.record["neighbours"]
+    found, titles = answer.record["neighbours"], layout.class_titles(dataset.classes)
+    own = layout.plain(titles.get(row["class"], row["class"]))
     same = sum(one["class"] == row["class"] for one in found)
     mean = answer.record["mean_share"]
     st.markdown(
-        f"**{same} of {len(found)}** nearest have its class, {layout.plain(row['class'])}: a KNN share of **{same / max(len(found), 1):.2f}**. "
+        f"**{same} of {len(found)}** nearest have its class, {own}: a KNN share of **{same / max(len(found), 1):.2f}**. "
         f"The mean over {AMONG_TITLE[among]} is {figure(mean, '.2f')}"
         + (f"; the run measured {figure(knn, '.2f')} on test with 5." if knn is not None else ".")
     )
-    layout.gallery([
-        Tile(one["sha256"], one["example"], (
-            f"{'✓' if one['class'] == row['class'] else '≠'} {one['class']}", f"distance {one['distance']:.2f}", layout.short(one["example"]),
-        ))
-        for one in found
-    ], 120)  # fmt: skip
+    tiles = []
+    for one in found:
+        mark = "✓" if one["class"] == row["class"] else "≠"
+        words = (f"{mark} {titles.get(one['class'], one['class'])}", f"distance {one['distance']:.2f}", layout.short(one["example"]))
+        tiles.append(Tile(one["sha256"], one["example"], words))
+    layout.gallery(tiles, 120)
     st.caption("Distances are Euclidean, in the 512 numbers that the last layer decides by. ✓ same class, ≠ another one.")
 
 
@@ -105,7 +106,7 @@ def first_layer(run_id: str, row: dict[str, Any], dataset: Dataset) -> None:
 
 def feature_map(run_id: str, row: dict[str, Any], dataset: Dataset, who: str) -> None:
     """Every image where the model puts it; a click looks at one."""
-    columns = st.columns([2, 3, 2])
+    columns = st.columns([3, 3, 2])
     among = columns[0].segmented_control(
         "Images", AMONG, default="test", required=True, format_func=AMONG_TITLE.__getitem__, key="_why_map_among"
     )
@@ -119,6 +120,9 @@ def feature_map(run_id: str, row: dict[str, Any], dataset: Dataset, who: str) ->
     judged = judged[["example", "class", "sha256", "predicted", "correct", "level", "difficulty"]]
     places = pd.DataFrame({"example": answer.record["examples"], "x": answer.arrays["places"][:, 0], "y": answer.arrays["places"][:, 1]})
     frame = places.merge(judged, on="example")
+    titles = layout.class_titles(dataset.classes)
+    for column in ("class", "predicted"):
+        frame[column] = frame[column].map(lambda name: titles.get(name, name))
     frame["image"] = ["/thumb/" + quote(sha256) for sha256 in frame.pop("sha256")]
     if by == "level" and frame["level"].isna().all():
         st.caption("Nobody has sorted any of these images yet, so no point has a level.")

@@ -38,7 +38,7 @@ def show(runs: dict[str, str], row: dict[str, Any], dataset: Dataset) -> None:
         with place:
             if len(asked) > 1:
                 st.markdown(f"**{layout.plain(runs[question.run])}**")
-            _one(question)
+            _one(question, layout.class_titles(dataset.classes))
     going = [question for one in asked for question in (one, _checks(one)) if active(question)]
     if going:
         watch(going)
@@ -71,7 +71,7 @@ def _ready(question: Question) -> bool:
     return True
 
 
-def _one(question: Regions) -> None:
+def _one(question: Regions, titles: dict[str, str]) -> None:
     explainer = service.current().explainer
     try:
         answer = explainer.answer(question)
@@ -82,7 +82,7 @@ def _one(question: Regions) -> None:
     if answer is None:
         say_end(job)
         return
-    _pictures(answer)
+    _pictures(answer, titles)
     checks = explainer.answer(_checks(question))
     if checks is None:
         job = explainer.job(_checks(question))
@@ -94,17 +94,17 @@ def _one(question: Regions) -> None:
             return
         st.caption("Two more samplings and random regions follow, to tell how far this can be relied on ...")
     for place, name in enumerate(answer.record["explained"]):
-        _verdict(answer, checks, place, name)
+        _verdict(answer, checks, place, titles.get(name, name))
 
 
-def _pictures(answer: Answer) -> None:
+def _pictures(answer: Answer, titles: dict[str, str]) -> None:
     record, image, segments = answer.record, answer.arrays["image"], answer.arrays["segments"]
     shares = regions.areas(segments)
     against = st.session_state.get("_why_against", True)
     for place, name in zip(st.columns(2), record["explained"], strict=False):
         weights = answer.arrays["weights"][record["explained"].index(name)]
         probability = record["probabilities"][record["classes"].index(name)]
-        what = f"{_role(record, name)}: {name}, {probability:.0%}"
+        what = f"{_role(record, name)}: {titles.get(name, name)}, {probability:.0%}"
         drawn = regions_over(
             image, segments, regions.leading(weights, shares), regions.leading(weights, shares, negative=True) if against else []
         )
@@ -118,14 +118,14 @@ def _role(record: dict[str, Any], name: str) -> str:
     return "True"
 
 
-def _verdict(answer: Answer, checks: Answer | None, place: int, name: str) -> None:
+def _verdict(answer: Answer, checks: Answer | None, place: int, title: str) -> None:
     """In words with numbers: the fit, the agreement of samplings, what is lost without the regions."""
     lines = [regions.say_fit(answer.record["r2"][place])]
     if checks is not None:
         found = checks.record["classes"][place]
         lost = Deletion(**found["deletion"] | {"random": tuple(found["deletion"]["random"])}) if found["deletion"] else None
         lines += [regions.say_stability(Stability(**found["stability"])), regions.say_deletion(lost, len(found["regions"]))]
-    st.markdown(f"**{_role(answer.record, name)}: {layout.plain(name)}**")
+    st.markdown(f"**{_role(answer.record, answer.record['explained'][place])}: {layout.plain(title)}**")
     st.markdown("\n".join(f"- {layout.plain(line)}" for line in lines))
     weights = answer.arrays["weights"][place]
     with st.expander(f"All {len(weights)} weights"):

@@ -59,10 +59,12 @@ def _channels(frame: pd.DataFrame, by: str) -> dict[str, object]:
 def probabilities(top: list[tuple[str, float]]) -> alt.LayerChart:
     """The most probable classes, the most probable first."""
     frame = pd.DataFrame(top, columns=["class", "probability"])
-    y = alt.Y("class:N", sort=frame["class"].tolist(), title=None, axis=alt.Axis(labelLimit=180))
+    y = alt.Y("class:N", sort=frame["class"].tolist(), title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False))
     base = alt.Chart(frame)
     tooltip = ["class", alt.Tooltip("probability", format=".1%")]
-    x = alt.X("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5))
+    x = alt.X(
+        "probability:Q", title="probability", scale=alt.Scale(domain=[0, 1.2], nice=False), axis=alt.Axis(format="%", values=[0, 0.5, 1])
+    )
     bars = base.mark_bar(color=CLASS_COLOURS[0], height=16).encode(x=x, y=y, tooltip=tooltip)
     words = base.mark_text(align="left", dx=6, color="gray").encode(x=x, y=y, text=alt.Text("probability:Q", format=".1%"))
-    return (bars + words).properties(height=34 * len(frame) + 30)
+    return (bars + words).properties(height=alt.Step(34))

@@ -14,7 +14,7 @@ from curriculum.charts.palette import AGAINST_COLOUR, FOR_COLOUR
 
 SIDE = 448
 """Pixels that a picture has at least, so that lines are fine."""
-TINT, LINE = 0.35, 2
+TINT, LINE = 0.35, 3
 Pixels = NDArray[np.uint8]
 
 
@@ -32,7 +32,7 @@ def regions_over(image: Pixels, segments: NDArray[np.integer], for_it: list[int]
     places = np.kron(segments, np.ones((times, times), dtype=segments.dtype))
     across = np.add.outer(np.arange(places.shape[0]), np.arange(places.shape[1]))
     marks = []
-    for regions, colour, sign in ((against, AGAINST_COLOUR, "−"), (for_it, FOR_COLOUR, "+")):
+    for regions, colour, sign in ((against, AGAINST_COLOUR, "-"), (for_it, FOR_COLOUR, "+")):
         paint = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=float)
         inside = np.isin(places, regions)
         tinted = inside if sign == "+" else inside & (across // 6 % 2 == 0)
