@@ -10,6 +10,7 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -63,28 +64,35 @@ def run() -> None:
     classes = run.request()["classes"]
     weights = load_weights(f"run:{given.run_id}", home.runs)
     ours, theirs = restore(len(classes), weights).eval(), restore(len(classes), weights).eval().to(memory_format=torch.contiguous_format)
-    seconds: dict[str, list[float]] = {"lime": [], "ours": []}
+    taken: list[tuple[float, float, float, float]] = []
     for number, row in enumerate([wrong.iloc[0].to_dict(), *wrong.to_dict("records")]):
         image = np.asarray(images[[max(number - 1, 0)]][0], dtype=np.uint8)
         segments = explain.segment(image, "quickshift")
         labels = [classes.index(row["predicted"]), classes.index(row["class"])]
-        started = time.perf_counter()
+        started = _now()
         first = plain(theirs, image, segments, labels, given.samples)
-        between = time.perf_counter()
+        between = _now()
         looker = explain.Looker(ours, image, segments, device)
         second = explain.weigh(looker, labels, given.samples, 0, lambda *_: None, lambda: False).weights
-        ended = time.perf_counter()
+        ended = _now()
         if not number:
             continue  # to warm up
-        seconds["lime"].append(between - started)
-        seconds["ours"].append(ended - between)
+        taken.append((between[0] - started[0], ended[0] - between[0], between[1] - started[1], ended[1] - between[1]))
         same = jaccard(strongest(first[0]), strongest(second[0]))
-        print(f"{row['example']}: {segments.max() + 1} regions, lime {between - started:.2f} s, ours {ended - between:.2f} s, "
-              f"largest difference of weights {np.abs(first - second).max():.4f}, strongest five overlap {same:.2f}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    a, b = statistics.median(seconds["lime"]), statistics.median(seconds["ours"])
-    print(
-        f"medians: lime {a:.2f} s, ours {b:.2f} s, {a / b:.1f} times; torch {torch.__version__} on {device}, {torch.get_num_threads()} threads"
-    )
+        apart = np.abs(first - second).max()
+        print(f"{row['example']}: {segments.max() + 1} regions, {_said(taken[-1])}, "
+              f"weights differ by {apart:.4f} at most, strongest five overlap {same:.2f}, load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+    medians = [statistics.median(column) for column in zip(*taken, strict=True)]
+    print(f"medians: {_said(medians)}, {medians[0] / medians[1]:.1f} times by the clock, {medians[2] / medians[3]:.1f} in processor time; "
+          f"torch {torch.__version__} on {device}, {torch.get_num_threads()} threads")  # fmt: skip
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _said(taken: Sequence[float]) -> str:
+    return f"lime {taken[0]:.2f} s, ours {taken[1]:.2f} s (processor time {taken[2]:.2f} and {taken[3]:.2f})"
 
 
 if __name__ == "__main__":
