@@ -189,7 +189,7 @@ def place(home: Home, name: str) -> Path:
 def read(path: Path) -> Answer | None:
     """A stored answer; None where there is none, or none that is whole: a zip file's checksums tell."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return Answer(json.loads(str(arrays.pop("record"))), arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):

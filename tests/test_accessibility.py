@@ -28,6 +28,7 @@ PAGES = [
     "comparison",
     "results",
     "errors",
+    "why",
 ]
 
 

@@ -99,7 +99,7 @@ def test_the_batch_is_what_lime_composes_one_by_one() -> None:
     lime = LimeImageExplainer(random_state=5)
     hidden = covered(image, segments)
     rows, _ = lime.data_labels(image, hidden, segments, classify, 40)
-    ours = compose(*(torch.from_numpy(part) for part in (image, hidden, segments)), torch.from_numpy(rows.astype(bool)))
+    ours = compose(torch.from_numpy(image), torch.from_numpy(hidden), torch.from_numpy(segments), torch.from_numpy(rows.astype(bool)))
     assert np.array_equal(ours.numpy(), np.stack(seen))
     assert np.array_equal(ours[0].numpy(), image)
     assert len({one.tobytes() for one in seen}) > 30  # many different ones were compared

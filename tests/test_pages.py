@@ -19,7 +19,21 @@ from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "comparison", "results", "errors"]
+PAGES = [
+    "start",
+    "sort",
+    "team",
+    "people",
+    "examples",
+    "decide",
+    "labels",
+    "human_model",
+    "train",
+    "comparison",
+    "results",
+    "errors",
+    "why",
+]
 Open = Callable[..., AppTest]
 
 

@@ -172,7 +172,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         first = press(bob, "1")
         saved(bob)
         assert linked(bob) == ["Start", "Sort"]
-        for path in ("team", "examples", "decide", "people", "labels", "human-model", "train", "comparison", "results", "errors"):
+        for path in ("team", "examples", "decide", "people", "labels", "human-model", "train", "comparison", "results", "errors", "why"):
             bob.goto(f"{server.url}/{path}")
             expect(bob.get_by_text("You sort as an annotator. Ann can make you a lead")).to_be_visible(timeout=30_000)
             settled(bob)

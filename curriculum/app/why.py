@@ -99,8 +99,9 @@ def _chosen_image(run_id: str, who: str) -> dict[str, Any] | None:
     state = st.session_state
     chosen: str | None = state.get("why_example") or st.query_params.get("example") or (names[0] if names else None)
     state["why_example"] = state["_why_image"] = chosen
+    listed_too = names if chosen in said or chosen is None else [chosen, *names]
     st.selectbox(
-        "Image", names, format_func=lambda name: said.get(name, name), key="_why_image", on_change=_image_picked, accept_new_options=True,
+        "Image", listed_too, format_func=lambda name: said.get(name, name), key="_why_image", on_change=_image_picked, accept_new_options=True,
         placeholder="class/file", help=f"The highest loss first: {len(frame):,} images. Type to search, or the path of any other image of the data set.",
     )  # fmt: skip
     place = names.index(chosen) if chosen in said else -1
