@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from curriculum import adjudication, calibration, labels, people
-from curriculum.app import pages, service
+from curriculum.app import pages, service, why_features, why_regions
 from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
@@ -157,7 +157,11 @@ def _unchecked(module: ModuleType) -> set[str]:
     return {name for name in called - {"'rerun'"} if "session.for_leads" not in functions.get(name, "")}
 
 
-@pytest.mark.parametrize("page", [page for page, *_ in pages.FOR_LEADS], ids=lambda page: page.__module__)
+PARTS = (why_regions.show, why_features.neighbours)
+"""Of a page that lies in several files, one function of each further file."""
+
+
+@pytest.mark.parametrize("page", [*(page for page, *_ in pages.FOR_LEADS), *PARTS], ids=lambda page: page.__module__)
 def test_what_runs_without_the_router_is_for_leads_too(page: object) -> None:
     module = inspect.getmodule(page)
     assert module is not None and _unchecked(module) == set()
