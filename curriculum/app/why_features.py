@@ -44,8 +44,13 @@ def _answered(question: Question) -> Answer | None:
         watch([question])
     elif job is not None:
         say_end(job)
-        st.button("Try again", icon=":material/refresh:", key=f"_again_{job.key}", on_click=ask, args=([question],))
+        st.button("Try again", icon=":material/refresh:", key=f"_again_{job.key}", on_click=_ask_again, args=(question,))
     return None
+
+
+@session.for_leads
+def _ask_again(question: Question) -> None:
+    ask([question])
 
 
 # -- neighbours ----------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ def show(runs: dict[str, str], row: dict[str, Any], dataset: Dataset) -> None:
             f"Explain with {asked[0].samples:,} samples", type="primary", icon=":material/play_arrow:", key="_why_explain",
             on_click=ask, args=(missing,), help="Two to ten seconds on two cores at 128 px; the first time some more, until the model is loaded.",
         )  # fmt: skip
+    bars = st.container()  # above the pictures, where they are seen
     for place, question in zip(st.columns(len(asked), gap="large"), asked, strict=True):
         with place:
             if len(asked) > 1:
@@ -41,7 +42,8 @@ def show(runs: dict[str, str], row: dict[str, Any], dataset: Dataset) -> None:
             _one(question, layout.class_titles(dataset.classes))
     going = [question for one in asked for question in (one, _checks(one)) if active(question)]
     if going:
-        watch(going)
+        with bars:
+            watch(going)
 
 
 def _settings(runs: list[str], row: dict[str, Any], dataset: Dataset) -> list[Regions]:
@@ -81,6 +83,8 @@ def _one(question: Regions, titles: dict[str, str]) -> None:
         return
     if answer is None:
         say_end(job)
+        if job is not None and job.active:
+            st.caption("Is being explained: the bar above tells how far it is.")
         return
     _pictures(answer, titles)
     checks = explainer.answer(_checks(question))
