@@ -22,7 +22,7 @@ from tests.ml import write_folder
 
 OTHER = "another pin"
 ESTRANGED = "This tab was Ann's, and this browser is signed in as Bob by now."
-LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Results", "Comparison", "Errors"]
+LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Results", "Comparison", "Errors", "Why"]
 
 
 @pytest.fixture
