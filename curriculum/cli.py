@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Any
 
-from curriculum import bench_command, commands, label_commands, people_commands, run_commands
-from curriculum.config import DEVICES, LEVEL_SOURCES, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum import bench_command, commands, explain_command, label_commands, people_commands, run_commands
+from curriculum.config import DEVICES, LEVEL_SOURCES, SUPERPIXELS, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
@@ -230,6 +230,18 @@ def parser() -> argparse.ArgumentParser:
                        "report 20260131-120000-staged-1a2b --out report.html")  # fmt: skip
     command.add_argument("run_id", metavar="RUN|COMPARISON")
     command.add_argument("--out", required=True, metavar="FILE", help="where to write it")
+
+    command = _command(
+        groups, "explain", explain_command.explain, "draw the regions of images that a run's model goes by, and say how far to rely on them",
+        "explain 20260131-120000-staged-1a2b --worst 5 --out why",
+    )  # fmt: skip
+    command.add_argument("run_id", metavar="RUN", help="a training run; `runs list` shows them")
+    command.add_argument("examples", metavar="EXAMPLE", nargs="*", help="class/file, of the run's data set")
+    command.add_argument("--worst", type=int, metavar="N",
+                         help="also the misclassified test images with the highest loss (default: 5 where no image is named)")  # fmt: skip
+    command.add_argument("--samples", type=int, default=1000, help="images with covered regions, per sampling (default: 1000)")
+    command.add_argument("--segments", choices=SUPERPIXELS, default="quickshift", help="how the image is divided (default: quickshift)")
+    command.add_argument("--out", required=True, metavar="FOLDER", help="where the pictures and explain.json go")
 
     command = _command(
         groups, "bench", bench_command.bench, "measure training, scoring and KNN on this machine against a plain loop and the bare model",

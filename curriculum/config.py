@@ -28,6 +28,9 @@ Pacing = Literal["step", "linear", "root", "exponential", "logarithmic", "stairc
 OrderSource = Literal["people", "simulated", "all", "model"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Augmentation = Literal["auto", "none", "turns", "crops"]
+Superpixels = Literal["quickshift", "slic", "felzenszwalb"]
+Projection = Literal["pca", "t-sne"]
+Among = Literal["test", "all"]
 RunState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -44,6 +47,9 @@ ORDER_SOURCES: tuple[OrderSource, ...] = get_args(OrderSource)
 CURRICULA = ("staged", "self-paced", "paced")
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 DEVICES: tuple[Device, ...] = get_args(Device)
+SUPERPIXELS: tuple[Superpixels, ...] = get_args(Superpixels)
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
+AMONG: tuple[Among, ...] = get_args(Among)
 
 SIMULATED_PREFIX = "simulated-"
 MODE_MEANING: dict[str, str] = {
@@ -58,6 +64,11 @@ VARIANT_MEANING: dict[Variant, str] = {
     "balanced": "the easiest images, the same share of each class",
     "as-written": "the easiest images whatever their class, as the reports say: it tends to collapse into a class or two",
     "as-run": "batches drawn by chance, those of the lowest mean loss, as the reports' script really did",
+}
+SUPERPIXELS_MEANING: dict[Superpixels, str] = {
+    "quickshift": "lime's own: few, large regions that follow colour",
+    "slic": "about 60 compact regions of like size",
+    "felzenszwalb": "regions between strong edges, of very different size",
 }
 PACING_MEANING: dict[Pacing, str] = {
     "step": "the start for a while, then all at once",

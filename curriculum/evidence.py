@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from curriculum.analysis import difficulties, latest_score
 from curriculum.config import Home
 from curriculum.errors import UnknownError
 from curriculum.store import Store
@@ -72,3 +75,29 @@ def losses_over_epochs(store: Store, home: Home, dataset: str, example: str) -> 
             continue
         parts.append(found.assign(run=f"{mode}, seed {seed}, {run_id[:15]}"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["epoch", "loss", "run"])
+
+
+def judgement(store: Store, run_id: str, example: str) -> dict[str, Any] | None:
+    """One image of a run's data set and what its chosen model says of it; None where there is no such image.
+
+    Returns:
+        example, class, sha256; split, predicted, probability, probabilities, loss: None where the image came after the run.
+    """
+    frame = store.query(
+        """SELECT e.example, e.class, e.sha256, p.split, p.predicted, p.probability, p.probabilities, p.loss
+           FROM run AS r JOIN example AS e USING (dataset)
+           LEFT JOIN prediction AS p ON p.run_id = r.run_id AND p.example = e.example AND p.dataset = e.dataset
+           WHERE r.run_id = ? AND e.example = ? AND e.present""",
+        [run_id, example],
+    )
+    if frame.empty:
+        return None
+    row: dict[str, Any] = {str(name): value for name, value in frame.iloc[0].to_dict().items()}
+    return row if isinstance(row["predicted"], str) else row | dict.fromkeys(("split", "predicted", "probability", "probabilities", "loss"))
+
+
+def judged_so(store: Store, dataset: str, example: str, who: str) -> dict[str, Any]:
+    """One image's level (or None) by people, and its difficulty (0 to 1, higher = harder, or None) by the newest score."""
+    level = store.rows("SELECT level FROM consensus(?, ?) WHERE example = ?", [dataset, who, example])
+    found = difficulties(store, latest_score(store, dataset)).set_index("example")["difficulty"]
+    return {"level": level[0][0] if level else None, "difficulty": found.get(example)}

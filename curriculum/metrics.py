@@ -68,6 +68,14 @@ def knn_purity(features: FloatArray, labels: IntArray, k: int = 5, block: int | 
     return same / (count * k)
 
 
+def rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Spearman's correlation, -1 to 1, of two rows of values; NaN where one is all equal."""
+    a, b = stats.rankdata(x), stats.rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale else float("nan")
+
+
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     """95 % interval of a share, 0 to 1. (NaN, NaN) for none at all. Source: Wilson 1927."""
     if not total:

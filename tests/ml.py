@@ -79,3 +79,11 @@ def fill(store: Store, home: Home, people: dict[str, list[Level]]) -> None:
     finish(store, runs.start(store, staged))
     diverges = TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=1, learning_rate=10.0)
     finish(store, runs.start(store, diverges))
+
+
+def trained(home: Home, store: Store, each: int = 12) -> str:
+    """A data set `textures` and a run that has learnt it; the run's id."""
+    datasets.add_dataset(store, "textures", write_folder(home.root / "pictures", each=each, noise=60.0))
+    run = runs.start(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=2, dynamics=False))
+    finish(store, run)
+    return run.run_id

@@ -33,6 +33,7 @@ PAGES = {
     "comparison": "comparison",
     "runs": "runs",
     "errors": "errors",
+    "why": "why",
 }
 TEAM = ("Lead", "First annotator", "Second annotator")
 OUT = CHECKOUT / "docs" / "screenshots"

@@ -29,6 +29,7 @@ PAGES = [
     "comparison",
     "runs",
     "errors",
+    "why",
 ]
 
 

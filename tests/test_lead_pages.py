@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from curriculum import adjudication, calibration, labels, people
-from curriculum.app import curves, entering, pages, run_actions, service
+from curriculum.app import curves, doubts, entering, gallery, pages, run_actions, service, why_features, why_regions
 from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
@@ -161,7 +161,15 @@ def _unchecked(module: ModuleType) -> set[str]:
     return {name for name in called - {"'rerun'", "'ignore'"} if "session.for_leads" not in functions.get(name, "")}
 
 
-SHOWN = [inspect.getmodule(page) for page, *_ in pages.FOR_LEADS] + [curves, run_actions, entering]
+SHOWN = [inspect.getmodule(page) for page, *_ in pages.FOR_LEADS] + [
+    curves,
+    run_actions,
+    entering,
+    gallery,
+    doubts,
+    why_regions,
+    why_features,
+]
 
 
 @pytest.mark.parametrize("module", SHOWN, ids=lambda module: module.__name__)

@@ -21,7 +21,7 @@ from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import fill, write_folder
 
-PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "comparison", "runs", "errors"]
+PAGES = ["start", "sort", "team", "people", "examples", "decide", "labels", "human_model", "train", "comparison", "runs", "errors", "why"]
 Open = Callable[..., AppTest]
 
 

@@ -58,6 +58,7 @@ def test_every_command_is_there() -> None:
         "runs diff",
         "runs ingest",
         "bench",
+        "explain",
     }
     assert wanted <= named
 

@@ -198,4 +198,5 @@ def test_a_role_has_its_pages() -> None:
         "runs",
         "comparison",
         "errors",
+        "why",
     ]

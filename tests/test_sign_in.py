@@ -22,7 +22,7 @@ from tests.ml import write_folder
 
 OTHER = "another pin"
 ESTRANGED = "This tab was Ann's, and this browser is signed in as Bob by now."
-LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Runs", "Comparison", "Errors"]
+LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Runs", "Comparison", "Errors", "Why"]
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         first = press(bob, "1")
         saved(bob)
         assert linked(bob) == ["Start", "Sort"]
-        for path in ("team", "examples", "decide", "people", "labels", "human-model", "train", "comparison", "runs", "errors"):
+        for path in ("team", "examples", "decide", "people", "labels", "human-model", "train", "comparison", "runs", "errors", "why"):
             bob.goto(f"{server.url}/{path}")
             expect(bob.get_by_text("You sort as an annotator. Ann can make you a lead")).to_be_visible(timeout=30_000)
             settled(bob)

@@ -26,6 +26,7 @@ from curriculum.app import (
     start,
     team,
     train,
+    why,
 )
 from curriculum.people import Role
 
@@ -41,6 +42,7 @@ FOR_LEADS = (
     (runs.page, "Runs", ":material/query_stats:", "runs"),
     (comparison.page, "Comparison", ":material/balance:", "comparison"),
     (errors.page, "Errors", ":material/error_outline:", "errors"),
+    (why.page, "Why", ":material/visibility:", "why"),
 )
 Entry = tuple[Callable[[], None], str, str, str]
 

@@ -1,4 +1,5 @@
-"""What all pages of this process share: the open database, a thread that takes runs in, and background jobs.
+"""What all pages of this process share: the open database, a thread that takes runs in, background jobs, and
+who asks the process that explains.
 
 A page is run anew on every interaction, so it holds no work itself.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from curriculum.asking import Explainer
 from curriculum.backup import Restored, restore
 from curriculum.config import Home
 from curriculum.errors import CurriculumError
@@ -46,6 +48,7 @@ class Service:
     def __init__(self, home: Home) -> None:
         self.home, self.store = home, Store.open(home, owner="the app")
         self.leases = Leases()
+        self.explainer = Explainer(home)
         self.jobs: dict[str, Job] = {}
         self.failed_runs: dict[str, str] = {}
         self._ingester = Ingester(self.store)
@@ -88,6 +91,7 @@ class Service:
         """Stop the thread, write a last snapshot and let other processes in."""
         self._stop.set()
         self._thread.join(timeout=10)
+        self.explainer.close()
         self.store.close()
 
 
