@@ -230,6 +230,8 @@ def parser() -> argparse.ArgumentParser:
                        "report 20260131-120000-staged-1a2b --out report.html")  # fmt: skip
     command.add_argument("run_id", metavar="RUN|COMPARISON")
     command.add_argument("--out", required=True, metavar="FILE", help="where to write it")
+    command.add_argument("--explain", type=int, default=3, metavar="N",
+                         help="of a run: what the model looked at in so many of its worst mistakes, which takes a while (default: 3)")  # fmt: skip
 
     command = _command(
         groups, "explain", explain_command.explain, "draw the regions of images that a run's model goes by, and say how far to rely on them",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from curriculum.asking import Explainer
 from curriculum.charts.overlays import regions_over
 from curriculum.config import Home, TrainConfig
 from curriculum.errors import ConfigError, RunError, UnknownError
+from curriculum.explained import checks_of, wait_for
 from curriculum.files import write_json, write_whole
-from curriculum.questions import Answer, Checks, Question, Regions, trained
+from curriculum.questions import Answer, Regions, trained
 from curriculum.regions import Deletion, Stability
 from curriculum.store import Store
 
@@ -35,9 +35,7 @@ def explain(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     explainer, images = Explainer(home), []
     try:
         for question in tqdm(asked, desc="images", file=sys.stderr, leave=False, disable=None):
-            answer = _wait(explainer, question)
-            checks = _wait(explainer, Checks(**{name: value for name, value in question.to_json().items() if name != "kind"}))
-            images.append(_one(question, answer, checks, out))
+            images.append(_one(question, wait_for(explainer, question), wait_for(explainer, checks_of(question)), out))
     finally:
         explainer.close()
     document = {"run_id": options.run_id, "samples": options.samples, "segments": options.segments, "images": images}
@@ -66,19 +64,6 @@ def _questions(options: argparse.Namespace, home: Home) -> list[Regions]:
         Regions(run.run_id, str(root), name, row["sha256"], row["class"], superpixels=options.segments, samples=options.samples)
         for name, row in rows if row is not None
     ]  # fmt: skip
-
-
-def _wait(explainer: Explainer, question: Question) -> Answer:
-    """The stored answer, or a new one."""
-    if (found := explainer.answer(question)) is not None:
-        return found
-    job = explainer.ask(question, "the command line")
-    while job.active:
-        time.sleep(0.05)
-    answer = explainer.answer(question)
-    if job.state != "done" or answer is None:
-        raise RunError(job.message or f"the explanation ended {job.state}")
-    return answer
 
 
 def _one(question: Regions, answer: Answer, checks: Answer, out: Path) -> Result:

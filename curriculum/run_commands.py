@@ -10,12 +10,14 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from curriculum import explained, run_tables, runs
 from curriculum import report as reports
-from curriculum import run_tables, runs
-from curriculum.config import Home
+from curriculum.asking import Explainer
+from curriculum.config import Home, TrainConfig
+from curriculum.document import Picture
 from curriculum.errors import ConfigError, StoreLockedError
 from curriculum.files import write_whole
-from curriculum.rundir import open_run
+from curriculum.rundir import RunDir, open_run
 from curriculum.store import Store
 
 Result = dict[str, Any]
@@ -56,10 +58,23 @@ def report(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
         with contextlib.suppress(StoreLockedError):  # the app takes runs in by itself, and its snapshot has them
             for each in (run, *runs.members(home, run)):
                 runs.ingest(store, each)
-        html = reports.build(store, run)
+        html = reports.build(store, run, _looked_at(store, home, run, options.explain))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, lambda fresh: fresh.write_text(html, encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{out} can't be written ({error})", todo="Give another file with --out.") from error
     return {"run_id": run.run_id, "file": str(out), "bytes": len(html.encode())}, f"the report of {run.run_id} is {out}"
+
+
+def _looked_at(store: Store, home: Home, run: RunDir, count: int) -> list[Picture]:
+    """What the model saw in its worst mistakes; nothing of a comparison, which has many models."""
+    if count < 0:
+        raise ConfigError("--explain is out of range", got=count, allowed="0 or more")
+    if not count or not isinstance(run.config(), TrainConfig) or run.result() is None:
+        return []
+    explainer = Explainer(home)
+    try:
+        return explained.pictures(store, run, explainer, count, ask=True)
+    finally:
+        explainer.close()

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curriculum import explained, report
+from curriculum.asking import Explainer
 from curriculum.charts.overlays import SIDE, filter_grid, map_grid, regions_over
 from curriculum.cli import main
 from curriculum.config import Home
+from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.ml import trained
 
@@ -44,6 +47,22 @@ def test_pictures_and_a_document(home: Home, tmp_path: Path, capsys: pytest.Capt
         code, document = call(*wrong, "--out", tmp_path / "other")
         assert code == 2 and words in str(document["error"])
     assert not (tmp_path / "other").exists(), "nothing is made before all is checked"
+
+    monkeypatch.setattr(explained, "SAMPLES", 100)
+    asked = Explainer(home)
+    with Store.open(home) as store:
+        with store.write() as cursor:  # the toy's model hardly errs
+            cursor.execute(
+                "UPDATE prediction SET split = 'test', predicted = 'red', loss = 99 WHERE run_id = ? AND example = ?", [run, example]
+            )
+        its = RunDir(home.runs / run)
+        assert explained.pictures(store, its, asked, 1, ask=False) == [], "nobody has asked yet"
+        told = explained.pictures(store, its, asked, 1, ask=True)
+        assert told[0].source.startswith("data:image/jpeg;base64,")
+        assert told[0].lines[0].startswith(f"{example}: said ") and len(told[0].lines) == 3
+        assert explained.pictures(store, its, asked, 1, ask=False) == told, "kept for the next report"
+        assert report.build(store, its, told).count("What the model looked at") == 1
+    asked.close()
 
 
 def test_regions_are_drawn_where_they_are_and_told_apart_without_colour() -> None:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from curriculum import report, runs
+from curriculum import explained, report, runs
 from curriculum.app import layout, service, session
+from curriculum.config import TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir
+
+MOST_EXPLAINED = 10
 
 
 def directory(run_id: str) -> RunDir:
@@ -48,11 +51,18 @@ def resume_button(run: RunDir) -> None:
 
 def report_button(run_id: str) -> None:
     """A finished run or comparison as one HTML file, made when the button is pressed."""
-    store = layout.store()
+    store, running = layout.store(), service.current()
+
+    def make() -> bytes:
+        run = directory(run_id)
+        trained = run.path.exists() and isinstance(run.config(), TrainConfig)
+        looked = explained.pictures(store, run, running.explainer, MOST_EXPLAINED, ask=False) if trained else []
+        return report.build(store, run, looked).encode()
+
     st.download_button(
-        "Report", session.file_for_leads(lambda: report.build(store, directory(run_id)).encode()), f"{run_id}.html", "text/html",
+        "Report", session.file_for_leads(make), f"{run_id}.html", "text/html",
         icon=":material/description:", key=f"report_{run_id}", on_click="ignore",
-        help="One HTML file with method, data, results, charts and errors: it needs no network.",
+        help="One HTML file with method, data, results, charts, errors and what the page Why has shown of the worst of them: it needs no network.",
     )  # fmt: skip
 
 
