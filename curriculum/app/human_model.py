@@ -120,8 +120,9 @@ def _figures(both: pd.DataFrame, who: str, found: Agreement) -> pd.DataFrame:
         )
     with middle:
         brushed = st.altair_chart(
-            levels_against_difficulty(both), width="stretch", on_select="rerun", selection_mode="area", key="_scatter"
-        )
+            levels_against_difficulty(both), width="stretch", on_select="rerun", selection_mode="area", key="_scatter",
+            alt="Each image: people's level across, the model's difficulty up",
+        )  # fmt: skip
         if len(both) > MOST_POINTS:
             st.caption(f"{len(scattered(both)):,} of them drawn, evenly over the difficulty.")
     with right:

@@ -63,7 +63,7 @@ def run(role: Role | None) -> None:
         if path not in {entry[3] for entry in mine}
     ]
     layout.register_pages(shown)
-    layout.guarded(st.navigation([*shown, *others]).run)
+    layout.guarded(st.navigation([*shown, *others], expanded=True).run)
 
 
 def _needs_name() -> None:

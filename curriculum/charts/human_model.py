@@ -55,7 +55,8 @@ def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
     boxes = base.transform_calculate(left="datum.level_index - 0.36", right="datum.level_index + 0.36")
     frames = boxes.mark_rect(fillOpacity=0, stroke="gray", strokeWidth=1.5).encode(*across, y="low:Q", y2="high:Q")
     middles = boxes.mark_rule(stroke="gray", strokeWidth=3).encode(*across, y="middle:Q")
-    return (points + frames + middles).properties(height=330)
+    # On a canvas thousands of points are drawn sooner, and a brush leaves no part without a name to screen readers.
+    return (points + frames + middles).properties(height=330, usermeta={"embedOptions": {"renderer": "canvas"}})
 
 
 def agreement_intervals(rows: pd.DataFrame) -> alt.LayerChart:
