@@ -9,6 +9,7 @@ from PIL import Image
 from curriculum import datasets, evidence, mistakes, regions
 from curriculum.asking import Explainer
 from curriculum.charts.overlays import regions_over
+from curriculum.config import Superpixels
 from curriculum.document import Picture, data_address
 from curriculum.errors import RunError
 from curriculum.questions import Answer, Checks, Question, Regions
@@ -17,6 +18,8 @@ from curriculum.rundir import RunDir
 from curriculum.store import Store
 
 SAMPLES = 1000
+METHODS: tuple[Superpixels, ...] = ("quickshift", "slic")
+"""How images are divided: the page's own way, else one that divides nearly any image."""
 
 
 def wait_for(explainer: Explainer, question: Question) -> Answer:
@@ -55,11 +58,16 @@ def pictures(store: Store, run: RunDir, explainer: Explainer, count: int, *, ask
         row = evidence.judgement(store, run.run_id, example)
         if row is None or not (run / "model.pt").is_file():
             continue
-        question = Regions(run.run_id, str(root), example, row["sha256"], row["class"], superpixels="quickshift", samples=SAMPLES)
-        both: tuple[Question, Question] = (question, checks_of(question))
-        answers = [wait_for(explainer, one) if ask else explainer.answer(one) for one in both]
-        if answers[0] is not None and answers[1] is not None:
-            found += _of_one(question, answers[0], answers[1])
+        for method in METHODS:
+            question = Regions(run.run_id, str(root), example, row["sha256"], row["class"], superpixels=method, samples=SAMPLES)
+            both: tuple[Question, Question] = (question, checks_of(question))
+            try:
+                answers = [wait_for(explainer, one) if ask else explainer.answer(one) for one in both]
+            except RunError:  # an image that it can't divide, or that has gone: the other way, then the other images
+                continue
+            if answers[0] is not None and answers[1] is not None:
+                found += _of_one(question, answers[0], answers[1])
+                break
     return found
 
 

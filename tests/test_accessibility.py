@@ -54,7 +54,7 @@ def test_nothing_serious(browser: Browser, server: Server, page: str) -> None:
     grounds = []
     for scheme in SCHEMES:
         tab.emulate_media(color_scheme=scheme)
-        tab.wait_for_timeout(1500)  # what fades in is pale until it is there
+        tab.wait_for_timeout(1500 if scheme == "light" else 500)  # what fades in is pale until it is there
         grounds.append(tab.locator("[data-testid=stApp]").evaluate("app => getComputedStyle(app).backgroundColor"))
         found = Axe().run(tab).response
         serious = [

@@ -48,7 +48,7 @@ def test_pictures_and_a_document(home: Home, tmp_path: Path, capsys: pytest.Capt
         assert code == 2 and words in str(document["error"])
     assert not (tmp_path / "other").exists(), "nothing is made before all is checked"
 
-    monkeypatch.setattr(explained, "SAMPLES", 100)
+    monkeypatch.setattr(explained, "SAMPLES", 120)
     asked = Explainer(home)
     with Store.open(home) as store:
         with store.write() as cursor:  # the toy's model hardly errs

@@ -75,6 +75,12 @@ def test_from_the_address_to_the_verdict(opened: AppTest, asked: tuple[Home, str
     assert row is not None
     assert "It is **green**" in shown(opened) and f"The model says **{row['predicted']}**, {row['probability']:.0%}" in shown(opened)
     assert example in (opened.query_params["example"], *opened.query_params["example"])
+    opened.query_params["example"] = other = service.current().store.rows("SELECT example FROM example WHERE class = 'red' LIMIT 1")[0][0]
+    opened.run()
+    assert "It is **red**" in shown(opened), "a link from another page, while this one remembers an image"
+    opened.query_params["example"] = example
+    opened.run()
+    assert other != example and "It is **green**" in shown(opened)
     assert service.current().explainer.process is None, "nothing is computed before somebody asks"
     opened.selectbox(key="_why_method").set_value("slic")
     opened.select_slider(key="_why_samples").set_value(200)

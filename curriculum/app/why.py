@@ -35,7 +35,8 @@ def page() -> None:
     row = _chosen_image(run_id, who)
     if row is None:
         return
-    st.query_params.update({"run": run_id, "example": row["example"]})
+    st.session_state["_why_address"] = {"run": run_id, "example": row["example"]}
+    st.query_params.update(st.session_state["_why_address"])
     _picture(row, classes, who, dataset)
     runs = {run: words[run] for run in (run_id, other) if run}
     tabs = st.tabs(["Regions", "Neighbours", "First layer", "Map"], on_change="rerun", key="_why_tab")
@@ -52,8 +53,12 @@ def page() -> None:
 
 
 def _start_anew(dataset: str) -> None:
-    """Another data set has other runs and images."""
+    """Another data set has other runs and images; and an address that has come since the last run, a link's, goes first."""
     state = st.session_state
+    address = {name: st.query_params.get(name) for name in ("run", "example")}
+    if all(address.values()) and address != state.get("_why_address"):
+        state["why_run"], state["why_example"] = address["run"], address["example"]
+    state["_why_address"] = address
     if state.get("why_of") not in (None, dataset):
         for name in ("run", "example"):
             state.pop(f"why_{name}", None)
