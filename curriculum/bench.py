@@ -30,7 +30,7 @@ from curriculum.errors import CurriculumError
 from curriculum.files import write_json
 from curriculum.images import load_images
 from curriculum.metrics import knn_purity
-from curriculum.model import FEATURES, Weights, autocast, build, eval_batch, pick_device
+from curriculum.model import Weights, autocast, build, eval_batch, pick_device
 from curriculum.records import EpochResult, TrainingData
 from curriculum.score import extract_features
 from curriculum.train import Training
@@ -54,7 +54,7 @@ NOTES = (
     "score: penultimate features of every image from the decoded ones, stored; the plain loop decodes and judges.",
     f"transfer: {TRANSFER_EPOCHS} epochs of the last layer, ours from files to the last epoch's figures, decoding and features included; "
     f"the plain loop's {TRANSFER_EPOCHS} epochs are extrapolated from one epoch over the same images.",
-    f"knn: {KNN_EXAMPLES} random features of {FEATURES} numbers; the plain loop goes example by example in numpy.",
+    f"knn: {KNN_EXAMPLES} random features of {RANDOM.plan.features} numbers; the plain loop goes example by example in numpy.",
 )
 
 Measure = Callable[[], float]
@@ -185,7 +185,7 @@ def measures(sample: Sample, config: TrainConfig, folder: Path) -> dict[str, Mea
     run = Run(sample, config, Weights("pretrained", build(len(sample.classes), RANDOM, seed=0).state_dict(), "pretrained"), folder)
     epochs = run.epochs(images)
     random = np.random.default_rng(0)
-    features = np.abs(random.normal(size=(KNN_EXAMPLES, FEATURES))).astype(np.float32)
+    features = np.abs(random.normal(size=(KNN_EXAMPLES, RANDOM.plan.features))).astype(np.float32)
     labels = random.integers(0, KNN_CLASSES, KNN_EXAMPLES)
     return {
         "train_plain_loop": lambda: rate(plain.train, device),

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Any
 
-from curriculum import bench_command, commands, explain_command, label_commands, people_commands, run_commands
-from curriculum.config import DEVICES, LEVEL_SOURCES, SUPERPIXELS, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum import bench_command, commands, explain_command, label_commands, people_commands, recipe_commands, run_commands
+from curriculum.config import DEVICES, LEVEL_SOURCES, SCALES, SUPERPIXELS, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
@@ -191,7 +191,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_options(command, ScoreConfig)
     command = _on_dataset(
-        groups, "train", commands.train, "train ResNet18", "train --dataset demo --mode self-paced --weights none --image-size 64"
+        groups, "train", commands.train, "train a network", "train --dataset demo --mode self-paced --weights none --image-size 64"
     )
     _add_options(command, TrainConfig)
 
@@ -232,6 +232,28 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", required=True, metavar="FILE", help="where to write it")
     command.add_argument("--explain", type=int, default=3, metavar="N",
                          help="of a run: what the model looked at in so many of its worst mistakes, which takes a while (default: 3)")  # fmt: skip
+
+    cook = _group(groups, "recipe", "every experiment of the reports, by name")
+    _command(
+        cook, "list", recipe_commands.recipe_list, "what there is: the data that it needs, the time, the reports' figures", "recipe list"
+    )
+    command = _command(
+        cook, "show", recipe_commands.recipe_show, "print a recipe's file, to begin one of your own with", "recipe show squeezenet"
+    )
+    command.add_argument("recipe", metavar="NAME", help="`recipe list` shows them; or the path of a .toml file")
+    command = _command(cook, "run", recipe_commands.recipe_run, "do an experiment, step by step, and set ours beside the reports' figures",
+                       "recipe run transfer-rsscn7 --scale small")  # fmt: skip
+    command.add_argument("recipe", metavar="NAME", help="`recipe list` shows them; or the path of a .toml file")
+    command.add_argument(
+        "--scale", choices=SCALES, default="full", help="small: every step in two minutes, on the demo scenes (default: full)"
+    )
+    command.add_argument("--data", nargs="+", metavar="ROLE=NAME", help="a data set of yours in a role's place, such as dtd=my-textures")
+    command.add_argument("--change", nargs="+", metavar="OPTION=VALUE", help="for every step that has the option, such as image_size=128")
+    command = _command(cook, "results", recipe_commands.recipe_results, "what was started, and what it gave so far", "recipe results")
+    command.add_argument("recipe_id", metavar="ID", nargs="?", help="of one that was started (default: list all)")
+    command = _command(cook, "resume", recipe_commands.recipe_resume, "go on with what is left of one that was stopped",
+                       "recipe resume 20260131-120000-squeezenet-1a2b")  # fmt: skip
+    command.add_argument("recipe_id", metavar="ID", help="`recipe results` shows them")
 
     command = _command(
         groups, "explain", explain_command.explain, "draw the regions of images that a run's model goes by, and say how far to rely on them",
@@ -286,8 +308,9 @@ def _add_options(command: argparse.ArgumentParser, kind: type[RunConfig]) -> Non
         default = "" if f.default is None else f" (default: {str(f.default).replace('_', '-')})"
         extra: dict[str, Any] = {"type": kinds[0]}
         if typing.get_origin(kinds[0]) is tuple:
-            extra = {"type": int, "nargs": 3}
-            default = f" (default: {' '.join(f.default)})" if isinstance(f.default, tuple) else ""
+            of = typing.get_args(kinds[0])[0]
+            extra = {"type": int, "nargs": 3} if of is int else {"type": str, "nargs": "+", "metavar": "NAME"}
+            default = f" (default: {' '.join(f.default)})" if isinstance(f.default, tuple) and f.default else ""
         if kinds[0] is bool:
             extra = {"action": argparse.BooleanOptionalAction}
         if f.metadata["choices"]:

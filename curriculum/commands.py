@@ -165,8 +165,7 @@ def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -
         if datasets.known_overlaps(store, config.dataset) is None:
             datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
         run = runs.prepare(store, config)
-    print(f"run {run.run_id}", file=sys.stderr)
-    status = _follow(run, runs.launch(run))
+    status = follow(run, runs.launch(run))
     with Store.open_or_snapshot(home, owner="a command that ends a run") as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):
@@ -177,8 +176,9 @@ def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -
         return result, describe(store, result) if store.writable else f"run {run.run_id} is done"
 
 
-def _follow(run: RunDir, worker: subprocess.Popen[bytes]) -> Status:
-    """Wait for a run with a progress bar; Ctrl-C cancels it and leaves it resumable."""
+def follow(run: RunDir, worker: subprocess.Popen[bytes], what: str = "") -> Status:
+    """Wait for a run, or a recipe, with a progress bar; Ctrl-C cancels it and leaves it resumable."""
+    print(what or f"run {run.run_id}", file=sys.stderr)
     bar = _Bar("starting")
     try:
         while (status := run.status()).active:
@@ -342,7 +342,7 @@ def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = open_run(home, options.run_id)
     config = run.config()
     _attend_unless_first(type(config))
-    status = _follow(run, runs.resume(run))
+    status = follow(run, runs.resume(run))
     with Store.open_or_snapshot(home, owner="runs resume") as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):

@@ -18,16 +18,24 @@ from curriculum.errors import ConfigError
 Level = Literal["easy", "medium", "hard"]
 Split = Literal["train", "val", "test"]
 Mode = Literal["staged", "self-paced", "paced", "transfer", "fine-tune", "scratch"]
-Protocol = Literal["honest", "report"]
+Protocol = Literal["honest", "given", "report"]
 LevelSource = Literal["people", "simulated", "all"]
 ScoreMethod = Literal["oof_loss", "loss"]
-RateRule = Literal["accuracy", "constant"]
+RateRule = Literal["accuracy", "constant", "one-cycle"]
 Variant = Literal["balanced", "as-written", "as-run"]
 Ordering = Literal["curriculum", "anti_curriculum", "random", "standard"]
 Pacing = Literal["step", "linear", "root", "exponential", "logarithmic", "staircase"]
 OrderSource = Literal["people", "simulated", "all", "model"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
-Augmentation = Literal["auto", "none", "turns", "crops"]
+Architecture = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet50_layer2", "vgg16", "squeezenet1_0", "squeezenet1_1", "vit_b_16", "lenet5", "small_cnn",
+]  # fmt: skip
+Augmentation = Literal["auto", "none", "mirror", "mirror-crops", "turns", "crops"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+HeadInit = Literal["default", "xavier-normal"]
+Normalisation = Literal["imagenet", "computed"]
+EpisodeClassifier = Literal["logistic", "nearest-mean"]
+Scale = Literal["full", "small"]
 Superpixels = Literal["quickshift", "slic", "felzenszwalb"]
 Projection = Literal["pca", "t-sne"]
 Among = Literal["test", "all"]
@@ -45,8 +53,14 @@ ORDERINGS: tuple[Ordering, ...] = get_args(Ordering)
 PACINGS: tuple[Pacing, ...] = get_args(Pacing)
 ORDER_SOURCES: tuple[OrderSource, ...] = get_args(OrderSource)
 CURRICULA = ("staged", "self-paced", "paced")
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+HEAD_INITS: tuple[HeadInit, ...] = get_args(HeadInit)
+NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 DEVICES: tuple[Device, ...] = get_args(Device)
+EPISODE_CLASSIFIERS: tuple[EpisodeClassifier, ...] = get_args(EpisodeClassifier)
+SCALES: tuple[Scale, ...] = get_args(Scale)
 SUPERPIXELS: tuple[Superpixels, ...] = get_args(Superpixels)
 PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 AMONG: tuple[Among, ...] = get_args(Among)
@@ -79,7 +93,20 @@ PACING_MEANING: dict[Pacing, str] = {
     "staircase": "doubled again and again",
 }
 DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
-DEFAULT_RULE = dict.fromkeys(DEFAULT_RATE, "constant") | {"transfer": "accuracy"}
+DEFAULT_RULE = dict.fromkeys(DEFAULT_RATE, "constant") | {"transfer": "accuracy", "scratch": "one-cycle"}
+DEFAULT_OPTIMIZER = dict.fromkeys(DEFAULT_RATE, "adam") | {"scratch": "sgd"}
+ARCHITECTURE_MEANING: dict[Architecture, str] = {
+    "resnet18": "the reports' network",
+    "resnet34": "deeper, of the same blocks",
+    "resnet50": "deeper yet, of bottleneck blocks",
+    "resnet50_layer2": "ResNet50's beginning: up to layer2 without its last block",
+    "vgg16": "without residuals, 138 million parameters",
+    "squeezenet1_0": "small; 96 filters in its first layer",
+    "squeezenet1_1": "smaller yet; 64 filters in its first layer",
+    "vit_b_16": "a transformer on patches of 16 px",
+    "lenet5": "LeCun 1998, in colour",
+    "small_cnn": "three convolutions",
+}
 
 
 @dataclass(frozen=True)
@@ -137,6 +164,7 @@ class RunConfig:
 
     dataset: str
     weights: str = option("imagenet", "pretrained weights: imagenet, none, the path of a state dict, or run:ID of an earlier run")
+    architecture: str = option("resnet18", "the network", choices=ARCHITECTURES)
     image_size: int = option(256, "pixels: the shorter side is scaled to it, the centre square is kept", low=32, high=1024)
     batch_size: int = option(32, "images a step", low=1, high=4096)
     seed: int = option(0, "seed of the split, the head, the folds and the batches", low=0, high=2**31 - 1)
@@ -145,20 +173,34 @@ class RunConfig:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             check_option(f, getattr(self, f.name))
+        if self.architecture == "vit_b_16" and self.image_size % 16:
+            raise ConfigError(
+                "vit_b_16 cuts images into patches of 16 px", got=f"--image-size {self.image_size}", allowed="multiples of 16"
+            )
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": KINDS[type(self)], **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        return {"kind": KINDS[type(self)], **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}}
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """One training run of ResNet18."""
+    """One training run."""
 
     mode: str = option("staged", "how to train", choices=MODES)
     protocol: str = option(
         "honest",
-        "honest: 64/16/20, epoch chosen on val, test read once; report: the reports' 80/20 with the test peak (biased)",
+        "honest: 64/16/20, epoch chosen on val, test read once; given: the same, but test is the data set's own (split.csv); "
+        "report: the reports' 80/20 with the test peak (biased)",
         choices=PROTOCOLS,
+    )
+    test_share: float = option(0.2, "share of the images that is test", low=0.01, high=0.99)
+    val_share: float = option(
+        0.2, "of what isn't test, the share on which the epoch is chosen; none in protocol report", low=0.01, high=0.99
+    )
+    train_share: float = option(1.0, "of what isn't test, the share that is used at all, alike in every class", low=0.0001, high=1.0)
+    per_class: int | None = option(
+        None, "of what isn't test, use so many images of each class, those for choosing the epoch among them", low=2, high=10**6
     )
     epochs: int | None = option(
         None, "epochs in all (staged: shared out 50:80:20; default 150, self-paced 100, others 20 to 100)", low=1, high=10000
@@ -181,8 +223,23 @@ class TrainConfig(RunConfig):
     )
     rate_rule: str | None = option(
         None,
-        "accuracy: x1, x0.5, x0.05, x0.001 at 0.85, 0.89, 0.92 train accuracy; constant (default: see README)",
+        "accuracy: x1, x0.5, x0.05, x0.001 at 0.85, 0.89, 0.92 train accuracy; constant; one-cycle: up, then down to nothing "
+        "(default: see README)",
         choices=RATE_RULES,
+    )
+    optimizer: str | None = option(None, "what follows the gradient (default: sgd for scratch, adam for the others)", choices=OPTIMIZERS)
+    momentum: float = option(0.9, "of sgd", low=0.0, high=0.9999)
+    weight_decay: float | None = option(
+        None, "pull of the parameters towards 0 (default: 5e-4 for scratch, 0 for the others)", low=0.0, high=10.0
+    )
+    freeze: tuple[str, ...] = option((), "parameters that don't learn, by name with * and ?, such as 'layer1.*'; layers that are frozen whole "
+                                         "keep their batch norm statistics too")  # fmt: skip
+    head_init: str = option("default", "how the new head is drawn: torch's own way, or xavier-normal with biases at 0", choices=HEAD_INITS)
+    normalise: str = option("imagenet", "by which mean and deviation of the channels: imagenet's, or computed on the training images",
+                            choices=NORMALISATIONS)  # fmt: skip
+    patience: int | None = option(None, "end after so many epochs without a better one on val", low=1, high=10000)
+    multi_label: bool = option(
+        False, "an image has every class that classes.csv gives it; binary cross-entropy; right is a class that it has"
     )
     variant: str = option(
         "balanced",
@@ -201,8 +258,8 @@ class TrainConfig(RunConfig):
     class_balanced: bool = option(True, "paced: each class grows alike; else the easiest over all classes")
     budget: int | None = option(None, "end after so many samples seen, whatever the number of epochs", low=1, high=10**12)
     noise: float = option(0.0, "share of the training images that get a wrong class, drawn from the seed", low=0.0, high=1.0)
-    augment: str = option("auto", "how training images vary: turns: flipped and rotated by 90 degrees; crops: shifted too; "
-                                  "auto: turns for scratch, none for the others", choices=AUGMENTATIONS)  # fmt: skip
+    augment: str = option("auto", "how training images vary: mirror: left and right swapped; turns: flipped and rotated by 90 degrees; "
+                                  "crops, mirror-crops: shifted too; auto: turns for scratch, none for the others", choices=AUGMENTATIONS)  # fmt: skip
     dynamics: bool = option(True, "judge all training images after each epoch; scores of training dynamics come from it")
     knn_k: int = option(5, "neighbours of the KNN metric", low=1, high=100)
 
@@ -227,6 +284,22 @@ class TrainConfig(RunConfig):
                               got=self.replay or "no run", todo="Give the self-paced run whose subset sizes are to be taken.")  # fmt: skip
         if self.variant == "as-run" and self.ordering == "anti_curriculum":
             raise ConfigError("--variant as-run has no reverse", todo="Take --variant balanced with --ordering anti-curriculum.")
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        if self.patience is not None and (self.mode in CURRICULA or self.protocol == "report"):
+            raise ConfigError("--patience looks at val, and only where the training images stay the same",
+                              got=f"--mode {self.mode} --protocol {self.protocol}", allowed="fine-tune, transfer, scratch; honest, given")  # fmt: skip
+        if self.train_share != 1.0 and self.per_class is not None:
+            raise ConfigError("--train-share and --per-class say the same thing twice", todo="Give one of them.")
+        if self.freeze and self.mode == "transfer":
+            raise ConfigError("--mode transfer freezes all but the head already", got=" ".join(self.freeze), todo="Use --mode fine-tune.")
+        if self.mode == "transfer" and self.architecture.startswith("squeezenet"):
+            raise ConfigError("SqueezeNet's head is a convolution and can't learn from stored features", got="--mode transfer",
+                              todo="Use --mode fine-tune --freeze 'features.*': the same, slower.")  # fmt: skip
+        if self.multi_label and (self.mode in CURRICULA or self.noise):
+            raise ConfigError("--multi-label has no order of difficulty and no wrong classes yet", got=f"--mode {self.mode} --noise {self.noise:g}",
+                              allowed="fine-tune, transfer, scratch without --noise")  # fmt: skip
         if self.mode == "scratch" and self.weights not in ("none", "imagenet"):
             raise ConfigError("--mode scratch starts from random weights", got=self.weights, allowed=["none"])
 
@@ -333,8 +406,29 @@ def control_of(arm: str) -> str | None:
     return f"{base_of(arm)}-random" if ARMS[arm]["mode"] in CURRICULA else None
 
 
-KINDS: dict[type[RunConfig], str] = {TrainConfig: "train", ScoreConfig: "score", CompareConfig: "compare"}
-Config = TrainConfig | ScoreConfig | CompareConfig
+@dataclass(frozen=True)
+class EpisodesConfig(RunConfig):
+    """Few-shot episodes: a few classes and images are drawn, a small classifier learns them from a frozen network's features."""
+
+    ways: int = option(5, "classes of an episode", low=2, high=1000)
+    shots: int = option(5, "training images of each class", low=1, high=1000)
+    queries: int = option(15, "test images of each class", low=1, high=1000)
+    episodes: int = option(600, "how many are drawn", low=2, high=100_000)
+    classifier: str = option("logistic", "what learns: logistic regression, or the nearest class mean", choices=EPISODE_CLASSIFIERS)
+
+
+@dataclass(frozen=True)
+class LookConfig(RunConfig):
+    """One picture through one network: its most probable classes, the first layer's filters and what they answer."""
+
+    example: str | None = option(None, "class/file (default: the data set's first)")
+    top: int = option(5, "how many classes", low=1, high=1000)
+
+
+KINDS: dict[type[RunConfig], str] = {
+    TrainConfig: "train", ScoreConfig: "score", CompareConfig: "compare", EpisodesConfig: "episodes", LookConfig: "look",
+}  # fmt: skip
+Config = TrainConfig | ScoreConfig | CompareConfig | EpisodesConfig | LookConfig
 
 
 def check_option(f: dataclasses.Field[Any], value: Any) -> None:
@@ -359,11 +453,12 @@ def config_from_json(record: dict[str, Any]) -> Config:
     """The configuration that `to_json` wrote; an unknown key or kind raises ConfigError."""
     values = dict(record)
     kind = values.pop("kind", None)
-    by_kind: dict[Any, type[Config]] = {"train": TrainConfig, "score": ScoreConfig, "compare": CompareConfig}
+    by_kind: dict[Any, Any] = {name: each for each, name in KINDS.items()}
     if kind not in by_kind:
         raise ConfigError("a run's configuration has an unknown kind", got=kind, allowed=list(by_kind))
     known = {f.name for f in dataclasses.fields(by_kind[kind])}
     if unknown := set(values) - known:
         raise ConfigError("a run's configuration has unknown options", got=sorted(unknown), allowed=sorted(known))
     options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return by_kind[kind](**options)
+    made: Config = by_kind[kind](**options)
+    return made

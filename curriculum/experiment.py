@@ -65,7 +65,19 @@ def _member(run: RunDir, config: CompareConfig, arm: str, seed: int, budget: int
         options |= {"learning_rate": config.learning_rate, "rate_rule": "constant", "augment": config.augment}
     if mode == "self-paced" and options.get("ordering") == "random":
         options["replay"] = f"{run.run_id}-{base_of(arm)}-s{seed}"
-    shared = ("weights", "image_size", "batch_size", "device", "protocol", "noise", "start_share", "step_share", "pacing", "full_at")
+    shared = (
+        "weights",
+        "architecture",
+        "image_size",
+        "batch_size",
+        "device",
+        "protocol",
+        "noise",
+        "start_share",
+        "step_share",
+        "pacing",
+        "full_at",
+    )
     options |= {name: getattr(config, name) for name in shared}
     made = TrainConfig(config.dataset, seed=seed, budget=budget, dynamics=False, **options)
     return Member(arm, seed, RunDir(run.path.parent / f"{run.run_id}-{arm}-s{seed}"), made)
@@ -220,16 +232,16 @@ def leak_percent(order: pd.DataFrame, clusters: dict[str, str], config: CompareC
     return round(100 * float(np.mean(shares)), 1)
 
 
-def main() -> int:
-    run = RunDir(Path(sys.argv[1]))
+def work(run: RunDir) -> int:
+    """Conduct a comparison, or go on with it; returns the process's exit code. Whatever fails is said in status.json."""
     earlier = run.status().seconds
 
-    def work(reporter: Reporter) -> None:
+    def conducted(reporter: Reporter) -> None:
         reporter.before = earlier
         conduct(run, reporter)
 
-    return supervise(run, work)
+    return supervise(run, conducted)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(work(RunDir(Path(sys.argv[1]))))

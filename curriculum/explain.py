@@ -20,12 +20,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_limits
-from torch import Tensor
-from torchvision.models import ResNet
+from torch import Tensor, nn
 
 from curriculum.config import Projection, Superpixels
 from curriculum.errors import CancelledError, ConfigError, DatasetError
-from curriculum.model import autocast, eval_batch, normalise, to_numpy
+from curriculum.model import IMAGENET, Channels, autocast, eval_batch, normalise, to_numpy
 from curriculum.regions import Deletion, areas, random_regions
 
 SEGMENTATION: dict[Superpixels, dict[str, float]] = {
@@ -89,10 +88,19 @@ def compose(image: Tensor, hidden: Tensor, segments: Tensor, rows: Tensor) -> Te
 
 
 class Looker:
-    """One network and one image, cut into regions: what the network says when some of them are covered."""
+    """One network and one image, cut into regions: what the network says when some of them are covered.
 
-    def __init__(self, net: ResNet, image: NDArray[np.uint8], segments: NDArray[np.int64], device: torch.device) -> None:
-        self.net, self.device = net.to(device).eval(), device
+    Args:
+        image: uint8 (H, W, 3). segments: (H, W).
+        channels: by which the network's images are normalised.
+        several: whether an image may have several classes, each probability for itself.
+    """
+
+    def __init__(
+        self, net: nn.Module, image: NDArray[np.uint8], segments: NDArray[np.int64], device: torch.device,
+        channels: Channels = IMAGENET, several: bool = False,
+    ) -> None:  # fmt: skip
+        self.net, self.device, self.channels, self.several = net.to(device).eval(), device, channels, several
         self.segments = segments
         self._image, self._hidden, self._places = (
             torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (image, covered(image, segments), segments)
@@ -108,7 +116,8 @@ class Looker:
                 raise CancelledError("the explanation was cancelled")
             with torch.inference_mode(), autocast(self.device):
                 batch = compose(self._image, self._hidden, self._places, chosen[at : at + size].to(self.device))
-                parts.append(self.net(normalise(batch)).float().softmax(1))
+                logits = self.net(normalise(batch, self.channels)).float()
+                parts.append(logits.sigmoid() if self.several else logits.softmax(1))
                 progress("covered images", min(at + size, len(rows)), len(rows))
         return np.asarray(to_numpy(torch.cat(parts))[place])
 
@@ -163,17 +172,29 @@ def delete(looker: Looker, regions: list[int], label: int, seed: int, progress: 
 # -- the first layer -----------------------------------------------------------------------------
 
 
-def filters(net: ResNet) -> NDArray[np.float32]:
-    """The first layer's filters, (64, 7, 7, 3), as learnt: centred on 0."""
-    return to_numpy(net.conv1.weight.permute(0, 2, 3, 1))
+def _first_layer(net: nn.Module) -> tuple[nn.Conv2d, nn.Module, nn.Module]:
+    """The first convolution, the batch norm that follows it (or nothing) and the activation (ReLU where the network has none there)."""
+    layers = [layer for layer in net.modules() if not list(layer.children())]
+    place = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
+    convolution, rest = layers[place], layers[place + 1 :]
+    assert isinstance(convolution, nn.Conv2d)
+    norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm2d) else nn.Identity()
+    return convolution, norm, rest[0] if rest and isinstance(rest[0], nn.ReLU | nn.Tanh) else nn.ReLU()
 
 
-def activations(net: ResNet, image: NDArray[np.uint8], device: torch.device) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the first layer answers to an image, (64, size / 2, size / 2), before (convolution and batch norm) and after ReLU."""
-    net = net.to(device).eval()
+def filters(net: nn.Module) -> NDArray[np.float32]:
+    """The first layer's filters, (count, height, width, 3), as learnt: centred on 0. Of ResNets 64 of 7 x 7."""
+    return to_numpy(_first_layer(net)[0].weight.permute(0, 2, 3, 1))
+
+
+def activations(
+    net: nn.Module, image: NDArray[np.uint8], device: torch.device, channels: Channels = IMAGENET
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the first layer answers to an image, (filters, height, width), before (convolution and batch norm) and after its activation."""
+    convolution, norm, activation = _first_layer(net.to(device).eval())
     with torch.inference_mode():
-        before = net.bn1(net.conv1(normalise(torch.from_numpy(image[None]).to(device))))
-        after = torch.relu(before)
+        before = norm(convolution(normalise(torch.from_numpy(image[None]).to(device), channels)))
+        after = activation(before.clone())
     return to_numpy(before[0]), to_numpy(after[0])
 
 

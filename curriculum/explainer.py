@@ -24,14 +24,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torchvision.models import ResNet
+from torch import nn
 
 from curriculum import explain, metrics, questions, regions
-from curriculum.config import Home
+from curriculum.config import Home, TrainConfig
 from curriculum.errors import CancelledError, CurriculumError, UnknownError
 from curriculum.explain import Looker, Progress, Stop
 from curriculum.images import load_images
-from curriculum.model import load_weights, pick_device, restore
+from curriculum.model import Channels, Weights, load_weights, pick_device, restore
 from curriculum.questions import Answer, Checks, FeatureMap, Layers, Neighbours, OfImage, Question, Regions
 from curriculum.rundir import RunDir
 from curriculum.score import extract_features
@@ -80,7 +80,7 @@ class Desk:
         image = self._image(question)
         self.progress("dividing the image", 0, 0)
         segments = explain.segment(image, question.superpixels)
-        looker = Looker(net, image, segments, self.device)
+        looker = self._looker(question, net, image, segments)
         said = looker.whole()
         predicted = classes[int(said.argmax())]
         explained = list(dict.fromkeys([predicted, *([question.true] if question.true in classes else [])]))
@@ -96,7 +96,7 @@ class Desk:
         first = self.answer(Regions(**{name: value for name, value in question.to_json().items() if name != "kind"}))
         classes, net = self._model(question)
         segments, explained = first.arrays["segments"].astype(np.int64), first.record["explained"]
-        looker, labels = Looker(net, first.arrays["image"], segments, self.device), [classes.index(name) for name in explained]
+        looker, labels = self._looker(question, net, first.arrays["image"], segments), [classes.index(name) for name in explained]
         weights = [first.arrays["weights"]]
         for number in range(1, questions.SAMPLINGS):
             say = self._say(f"sampling {number + 1} of {questions.SAMPLINGS}")
@@ -111,7 +111,7 @@ class Desk:
 
     def _layers(self, question: Layers) -> Answer:
         _, net = self._model(question)
-        before, after = explain.activations(net, self._image(question), self.device)
+        before, after = explain.activations(net, self._image(question), self.device, self._channels(question))
         return Answer({}, {"filters": explain.filters(net), "before": before.astype(np.float16), "after": after.astype(np.float16)})
 
     # -- many images -----------------------------------------------------------------------------
@@ -136,11 +136,19 @@ class Desk:
 
     # -- what they share -------------------------------------------------------------------------
 
-    def _model(self, question: Question) -> tuple[list[str], ResNet]:
+    def _looker(self, question: Question, net: nn.Module, image: NDArray[np.uint8], segments: NDArray[np.int64]) -> Looker:
+        config = questions.trained(self.home, question.run).config()
+        several = isinstance(config, TrainConfig) and config.multi_label
+        return Looker(net, image, segments, self.device, self._channels(question), several)
+
+    def _model(self, question: Question) -> tuple[list[str], nn.Module]:
         run = questions.trained(self.home, question.run)
         self.progress("loading the model", 0, 0)
         classes: list[str] = run.request()["classes"]
         return classes, _network(run.path, questions.content(run / "model.pt"), len(classes))
+
+    def _channels(self, question: Question) -> Channels:
+        return Channels.of(questions.trained(self.home, question.run).result())
 
     def _size(self, question: Question) -> int:
         return questions.trained(self.home, question.run).config().image_size
@@ -156,10 +164,10 @@ class Desk:
         )
 
     def _features(self, question: Question, names: list[str], sha256: list[str]) -> NDArray[np.float32]:
-        weights = load_weights(f"run:{question.run}", self.home.runs)
+        weights = _weights(questions.trained(self.home, question.run))
         return extract_features(
             weights, self._rows(question, names, sha256), sha256, self.device, self.home.cache, seed=0,
-            progress=self._say("features"), should_stop=self.should_stop,
+            progress=self._say("features"), should_stop=self.should_stop, channels=self._channels(question),
         )  # fmt: skip
 
     def _say(self, phase: str) -> Progress:
@@ -179,9 +187,15 @@ class Desk:
         return order if which == "all" else order[order["split"] == which].reset_index(drop=True)
 
 
+def _weights(run: RunDir) -> Weights:
+    config = run.config()
+    return load_weights(f"run:{run.run_id}", run.path.parent, config.architecture, config.image_size)
+
+
 @lru_cache(maxsize=MODELS)
-def _network(run: Path, _content: str, classes: int) -> ResNet:
-    return restore(classes, load_weights(f"run:{run.name}", run.parent))
+def _network(path: Path, _content: str, classes: int) -> nn.Module:
+    run = RunDir(path)
+    return restore(classes, _weights(run), run.config().image_size)
 
 
 # -- the process ---------------------------------------------------------------------------------

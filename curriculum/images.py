@@ -339,10 +339,6 @@ def _decode_indexed(root: Path, example: str, sha256: str, size: int) -> NDArray
 # -- splitting -----------------------------------------------------------------------------------
 
 
-SPLIT_SHARES = {"honest": (0.64, 0.16, 0.20), "report": (0.80, 0.0, 0.20)}
-"""Of train, val and test, by protocol."""
-
-
 def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: Sequence[float], seed: int) -> NDArray[np.int64]:
     """Divide examples into parts: seeded, stratified by class, an overlap group always whole.
 
@@ -382,14 +378,54 @@ def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: S
     return parts
 
 
-def split_examples(order: pd.DataFrame, protocol: str, seed: int) -> list[str]:
+def split_examples(order: pd.DataFrame, protocol: str, seed: int, test_share: float = 0.2, val_share: float = 0.2) -> list[str]:
     """train, val or test for each example; overlap groups stay together but in the reports' protocol, whose split was random.
 
     Args:
-        order: one row an example: class, overlap_group (empty where it stands alone).
-        protocol: honest (64/16/20) | report (80/0/20).
+        order: one row an example: class, overlap_group (empty where it stands alone); for protocol given also own_split.
+        protocol: honest (64/16/20 by default) | given (test is what own_split says; val too, where it has one) | report (80/0/20).
         seed: another seed, another split.
+        test_share: of all. val_share: of what isn't test.
     """
-    together = protocol == "honest"
+    together = protocol != "report"
     groups = [int(group) if together and not pd.isna(group) else None for group in order["overlap_group"]]
-    return [SPLITS[part] for part in assign_parts(order["class"].tolist(), groups, SPLIT_SHARES[protocol], seed)]
+    classes, val = order["class"].tolist(), val_share if together else 0.0
+    if protocol != "given":
+        shares = [round(share, 12) for share in ((1 - test_share) * (1 - val), (1 - test_share) * val, test_share)]
+        return [SPLITS[part] for part in assign_parts(classes, groups, shares, seed)]
+    own = order["own_split"].tolist()
+    if "val" in own:
+        return own
+    rest = [i for i, part in enumerate(own) if part != "test"]
+    parts = assign_parts([classes[i] for i in rest], [groups[i] for i in rest], [1 - val, val], seed)
+    for i, part in zip(rest, parts, strict=True):
+        own[i] = SPLITS[part]
+    return own
+
+
+def thin_out(order: pd.DataFrame, share: float, per_class: int | None, seed: int) -> pd.DataFrame:
+    """Fewer examples to learn from and to choose by; test stays whole.
+
+    Args:
+        order: one row an example: class, split.
+        share: of each class's examples that aren't test. per_class: so many of these instead.
+        seed: another seed, other examples.
+
+    Raises:
+        DatasetError: a class has fewer than `per_class`.
+    """
+    if share == 1.0 and per_class is None:
+        return order
+    random, keep = np.random.default_rng((seed, 1)), (order["split"] == "test").to_numpy().copy()
+    for name, mine in order[~keep].groupby("class", sort=True):
+        count = max(1, round(share * len(mine))) if per_class is None else per_class
+        if count > len(mine):
+            raise DatasetError(
+                "a class has fewer images than --per-class asks for",
+                got=f"{name}: {len(mine)} that aren't test",
+                allowed=f"up to {len(mine)}",
+            )
+        parts = [order.index.get_indexer(rows.index) for _, rows in mine.groupby("split", sort=True)]
+        for places, kept in zip(parts, apportion(count, [len(places) for places in parts]), strict=True):
+            keep[random.permutation(places)[:kept]] = True
+    return order[keep].reset_index(drop=True)

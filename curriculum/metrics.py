@@ -23,6 +23,15 @@ def accuracy(probabilities: FloatArray, labels: IntArray) -> float:
     return float(np.mean(probabilities.argmax(1) == labels)) if len(labels) else float("nan")
 
 
+def any_hit(probabilities: FloatArray, joint: NDArray[np.bool_]) -> float:
+    """Share of examples, 0 to 1, whose most probable class is one of theirs. NaN for no examples.
+
+    Args:
+        probabilities: (n, classes). joint: (n, classes), the classes that each example has.
+    """
+    return float(joint[np.arange(len(joint)), probabilities.argmax(1)].mean()) if len(joint) else float("nan")
+
+
 def cross_entropy(probabilities: FloatArray, labels: IntArray) -> NDArray[np.float64]:
     """-log of the probability of the true class, in nats, (n,); higher = harder. Zero probability counts as 1e-12."""
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)

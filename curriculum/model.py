@@ -1,4 +1,4 @@
-"""The network: ResNet18, its weights, what it computes on. Knows nothing of epochs or files of a run.
+"""A network: its weights, its head, what it computes on. Knows nothing of epochs or files of a run.
 
 Images come as uint8 batches (n, size, size, 3) and are normalised on the device, channels last, in
 bfloat16 where the hardware has instructions for it.
@@ -7,63 +7,100 @@ bfloat16 where the hardware has instructions for it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchvision.models import ResNet, ResNet18_Weights, resnet18
+from torch import Tensor, nn
 
+from curriculum.architectures import PLANS, Plan, fitted
+from curriculum.cache import CachedRows
+from curriculum.config import Architecture
 from curriculum.errors import ConfigError, WeightsError
 
-FEATURES = 512
-IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CHOICES = "imagenet, none (random start), the path of a ResNet18 state dict, run:ID"
+CHOICES = "imagenet, none (random start), the path of a state dict, run:ID"
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Mean and standard deviation of red, green and blue, 0 to 1: what images are normalised by."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    sd: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def of(cls, result: dict[str, Any] | None) -> Channels:
+        """Those of a finished run, from its result.json; ImageNet's where it says nothing."""
+        said = (result or {}).get("channels")
+        return cls(tuple(said["mean"]), tuple(said["sd"])) if said else cls()
+
+
+IMAGENET = Channels()
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Pretrained weights; `state` is None for a random start. `fingerprint` tells two apart, in hex."""
+    """Pretrained weights; `state` is None for a random start. `fingerprint` tells two apart, in hex, heads left out."""
 
     name: str
     state: dict[str, Tensor] | None
     fingerprint: str
+    architecture: Architecture = "resnet18"
+
+    @property
+    def plan(self) -> Plan:
+        return PLANS[self.architecture]
+
+    def without_head(self) -> dict[str, Tensor]:
+        """The parameters of all layers but the last."""
+        return {name: value for name, value in (self.state or {}).items() if not name.startswith(self.plan.head + ".")}
 
 
-def load_weights(name: str, runs_folder: Path) -> Weights:
-    """Find the weights that `--weights` names.
+# -- loading -------------------------------------------------------------------------------------
+
+
+def load_weights(name: str, runs_folder: Path, architecture: str = "resnet18", image_size: int = 256) -> Weights:
+    """Find the weights that `--weights` names, for one network.
 
     Args:
         name: imagenet | none | path of a state dict | run:ID.
         runs_folder: where run:ID is looked for.
+        image_size: for which a transformer's positions are interpolated.
 
     Raises:
-        WeightsError: they can't be had, can't be read, or aren't a ResNet18's. Never a silent random start.
+        WeightsError: they can't be had or can't be read. Never a silent random start.
     """
+    known: Architecture = architecture  # type: ignore[assignment]  # checked by the configuration
     if name == "none":
-        return Weights(name, None, "none")
+        return Weights(name, None, "none", known)
     if name == "imagenet":
-        return _fingerprinted(name, _download_imagenet())
+        return _fingerprinted(name, fitted(known, _download_imagenet(known), image_size), known)
     try:
         path = runs_folder / name.removeprefix("run:") / "model.pt" if name.startswith("run:") else Path(name).expanduser()
     except RuntimeError:  # ~somebody who isn't there
         path = Path(name)
-    return _fingerprinted(name, _read_state(name, path))
+    return _fingerprinted(name, fitted(known, _read_state(name, path), image_size), known)
 
 
-def _download_imagenet() -> dict[str, Tensor]:
+def _download_imagenet(architecture: Architecture) -> dict[str, Tensor]:
+    published, others = PLANS[architecture].published, "none (random start), the path of a state dict, run:ID of an earlier run"
+    if published is None:
+        raise WeightsError(
+            f"nobody publishes ImageNet weights of {architecture}", allowed=others, todo="Choose one of these with --weights"
+        )
     try:
-        state: dict[str, Tensor] = ResNet18_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"the ImageNet weights are not in torch's cache and can't be downloaded ({error})",
-            allowed="none (random start), the path of a ResNet18 state dict, run:ID of an earlier run",
-            todo="Choose one of these with --weights, or connect to the network once",
-        ) from error
+            allowed=others, todo="Choose one of these with --weights, or connect to the network once",
+        ) from error  # fmt: skip
     return state
 
 
@@ -81,79 +118,142 @@ def _read_state(name: str, path: Path) -> dict[str, Tensor]:
     return {key: value.detach().float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _fingerprinted(name: str, state: dict[str, Tensor]) -> Weights:
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        if not key.startswith("fc."):
-            digest.update(key.encode())
-            digest.update(state[key].contiguous().numpy().tobytes())
-    return Weights(name, state, digest.hexdigest()[:16])
+def _fingerprinted(name: str, state: dict[str, Tensor], architecture: Architecture) -> Weights:
+    weights, digest = Weights(name, state, "", architecture), hashlib.sha256()
+    for key, value in sorted(weights.without_head().items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return replace(weights, fingerprint=digest.hexdigest()[:16])
 
 
-def build(classes: int, weights: Weights, seed: int) -> ResNet:
-    """A ResNet18 with these weights and a new head, drawn from the seed.
+# -- building ------------------------------------------------------------------------------------
+
+
+def build(classes: int, weights: Weights, seed: int, image_size: int = 256, head_init: str = "default") -> nn.Module:
+    """A network with these weights and a new head, drawn from the seed.
 
     Raises:
-        WeightsError: the state dict's names or shapes aren't a ResNet18's.
+        WeightsError: the state dict's names or shapes aren't this network's.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net: ResNet = resnet18(weights=None, num_classes=classes)
+        net = weights.plan.make(classes, image_size)
+        if head_init == "xavier-normal":
+            for name, parameter in head_of(net, weights).named_parameters():
+                nn.init.xavier_normal_(parameter) if name.endswith("weight") else nn.init.zeros_(parameter)
     if weights.state is not None:
-        _load(net, {k: v for k, v in weights.state.items() if not k.startswith("fc.")}, weights.name, head=False)
+        _load(net, weights, weights.without_head(), head=False)
     return net.to(memory_format=torch.channels_last)
 
 
-def build_backbone(weights: Weights, seed: int) -> ResNet:
-    """What `build` makes but for the head, which `embed` doesn't want; no time goes into drawing what the weights replace.
+def build_backbone(weights: Weights, seed: int, image_size: int = 256) -> nn.Module:
+    """What `build` makes without its head: it answers with what the head would be given. No time goes into drawing what the weights replace.
 
     Raises:
-        WeightsError: the state dict's names or shapes aren't a ResNet18's.
+        WeightsError: the state dict's names or shapes aren't this network's.
     """
     if weights.state is None:
-        return build(2, weights, seed)
-    with torch.device("meta"):
-        net: ResNet = resnet18(weights=None)
-    _load(net, {k: v for k, v in weights.state.items() if not k.startswith("fc.")}, weights.name, head=False, assign=True)
-    net.fc = torch.nn.Identity()
+        net = build(2, weights, seed, image_size)
+    else:
+        with torch.device("meta"):
+            net = weights.plan.make(2, image_size)
+        _load(net, weights, weights.without_head(), head=False, assign=True)
+    net.set_submodule(weights.plan.head, nn.Identity())
     return net.to(memory_format=torch.channels_last)
 
 
-def restore(classes: int, weights: Weights) -> ResNet:
-    """A ResNet18 with these weights, head included: a trained model as a run left it."""
+def restore(classes: int, weights: Weights, image_size: int = 256) -> nn.Module:
+    """A network with these weights, head included: a trained model as a run left it."""
     if weights.state is None:
         raise WeightsError("a random start is no trained model", got=weights.name, allowed="run:ID")
-    net: ResNet = resnet18(weights=None, num_classes=classes)
-    _load(net, weights.state, weights.name, head=True)
+    net = weights.plan.make(classes, image_size)
+    _load(net, weights, weights.state, head=True)
     return net.to(memory_format=torch.channels_last)
 
 
-def _load(net: ResNet, state: dict[str, Tensor], name: str, *, head: bool, assign: bool = False) -> None:
+def _load(net: nn.Module, weights: Weights, state: dict[str, Tensor], *, head: bool, assign: bool = False) -> None:
     """Copy the state in; `assign`: take its tensors themselves, which nothing may change afterwards."""
+    what = weights.architecture
     try:
         missing, unexpected = net.load_state_dict(state, strict=False, assign=assign)
     except RuntimeError as error:
-        raise WeightsError(f"the weights {name} don't fit ResNet18", got=str(error).splitlines()[-1].strip(), allowed=CHOICES) from error
-    missing = [key for key in missing if head or not key.startswith("fc.")]
+        raise WeightsError(
+            f"the weights {weights.name} don't fit {what}", got=str(error).splitlines()[-1].strip(), allowed=CHOICES
+        ) from error
+    missing = [key for key in missing if head or not key.startswith(weights.plan.head + ".")]
     if missing or unexpected:
         raise WeightsError(
-            f"the weights {name} aren't a ResNet18's",
+            f"the weights {weights.name} aren't those of {what}",
             got=f"{len(missing)} parameters missing, {len(unexpected)} unknown, such as {(missing + unexpected)[0]}",
-            allowed=CHOICES,
-        )
+            allowed=CHOICES, todo="Choose the --architecture that they were trained in",
+        )  # fmt: skip
 
 
-def embed(net: ResNet, images: Tensor) -> Tensor:
-    """Penultimate features (n, 512) of normalised images (n, 3, size, size)."""
-    x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
-    x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
-    return torch.flatten(net.avgpool(x), 1)
+def head_of(net: nn.Module, weights: Weights) -> nn.Module:
+    """The last layer, the only one that knows the classes."""
+    return net.get_submodule(weights.plan.head)
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 (n, size, size, 3) -> float (n, 3, size, size), channels last in memory, ImageNet's mean and deviation."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device) * 255
-    sd = torch.tensor(IMAGENET_SD, device=images.device) * 255
+def freeze(net: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
+    """Let parameters learn no more, by name with * and ?; returns the layers that are frozen whole, for `train_mode`.
+
+    Raises:
+        ConfigError: a pattern that no parameter has, or nothing left that could learn.
+    """
+    parameters = dict(net.named_parameters())
+    for pattern in patterns:
+        found = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not found:
+            raise ConfigError(
+                "--freeze names no parameter of this network", got=pattern, allowed=[f"{name}.*" for name, _ in net.named_children()]
+            )
+        for name in found:
+            parameters[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError("--freeze leaves nothing that could learn", got=" ".join(patterns), todo="Leave the head out of it.")
+    return [layer for layer in net.modules() if (mine := list(layer.parameters())) and not any(p.requires_grad for p in mine)]
+
+
+# -- computing -----------------------------------------------------------------------------------
+
+
+def embed(net: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
+    """What the head is given for normalised images (n, 3, size, size): (n, features), or of SqueezeNet maps (n, features, h, w)."""
+    given: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    try:
+        net(images)
+    finally:
+        handle.remove()
+    return given[0]
+
+
+def pooled(given: Tensor) -> Tensor:
+    """Features (n, features) from what a head is given: maps by their mean."""
+    return given.mean((2, 3)) if given.ndim == 4 else given
+
+
+def channel_statistics(images: CachedRows, rows: NDArray[np.int64], block: int = 256) -> Channels:
+    """Mean and deviation of the channels of some images, taken in blocks, exactly: 64-bit sums of whole numbers.
+
+    Args:
+        images: uint8 (n, size, size, 3). rows: which of them.
+    """
+    total, squares, pixels = np.zeros(3), np.zeros(3), 0
+    values = np.arange(256, dtype=np.float64)
+    for at in range(0, len(rows), block):
+        batch = np.asarray(images[rows[at : at + block]])
+        counts = np.stack([np.bincount(batch[..., channel].ravel(), minlength=256) for channel in range(3)])
+        total, squares, pixels = total + counts @ values, squares + counts @ values**2, pixels + int(counts[0].sum())
+    mean = total / pixels
+    sd = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))  # of one colour throughout: not 0
+    return Channels(tuple((mean / 255).tolist()), tuple((sd / 255).tolist()))
+
+
+def normalise(images: Tensor, channels: Channels = IMAGENET) -> Tensor:
+    """uint8 (n, size, size, 3) -> float (n, 3, size, size), channels last in memory."""
+    mean = torch.tensor(channels.mean, device=images.device) * 255
+    sd = torch.tensor(channels.sd, device=images.device) * 255
     return images.float().sub_(mean).div_(sd).permute(0, 3, 1, 2)
 
 
@@ -207,3 +307,15 @@ def shift(images: Tensor, generator: torch.Generator, share: float = 1 / 8) -> T
     item = torch.arange(count, device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return wide[item, channel, rows, columns].contiguous(memory_format=torch.channels_last)
+
+
+def mirror(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image of a batch as it is or with left and right swapped, at random."""
+    flip = torch.rand((len(images), 1, 1, 1), generator=generator).lt(0.5).to(images.device)
+    return torch.where(flip, images.flip(3), images).contiguous(memory_format=torch.channels_last)
+
+
+AUGMENT: dict[str, tuple[Callable[[Tensor, torch.Generator], Tensor], ...]] = {
+    "none": (), "mirror": (mirror,), "mirror-crops": (shift, mirror), "turns": (turn,), "crops": (shift, turn),
+}  # fmt: skip
+"""What `--augment` does to a batch, one after the other."""

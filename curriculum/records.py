@@ -21,6 +21,7 @@ class TrainingData:
     splits: NDArray[np.str_]  # (n,) train, val, test
     classes: tuple[str, ...]
     difficulty: NDArray[np.float64] | None = None  # (n,) higher = harder, for a pace that follows a ranking
+    joint: NDArray[np.bool_] | None = None  # (n, classes): every class that an example has, where it may have several
 
     def indices(self, split: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.splits == split).astype(np.int64)
@@ -50,7 +51,7 @@ class EpochResult:
 @dataclass(frozen=True)
 class Outcome:
     """A model's judgement of m examples: probabilities (m, classes), losses (m,) in nats, margins (m,): the true class's logit
-    less the largest other, features (m, 512)."""
+    less the largest other, features (m, d)."""
 
     indices: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -78,6 +79,7 @@ class Final:
     """The chosen model's figures and its judgement of every example."""
 
     epoch: int
+    train_accuracy: float  # of the training examples in eval mode, by the classes that were learnt
     val_accuracy: float | None
     test_accuracy: float
     test_loss: float

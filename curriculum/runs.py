@@ -20,10 +20,10 @@ from typing import Any
 
 import pandas as pd
 
-from curriculum import analysis, datasets, labels
-from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, ScoreConfig, TrainConfig, base_of
-from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, WeightsError
-from curriculum.images import split_examples
+from curriculum import analysis, datasets, given, labels
+from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, LookConfig, ScoreConfig, TrainConfig, base_of
+from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, UnknownError, WeightsError
+from curriculum.images import split_examples, thin_out
 from curriculum.rundir import About, RunDir, Status, all_runs, open_run
 from curriculum.store import Store
 
@@ -57,24 +57,38 @@ def prepare(store: Store, config: Config) -> RunDir:
         if config.replay:
             _check_replay(store.home, config)
         order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=config.mode == "staged"))
-        order["split"] = split_examples(order, config.protocol, config.seed)
+        order = _with_own(dataset.root, config, order)
+        order["split"] = split_examples(order, config.protocol, config.seed, config.test_share, config.val_share)
+        order = thin_out(order, config.train_share, config.per_class, config.seed)
         notes = _overlap_notes(store, config, order) + _weights_notes(store.home, config)
     elif isinstance(config, CompareConfig):
         by_people = any(ARMS[arm] == ARMS["staged"] for arm in map(base_of, config.arms))
         order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=by_people))
         notes = _overlap_notes(store, config, order.assign(split="")) + _weights_notes(store.home, config)
-    elif config.run:
-        _judge_size(store.home, config)
+    elif isinstance(config, ScoreConfig) and config.run:
+        config = _of_its_model(store.home, config)
+    elif isinstance(config, LookConfig):
+        order = _one(order, config)
     run = RunDir(store.home.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{mode_of(config).replace('_', '-')}-{secrets.token_hex(2)}")
     run.write_request(config, root=dataset.root, home=store.home, classes=dataset.classes, order=order, notes=notes)
     return run
 
 
 def mode_of(config: Config) -> str:
-    """What a run does, in a word: its training mode, its score, or that it compares."""
+    """What a run does, in a word: its training mode, its score, or what kind of run it is."""
     if isinstance(config, CompareConfig):
         return "compare"
-    return config.mode if isinstance(config, TrainConfig) else config.method
+    if isinstance(config, ScoreConfig):
+        return config.method
+    return config.mode if isinstance(config, TrainConfig) else KINDS[type(config)]
+
+
+def _one(order: pd.DataFrame, config: LookConfig) -> pd.DataFrame:
+    """The row of the picture that is looked at."""
+    found = order.head(1) if config.example is None else order[order["example"] == config.example]
+    if found.empty:
+        raise UnknownError("no such image in the data set", got=config.example, allowed=order["example"].head(3).tolist())
+    return found.reset_index(drop=True)
 
 
 def _overlap_notes(store: Store, config: TrainConfig | CompareConfig, order: pd.DataFrame) -> tuple[str, ...]:
@@ -137,12 +151,12 @@ def _checked_weights(home: Home, weights: str) -> str:
     except RuntimeError:  # ~somebody who isn't there
         path = Path(weights).absolute()
     if not path.is_file():
-        raise WeightsError("no such weights", got=weights, allowed="imagenet, none, the path of a ResNet18 state dict, run:ID")
+        raise WeightsError("no such weights", got=weights, allowed="imagenet, none, the path of a state dict, run:ID")
     return str(path)
 
 
-def _judge_size(home: Home, config: ScoreConfig) -> None:
-    """A model judges images of the size that it learnt from, and of the same classes."""
+def _of_its_model(home: Home, config: ScoreConfig) -> ScoreConfig:
+    """A model judges images of the size that it learnt from, and of the same classes, with its own network."""
     run = open_run(home, config.run or "")
     _checked_weights(home, f"run:{config.run}")
     trained = run.config()
@@ -152,6 +166,28 @@ def _judge_size(home: Home, config: ScoreConfig) -> None:
             got=f"{config.dataset} at {config.image_size} px",
             allowed=f"{trained.dataset} at {trained.image_size} px",
         )
+    return dataclasses.replace(config, architecture=trained.architecture)
+
+
+def _with_own(root: Path, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
+    """What the data set itself says of its images: own_split for protocol given, classes for several classes an image."""
+    if config.protocol == "given":
+        own = _said(given.split(root), order, root, "split.csv", "example,split", "--protocol honest")
+        if "test" not in set(own):
+            raise DatasetError("the data set's own split has no test image", got=str(root / "split.csv"), todo="Take --protocol honest")
+        order = order.assign(own_split=own)
+    if config.multi_label:
+        order = order.assign(classes=_said(given.classes(root), order, root, "classes.csv", "example,classes", "one class an image"))
+    return order
+
+
+def _said(own: dict[str, Any] | None, order: pd.DataFrame, root: Path, name: str, header: str, instead: str) -> pd.Series:
+    if own is None:
+        raise DatasetError(f"the data set has no {name}", got=str(root), allowed=f"a table {header}", todo=f"Write one, or take {instead}")
+    lacking = order[~order["example"].isin(own)]["example"]
+    if len(lacking):
+        raise DatasetError(f"{name} says nothing of some images", got=f"{len(lacking):,}, such as {lacking.iloc[0]}", todo="Complete it")
+    return order["example"].map(own)
 
 
 def launch(run: RunDir, *more: RunDir, threads: int | None = None) -> subprocess.Popen[bytes]:
@@ -259,7 +295,7 @@ def ingest(store: Store, run: RunDir) -> Status:
     config = run.config()
     row = pd.DataFrame([{
         "run_id": run.run_id, "kind": KINDS[type(config)], "dataset": config.dataset, "mode": mode_of(config),
-        "protocol": None if isinstance(config, ScoreConfig) else config.protocol, "seed": config.seed,
+        "protocol": config.protocol if isinstance(config, TrainConfig | CompareConfig) else None, "seed": config.seed,
         "config": json.dumps(request["config"]), "state": status.state, "message": status.message or None,
         "created_at": datetime.fromtimestamp(request["created_at"], UTC), "seconds": status.seconds,
         "result": json.dumps(result) if result else None, "title": about.title or None, "note": about.note or None,

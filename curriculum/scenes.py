@@ -35,13 +35,17 @@ _LOOKALIKES = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn image: `difficulty` in [0, 1], higher = harder; `causes` of CAUSES say why, empty when nothing does."""
+    """One drawn image: `difficulty` in [0, 1], higher = harder; `causes` of CAUSES say why, empty when nothing does.
+
+    `classes` are all whose ground it shows: its own, and the one that a mixture borrows from.
+    """
 
     class_name: str
     name: str
     image: Image.Image
     difficulty: float
     causes: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 def draw_scenes(per_class: int, seed: int) -> Iterator[Scene]:
@@ -74,13 +78,15 @@ def draw_scene(class_name: str, number: int, difficulty: float, rng: Generator) 
     causes = choose_causes(difficulty, rng)
     away = 2.0 ** (1.3 * difficulty * (1 if rng.random() < 0.5 else -1))
     picture = PAINTERS[class_name](rng, away if "scale" in causes else rng.uniform(0.9, 1.1))
+    classes = [class_name]
     if "mixture" in causes:
-        other = PAINTERS[rng.choice(_LOOKALIKES[class_name])](rng, 1.0)
+        classes.append(str(rng.choice(_LOOKALIKES[class_name])))
+        other = PAINTERS[classes[-1]](rng, 1.0)
         picture = mix(picture, other, 0.10 + 0.36 * difficulty, rng)
     if "colour" in causes:
         picture = recolour(picture, difficulty, rng)
     picture = add_haze(picture, difficulty if "haze" in causes else 0.12 * difficulty, rng)
-    return Scene(class_name, f"{class_name[0]}{number:03d}", to_image(picture), difficulty, causes)
+    return Scene(class_name, f"{class_name[0]}{number:03d}", to_image(picture), difficulty, causes, tuple(classes))
 
 
 def choose_causes(difficulty: float, rng: Generator) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Eval mode, no augmentation, plain cross-entropy throughout.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,14 +20,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from torchvision.models import ResNet
+from torch import nn
 
 from curriculum.cache import ArrayCache, CachedRows
 from curriculum.difficulty import stability
 from curriculum.errors import CancelledError, DatasetError
 from curriculum.images import assign_parts
+from curriculum.judging import Judge
 from curriculum.metrics import cross_entropy
-from curriculum.model import FEATURES, Weights, autocast, build_backbone, embed, eval_batch, normalise, to_numpy
+from curriculum.model import IMAGENET, Channels, Weights, autocast, build_backbone, eval_batch, normalise, pooled, to_numpy
 from curriculum.ranks import ALONE, Ranks
 
 BLOCK = 128
@@ -59,8 +61,9 @@ def extract_features(
     progress: Progress,
     should_stop: Stop,
     ranks: Ranks = ALONE,
+    channels: Channels = IMAGENET,
 ) -> NDArray[np.float32]:
-    """Penultimate features (n, 512) of a frozen backbone, computed once for weights, size and image.
+    """Penultimate features (n, features) of a frozen backbone, computed once for weights, size and image.
 
     Args:
         weights: the backbone's; a random start is drawn from `seed` and cached under it.
@@ -69,28 +72,37 @@ def extract_features(
         progress: called with ("features", done, to do).
         ranks: the processes that share the work; each computes its part and reads all.
     """
-    start = f"{weights.fingerprint}-{seed}" if weights.state is None else weights.fingerprint
-    cache = ArrayCache(cache_folder, f"features-{start}-{images.shape[1]}", (FEATURES,), np.float32)
+    size = images.shape[1]
+    cache = ArrayCache(cache_folder, f"features-{_start(weights, seed, channels)}-{size}", (weights.plan.features,), np.float32)
     todo = ranks.share(np.array(cache.missing(sha256), dtype=np.int64))
     if len(todo):
-        net, mine = build_backbone(weights, seed).to(device).eval(), ranks.mine(todo)
+        net, mine = build_backbone(weights, seed, size).to(device).eval(), ranks.mine(todo)
         for at in range(0, math.ceil(len(todo) / ranks.size), BLOCK):
             if ranks.any(should_stop()):
                 raise CancelledError("the scoring was cancelled; what was extracted is kept")
             block = mine[at : at + BLOCK]
             if len(block):
-                cache.append([sha256[i] for i in block], to_numpy(_features(net, images, block, device)))
+                cache.append([sha256[i] for i in block], to_numpy(_features(net, images, block, device, channels)))
             progress("features", min((at + BLOCK) * ranks.size, len(todo)), len(todo))
         ranks.any(False)  # until all are done
     return np.asarray(cache.rows(sha256)[:], dtype=np.float32)
 
 
-def _features(net: ResNet, images: CachedRows, rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """Penultimate features of these rows, float (len(rows), 512), on the device."""
+def _start(weights: Weights, seed: int, channels: Channels) -> str:
+    """A name for what the features come from."""
+    drawn = "" if weights.state is not None else f"-{seed}"
+    network = "" if weights.architecture == "resnet18" else f"{weights.architecture}-"
+    own = "" if channels == IMAGENET else "-" + hashlib.sha256(repr(channels).encode()).hexdigest()[:8]
+    return f"{network}{weights.fingerprint}{drawn}{own}"
+
+
+def _features(backbone: nn.Module, images: CachedRows, rows: NDArray[np.int64], device: torch.device, channels: Channels) -> torch.Tensor:
+    """Penultimate features of these rows, float (len(rows), features), on the device."""
     size = eval_batch(device)
     with torch.inference_mode(), autocast(device):
         parts = [
-            embed(net, normalise(torch.from_numpy(images[rows[at : at + size]]).to(device))).float() for at in range(0, len(rows), size)
+            pooled(backbone(normalise(torch.from_numpy(images[rows[at : at + size]]).to(device), channels))).float()
+            for at in range(0, len(rows), size)
         ]
         return torch.cat(parts)
 
@@ -190,32 +202,11 @@ def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[n
         return np.asarray(head.fit(train, labels).predict_proba(held))
 
 
-def model_losses(
-    net: ResNet,
-    images: CachedRows,
-    labels: NDArray[np.int64],
-    device: torch.device,
-    *,
-    progress: Progress,
-    should_stop: Stop,
-    ranks: Ranks = ALONE,
-) -> Scores:
-    """Cross-entropy, in nats, of each example under a trained network; higher = harder.
+def model_losses(judge: Judge, count: int) -> Scores:
+    """Cross-entropy, in nats, of each of `count` examples under a trained network; higher = harder.
 
     Examples that the network was trained on score lower than they would unseen: `out_of_fold_losses`
     has no such bias.
     """
-    net, blocks = net.to(device).eval(), []
-    mine = ranks.mine(np.arange(len(labels)))
-    for at in range(0, math.ceil(len(labels) / ranks.size), BLOCK):
-        if ranks.any(should_stop()):
-            raise CancelledError("the scoring was cancelled")
-        rows = mine[at : at + BLOCK]
-        if len(rows):
-            with torch.inference_mode():
-                blocks.append(net.fc(_features(net, images, rows, device)).softmax(1))
-        progress("losses", min((at + BLOCK) * ranks.size, len(labels)), len(labels))
-    own = torch.cat(blocks) if blocks else torch.empty((0, net.fc.out_features), device=device)
-    probabilities = to_numpy(ranks.gather(own, len(labels)))
-    losses = cross_entropy(probabilities, labels)
-    return Scores(losses, probabilities, losses[None], None)
+    said = judge(np.arange(count), "losses")
+    return Scores(said.losses, said.probabilities, said.losses[None], None)

@@ -64,16 +64,18 @@ def make_demo(data_dir: Path, per_class: int = 60, seed: int = 0, progress: Prog
         return folder
     scenes = draw_scenes(per_class, seed)
     with _building(folder, DatasetError) as temporary:
-        rows, pictures = [("example", "difficulty", "causes")], temporary / "demo"
+        rows, shown, pictures = [("example", "difficulty", "causes")], [("example", "classes")], temporary / "demo"
         for done, scene in enumerate(scenes, start=1):
             path = pictures / scene.class_name / f"{scene.name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             scene.image.save(path, quality=90)
             rows.append((f"{scene.class_name}/{path.name}", repr(scene.difficulty), " ".join(scene.causes)))
+            shown.append((rows[-1][0], " ".join(scene.classes)))
             _tell(progress, done, len(CLASSES) * per_class, "Drawing the demo scenes")
         drawn = temporary / table.name
-        with drawn.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
+        for place, lines in ((drawn, rows), (pictures / "classes.csv", shown)):
+            with place.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(lines)
         drawn.replace(table)  # first: the folder is what says that the demo is complete
         _put(pictures, folder)
     return folder

@@ -22,17 +22,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from curriculum import difficulty, metrics, pacing
-from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, TrainConfig
+from curriculum import difficulty, pacing
+from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, TrainConfig
 from curriculum.errors import CancelledError, DatasetError, RunError
-from curriculum.model import FEATURES, Weights, autocast, build, embed, eval_batch, normalise, pick_device, shift, to_numpy, turn
+from curriculum.judging import Inputs, Judge, Objective
+from curriculum.model import AUGMENT, IMAGENET, Weights, autocast, build, channel_statistics, freeze, head_of, pick_device
 from curriculum.ranks import ALONE, Ranks
 from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
 from curriculum.schedule import Schedule
 
-AUGMENT = {"staged": "none", "self-paced": "none", "paced": "none", "fine-tune": "none", "transfer": "none", "scratch": "turns"}
+SCRATCH_WEIGHT_DECAY = 5e-4
 Figures = tuple[float, float, float] | tuple[None, None, None]
 NO_FIGURES: Figures = (None, None, None)
 
@@ -73,24 +73,30 @@ class Training:
         self.config, self.data = config, data
         self.should_stop, self.progress, self.ranks = should_stop, progress, ranks
         self.device = ranks.device if ranks.size > 1 else pick_device(config.device)
-        self.honest = config.protocol == "honest"
+        self.honest = config.protocol != "report"  # a val part chooses the epoch
         self.train, self.val, self.test = (data.indices(split) for split in ("train", "val", "test"))
         self._check()
         difficulty = None if data.difficulty is None else data.difficulty[self.train]
         self.schedule = Schedule(config, data.labels[self.train], data.levels[self.train], difficulty, replay)
         self.base_rate = DEFAULT_RATE[config.mode] if config.learning_rate is None else config.learning_rate
         self.rule = config.rate_rule or DEFAULT_RULE[config.mode]
-        self.judges_train = config.dynamics or self.schedule.needs_losses or self.rule == "accuracy"
-        self.augment = AUGMENT[config.mode] if config.augment == "auto" else config.augment
+        self.keeps_dynamics = config.dynamics and data.joint is None
+        self.judges_train = self.keeps_dynamics or self.schedule.needs_losses or self.rule == "accuracy"
+        named = config.augment if config.augment != "auto" else "turns" if config.mode == "scratch" else "none"
+        self.augment = () if features is not None else AUGMENT[named]
         self.chunk = config.batch_size  # images at a time: fewer where memory is short
         start = replace(weights, state=None) if config.mode == "scratch" else weights
-        self.full = build(len(data.classes), start, config.seed).to(self.device)
-        self.features = None if features is None else torch.from_numpy(features).to(self.device)
-        self.net: nn.Module = self.full.fc if config.mode == "transfer" else self.full
+        self.full = build(len(data.classes), start, config.seed, config.image_size, config.head_init).to(self.device)
+        self.frozen = freeze(self.full, config.freeze)
+        head = head_of(self.full, start)
+        self.net: nn.Module = head if features is not None else self.full
         self.learner = ranks.wrap(self.net)
         self.optimizer, self.scheduler = self._optimizer()
-        self.labels = torch.from_numpy(data.labels).to(self.device)
-        self.pixels = self._pixels()
+        self.channels = channel_statistics(data.images, self.train) if config.normalise == "computed" else IMAGENET
+        self.inputs = Inputs(data.images, self.device, self.channels, features)
+        self.objective = Objective(data.labels, data.joint, self.device)
+        backbone = None if features is not None else self.full
+        self.judge = Judge(backbone, head, self.inputs, self.objective, ranks, config.knn_k, self._after_batch)
         self.epoch, self.samples_seen, self.subset_size, self.peak_test = 0, 0, 0, 0.0
         self.rows = np.empty(0, np.int64)  # which training examples the last epoch used
         self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
@@ -107,30 +113,36 @@ class Training:
                                    got=f"{len(self.data.labels)} images", todo="Add images, about ten a class at least")  # fmt: skip
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
-        if self.config.mode != "scratch":
-            fused = self.device.type in ("cpu", "cuda")
-            return torch.optim.Adam(self.net.parameters(), lr=self.base_rate, fused=fused), None
-        sgd = torch.optim.SGD(self.net.parameters(), lr=self.base_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
-        steps = sum(math.ceil(samples / self.config.batch_size) for _, samples in self.schedule.coming(0, 0))
-        return sgd, torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=self.base_rate, total_steps=steps)
-
-    def _pixels(self) -> Tensor | None:
-        """On a GPU the whole set lies on the device, if it fits; on a CPU the disk's cache is as good."""
-        if self.device.type == "cpu" or self.features is not None:
-            return None
-        try:
-            return torch.from_numpy(np.asarray(self.data.images[:])).to(self.device)
-        except torch.OutOfMemoryError:
-            return None
+        config, scratch = self.config, self.config.mode == "scratch"
+        learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        decay = config.weight_decay if config.weight_decay is not None else SCRATCH_WEIGHT_DECAY if scratch else 0.0
+        name = config.optimizer or DEFAULT_OPTIMIZER[config.mode]
+        optimizer: torch.optim.Optimizer
+        if name == "sgd":
+            momentum = config.momentum
+            optimizer = torch.optim.SGD(
+                learning, lr=self.base_rate, momentum=momentum, weight_decay=decay, nesterov=scratch and momentum > 0
+            )
+        else:
+            kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+            optimizer = kind(learning, lr=self.base_rate, weight_decay=decay, fused=self.device.type in ("cpu", "cuda"))
+        if self.rule != "one-cycle":
+            return optimizer, None
+        steps = sum(math.ceil(samples / config.batch_size) for _, samples in self.schedule.coming(0, 0))
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.base_rate, total_steps=max(steps, 2))
 
     # -- one epoch -------------------------------------------------------------------------------
 
     def epochs(self) -> Iterator[EpochResult]:
         """Go on from where this training stands, one epoch at a time, to the end."""
         if self.schedule.needs_losses and self.losses is None:
-            self.losses = self._judge(self.train, "ranking").losses
-        while not self.schedule.over(self.epoch, self.samples_seen):
+            self.losses = self.judge(self.train, "ranking").losses
+        while not (self.schedule.over(self.epoch, self.samples_seen) or self._stale()):
             yield self._run_epoch()
+
+    def _stale(self) -> bool:
+        """Whether val has got no better for as many epochs as patience allows."""
+        return self.config.patience is not None and self.best is not None and self.epoch - self.best.epoch >= self.config.patience
 
     def _run_epoch(self) -> EpochResult:
         started = time.perf_counter()
@@ -161,11 +173,12 @@ class Training:
 
     def _judge_train(self, rows: NDArray[np.int64]) -> float:
         """All training images, for the ranking and the dynamics; returns the loss on those in use, whose accuracy it keeps."""
-        judged = self._judge(self.train, "train losses")
-        labels = self.data.labels[self.train]
+        judged = self.judge(self.train, "train losses")
         self.losses = judged.losses
-        self.said = np.stack([judged.losses, judged.margins, difficulty.el2n(judged.probabilities, labels)]).astype(np.float32)
-        self.train_accuracy = metrics.accuracy(judged.probabilities[rows], labels[rows])
+        if self.keeps_dynamics:
+            error = difficulty.el2n(judged.probabilities, self.data.labels[self.train])
+            self.said = np.stack([judged.losses, judged.margins, error]).astype(np.float32)
+        self.train_accuracy = self.objective.accuracy(judged.probabilities[rows], self.train[rows])
         return float(judged.losses[rows].mean())
 
     def _judge_held_out(self, number: int, before: int, seen: int) -> tuple[Figures, Figures]:
@@ -173,7 +186,9 @@ class Training:
         training images have been seen, so that no arm of a comparison has more models to choose from than another."""
         count = len(self.train)
         due = self.config.budget is None or before // count < seen // count or self.schedule.over(number, seen)
-        found = self._figures(self._judge(self.val if self.honest else self.test, "val" if self.honest else "test")) if due else NO_FIGURES
+        found = (
+            self.judge.figures(self.judge(self.val if self.honest else self.test, "val" if self.honest else "test")) if due else NO_FIGURES
+        )
         val, test = (found, NO_FIGURES) if self.honest else (NO_FIGURES, found)
         if due:
             self._remember(number, val, test)
@@ -192,6 +207,8 @@ class Training:
         order = subset[np.random.default_rng((self.config.seed, number)).permutation(len(subset))][:samples]
         augment = torch.Generator().manual_seed(self.config.seed * 100_003 + number + 7_919_000_003 * self.ranks.rank)
         self.net.train()
+        for layer in self.frozen:
+            layer.eval()
         losses, done = torch.zeros((), device=self.device), 0
         for batch in self._batches(order):
             self._stop_if_asked()
@@ -206,7 +223,7 @@ class Training:
 
         With several ranks each needs as many, and every rank takes the same number of steps.
         """
-        size, least = self.config.batch_size, self.ranks.size * (1 if self.features is not None else 2)
+        size, least = self.config.batch_size, self.ranks.size * (1 if self.inputs.stored else 2)
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         if len(batches) > 1 and len(batches[-1]) < min(least, size):
             batches[-2:] = [np.concatenate(batches[-2:])]
@@ -229,11 +246,13 @@ class Training:
         mine = self.ranks.mine(batch)
         parts = np.array_split(mine, max(1, min(math.ceil(len(mine) / self.chunk), len(mine) // 2)))
         for number, part in enumerate(parts, 1):
-            inputs = self._augmented(self._inputs(part), augment)
+            inputs = self.inputs(part)
+            for change in self.augment:
+                inputs = change(inputs, augment)
             with self.ranks.alone(self.learner) if number < len(parts) else nullcontext():
                 with autocast(self.device):
                     logits = self.learner(inputs)
-                loss = cross_entropy(logits.float(), self.labels[torch.from_numpy(part).to(self.device)])
+                loss = self.objective.losses(logits.float(), part).mean()
                 share = loss * (len(part) * self.ranks.size / len(batch))  # the ranks' gradients are averaged
                 share.backward()  # type: ignore[no-untyped-call]
             total += share.detach()
@@ -242,56 +261,15 @@ class Training:
             self.scheduler.step()
         return total
 
-    def _augmented(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        if self.augment == "none" or self.features is not None:
-            return inputs
-        return turn(shift(inputs, generator) if self.augment == "crops" else inputs, generator)
-
-    def _inputs(self, batch: NDArray[np.int64]) -> Tensor:
-        rows = torch.from_numpy(batch)
-        if self.features is not None:
-            return self.features[rows.to(self.device)]
-        if self.pixels is not None:
-            return normalise(self.pixels[rows.to(self.device)])
-        return normalise(torch.from_numpy(self.data.images[batch]))
-
     def _stop_if_asked(self) -> None:
         if self.ranks.any(self.should_stop()):
             raise CancelledError("the run was cancelled")
 
+    def _after_batch(self, phase: str, done: int, total: int) -> None:
+        self._stop_if_asked()
+        self.progress(phase, done, total)
+
     # -- judging ---------------------------------------------------------------------------------
-
-    def _judge(self, indices: NDArray[np.int64], phase: str) -> Outcome:
-        """Eval mode, no augmentation, no gradient."""
-        self.net.eval()
-        logits, features, size = [], [], eval_batch(self.device)
-        mine = self.ranks.mine(indices)
-        with torch.inference_mode():
-            for start in range(0, math.ceil(len(indices) / self.ranks.size), size):
-                self._stop_if_asked()
-                inputs = self._inputs(mine[start : start + size])
-                with autocast(self.device):
-                    embedded = inputs if self.features is not None else embed(self.full, inputs)
-                logits.append(self.full.fc(embedded.float()))
-                features.append(embedded.float())
-                self.progress(phase, min((start + size) * self.ranks.size, len(indices)), len(indices))
-        if not logits:
-            none = np.empty(0, np.float32)
-            return Outcome(
-                indices, np.empty((0, len(self.data.classes)), np.float32), none.astype(float), none, np.empty((0, FEATURES), np.float32)
-            )
-        with torch.inference_mode():
-            scores, embeddings = (self.ranks.gather(torch.cat(parts), len(indices)) for parts in (logits, features))
-        true = self.labels[torch.from_numpy(indices).to(self.device)]
-        losses = cross_entropy(scores, true, reduction="none")
-        margins = scores.gather(1, true[:, None])[:, 0] - scores.scatter(1, true[:, None], -torch.inf).amax(1)
-        return Outcome(indices, to_numpy(scores.softmax(1)), to_numpy(losses).astype(np.float64), to_numpy(margins), to_numpy(embeddings))
-
-    def _figures(self, outcome: Outcome) -> tuple[float, float, float]:
-        """Accuracy, mean loss, KNN."""
-        labels = self.data.labels[outcome.indices]
-        knn = metrics.knn_purity(outcome.features, labels, self.config.knn_k)
-        return metrics.accuracy(outcome.probabilities, labels), float(outcome.losses.mean()), knn
 
     def _remember(self, number: int, val: tuple[Any, Any, Any], test: tuple[Any, Any, Any]) -> None:
         """Honest: keep the epoch that is best on val. Report: the last epoch counts, the peak is only noted."""
@@ -307,12 +285,11 @@ class Training:
         if self.config.mode == "staged":
             best = self.stage_best or Best(self.epoch, 0.0, 0.0, self.net.state_dict())
             outcome = self._judge_with(best.state, self.test, f"test of stage {stage.name}")
-            labels = self.data.labels[self.test]
             own = np.isin(self.data.levels[self.test], [level for level in stage.levels if level >= 0])
-            accuracy, loss, knn = self._figures(outcome)
+            accuracy, loss, knn = self.judge.figures(outcome)
             self.stage_results.append(StageResult(
                 stage.name, best.epoch,
-                metrics.accuracy(outcome.probabilities[own], labels[own]) if own.any() else None,
+                self.objective.accuracy(outcome.probabilities[own], self.test[own]) if own.any() else None,
                 float(outcome.losses[own].mean()) if own.any() else None, int(own.sum()), accuracy, loss, knn,
             ))  # fmt: skip
         self.stage_best = None
@@ -321,7 +298,7 @@ class Training:
         current = copy.deepcopy(self.net.state_dict())
         self.net.load_state_dict(state)
         try:
-            return self._judge(indices, phase)
+            return self.judge(indices, phase)
         finally:
             self.net.load_state_dict(current)
 
@@ -329,13 +306,14 @@ class Training:
         """Load the chosen epoch's parameters into the network and judge every example with it; test is read here."""
         assert self.best is not None
         self.net.load_state_dict(self.best.state)
-        outcome = self._judge(np.arange(len(self.data.labels)), "predictions")
+        outcome = self.judge(np.arange(len(self.data.labels)), "predictions")
         at = {split: Outcome(rows, outcome.probabilities[rows], outcome.losses[rows], outcome.margins[rows], outcome.features[rows])
               for split, rows in (("val", self.val), ("test", self.test)) if len(rows)}  # fmt: skip
-        test = self._figures(at["test"])
+        test = self.judge.figures(at["test"])
         return Final(
             epoch=self.best.epoch,
-            val_accuracy=self._figures(at["val"])[0] if self.honest else None,
+            train_accuracy=self.objective.accuracy(outcome.probabilities[self.train], self.train),
+            val_accuracy=self.judge.figures(at["val"])[0] if self.honest else None,
             test_accuracy=test[0], test_loss=test[1], test_knn=test[2],
             peak_test_accuracy=None if self.honest else self.peak_test,
             stages=tuple(self.stage_results), outcome=outcome, notes=self._notes(),
@@ -349,6 +327,8 @@ class Training:
         if self.config.mode in ("self-paced", "paced") and self.subset_size < len(self.train):
             wants = f" (a step wants train accuracy above {self.config.gate:g})" if self.config.mode == "self-paced" else ""
             notes.append(f"The {what} ran out while {self.subset_size} of {len(self.train)} training images were in use{wants}.")
+        if self._stale() and not self.schedule.over(self.epoch, self.samples_seen):
+            notes.append(f"It ended after epoch {self.epoch}: val had got no better for {self.config.patience} epochs.")
         if self.chunk < self.config.batch_size:
             notes.append(f"Memory was short: batches of {self.config.batch_size} went through {self.chunk} images at a time, "
                          "and batch norm saw as many.")  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,34 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from curriculum import difficulty, score
+from curriculum import difficulty, episodes, outputs, score
 from curriculum.cache import CachedRows
-from curriculum.config import CURRICULA, LEVELS, ScoreConfig, TrainConfig
-from curriculum.difficulty import FROM_DYNAMICS, FROM_FEATURES, FROM_PROBABILITIES, Dynamics, rank_difficulty
+from curriculum.charts.overlays import filter_grid, map_grid
+from curriculum.config import CURRICULA, LEVELS, EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
+from curriculum.difficulty import FROM_FEATURES, FROM_PROBABILITIES, Dynamics
 from curriculum.errors import CancelledError, RunError
+from curriculum.explain import activations, filters
 from curriculum.files import write_json, write_whole
 from curriculum.images import load_images
-from curriculum.metrics import accuracy, cross_entropy
-from curriculum.model import Weights, load_weights, pick_device, restore
+from curriculum.judging import Inputs, Judge, Objective
+from curriculum.metrics import accuracy
+from curriculum.model import (
+    IMAGENET,
+    Channels,
+    Weights,
+    autocast,
+    build,
+    channel_statistics,
+    head_of,
+    load_weights,
+    normalise,
+    pick_device,
+    restore,
+)  # fmt: skip
 from curriculum.ranks import Ranks, join, leave, on_device
-from curriculum.records import Final, TrainingData
+from curriculum.records import TrainingData
 from curriculum.reporter import Listener, Reporter, supervise
 from curriculum.rundir import RunDir
 from curriculum.schedule import lessons_of
@@ -67,6 +84,10 @@ def _compute(run: RunDir, reporter: Reporter, ranks: Ranks) -> None:
         _train(run, config, request, order, reporter, ranks)
     elif isinstance(config, ScoreConfig):
         _score(run, config, request, order, reporter, ranks)
+    elif isinstance(config, EpisodesConfig):
+        _episodes(run, config, request, order, reporter, ranks)
+    elif isinstance(config, LookConfig):
+        _look(run, config, request, order, reporter, ranks)
     else:
         raise RunError("a comparison has a process of its own", got=run.run_id)
 
@@ -88,16 +109,26 @@ def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: R
     return load()
 
 
-def _class_indices(request: dict[str, Any], order: pd.DataFrame) -> NDArray[np.int64]:
-    place = {name: i for i, name in enumerate(request["classes"])}
-    return np.array([place[name] for name in order["class"]], dtype=np.int64)
+def _weights(name: str, config: RunConfig, request: dict[str, Any]) -> Weights:
+    return load_weights(name, Path(request["runs"]), config.architecture, config.image_size)
+
+
+def _watched(reporter: Reporter) -> Callable[[str, int, int], None]:
+    """Progress that also looks whether to stop."""
+
+    def say(phase: str, done: int, total: int) -> None:
+        if reporter.should_stop():
+            raise CancelledError("the run was cancelled")
+        reporter.progress(phase, done, total)
+
+    return say
 
 
 # -- training ------------------------------------------------------------------------------------
 
 
 def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
-    weights = Weights("none", None, "none") if config.mode == "scratch" else load_weights(config.weights, Path(request["runs"]))
+    weights = _weights("none" if config.mode == "scratch" else config.weights, config, request)
     images = _images(request, order, config.image_size, reporter, ranks)
     features = _features(config, request, order, images, weights, reporter, ranks) if config.mode == "transfer" else None
     data = _training_data(config, request, order, images, weights, reporter, ranks)
@@ -116,7 +147,7 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
     checkpointed, cost = time.monotonic(), 0.0
     pace: list[tuple[int, float]] = []
     for result in training.epochs():
-        if config.dynamics and training.said is not None:
+        if training.said is not None:
             said.append(training.said)
         if config.mode in CURRICULA:  # before the epoch, so that no epoch is without its lesson
             run.append_lesson(result.epoch, np.isin(np.arange(len(training.train)), training.rows))
@@ -130,14 +161,14 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
         reporter.write(epoch=result.epoch, epochs=result.epoch + len(coming), seconds_left=_seconds_left(pace, coming),
                        phase="training", done=0, total=0)  # fmt: skip
     final = training.finish()
-    predictions = _predictions(order, request["classes"], final, training.data.labels)
-    _write_frame(run / "predictions.parquet", predictions)
+    predictions = outputs.predictions(order, request["classes"], final, training.data.labels)
+    outputs.write_frame(run / "predictions.parquet", predictions)
     if said:
         dynamics = Dynamics(*np.stack(said, axis=1))
-        _write_frame(run / "dynamics.parquet", _dynamics(predictions["example"].to_numpy()[training.train], dynamics))
-        _write_frame(run / "scores.parquet", _training_scores(predictions.iloc[training.train], dynamics))
+        outputs.write_frame(run / "dynamics.parquet", outputs.dynamics(predictions["example"].to_numpy()[training.train], dynamics))
+        outputs.write_frame(run / "scores.parquet", outputs.training_scores(predictions.iloc[training.train], dynamics))
     write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
-    write_json(run / "result.json", _train_result(run, config, training, final, reporter, request.get("notes", [])))
+    write_json(run / "result.json", outputs.train_result(run, config, training, final, reporter.seconds, request.get("notes", [])))
     (run / "checkpoint.pt").unlink(missing_ok=True)
 
 
@@ -151,7 +182,7 @@ def _training_data(
     ranks: Ranks,
 ) -> TrainingData:
     """What the run learns from: wrong classes where they are asked for, and the model's own ranking where it orders the images."""
-    labels, splits, classes = _class_indices(request, order), order["split"].to_numpy(np.str_), tuple(request["classes"])
+    labels, splits, classes = outputs.class_indices(request, order), order["split"].to_numpy(np.str_), tuple(request["classes"])
     train = splits == "train"
     if config.noise:
         labels[train] = wrong_classes(labels[train], len(classes), config.noise, config.seed)
@@ -165,16 +196,20 @@ def _training_data(
         ranking = difficulty.rank_difficulty(losses)
         if config.levels == "model" and config.mode == "staged":
             levels = difficulty.levels_as_people(ranking, [classes[label] for label in labels], splits)
-    return TrainingData(images, labels, levels, splits, classes, ranking)
+    joint = np.stack([np.isin(classes, said) for said in order["classes"]]) if config.multi_label else None
+    return TrainingData(images, labels, levels, splits, classes, ranking, joint)
 
 
 def _features(
-    config: TrainConfig | ScoreConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights,
+    config: RunConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights,
     reporter: Reporter, ranks: Ranks,
 ) -> NDArray[np.float32]:  # fmt: skip
+    train = np.flatnonzero(order["split"] == "train") if "split" in order else np.arange(len(order))
+    computed = isinstance(config, TrainConfig) and config.normalise == "computed"
     return score.extract_features(
         weights, images, order["sha256"].tolist(), ranks.device, Path(request["cache"]),
         seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop, ranks=ranks,
+        channels=channel_statistics(images, train) if computed else IMAGENET,
     )  # fmt: skip
 
 
@@ -226,70 +261,20 @@ def _seconds_left(pace: list[tuple[int, float]], coming: list[int]) -> float:
     return float(sum(fixed + slope * size for size in coming))
 
 
-def _write_frame(path: Path, frame: pd.DataFrame) -> None:
-    write_whole(path, lambda fresh: frame.to_parquet(fresh, index=False))
-
-
-def _dynamics(examples: NDArray[np.object_], dynamics: Dynamics) -> pd.DataFrame:
-    """One row an epoch and training example, what the model said of it then: loss (nats), margin (logits), error (el2n)."""
-    epochs, count = dynamics.losses.shape
-    return pd.DataFrame({
-        "epoch": np.repeat(np.arange(1, epochs + 1, dtype=np.int32), count), "example": np.tile(examples, epochs),
-        "loss": dynamics.losses.ravel(), "margin": dynamics.margins.ravel(), "error": dynamics.errors.ravel(),
-    })  # fmt: skip
-
-
-def _training_scores(predictions: pd.DataFrame, dynamics: Dynamics) -> pd.DataFrame:
-    """Every score that training gives, of the training examples, with what the chosen model says of them."""
-    said = predictions[["example", "predicted", "probability_true", "probabilities"]]
-    return _in_rows({name: of(dynamics) for name, of in FROM_DYNAMICS.items()}, said)
-
-
-def _in_rows(scores: dict[str, NDArray[np.float64]], said: pd.DataFrame) -> pd.DataFrame:
-    """One row a score and example."""
-    return pd.concat([
-        said.assign(method=method, value=values, difficulty=rank_difficulty(values)) for method, values in scores.items()
-    ], ignore_index=True)  # fmt: skip
-
-
-def _predictions(order: pd.DataFrame, classes: list[str], final: Final, learnt: NDArray[np.int64]) -> pd.DataFrame:
-    """By the true classes, also where a wrong one was learnt."""
-    probabilities, names = final.outcome.probabilities, np.array(classes)
-    true = _class_indices({"classes": classes}, order)
-    return pd.DataFrame({
-        "example": order["example"], "split": order["split"], "class": order["class"], "predicted": names[probabilities.argmax(1)],
-        "probability": probabilities.max(1).astype(float), "probability_true": probabilities[np.arange(len(true)), true].astype(float),
-        "loss": np.where(learnt == true, final.outcome.losses, cross_entropy(probabilities, true)), "probabilities": list(probabilities),
-    })  # fmt: skip
-
-
-def _train_result(
-    run: RunDir, config: TrainConfig, training: Training, final: Final, reporter: Reporter, notes: list[str]
-) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
-        "val_accuracy": final.val_accuracy, "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
-        "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": reporter.seconds,
-        "samples_seen": training.samples_seen, "classes": list(training.data.classes),
-        "stages": [asdict(stage) for stage in final.stages], "notes": [*notes, *final.notes],
-        "examples": {split: len(rows) for split, rows in (("train", training.train), ("val", training.val), ("test", training.test))},
-        "device": str(training.device), "torch": torch.__version__,
-    }  # fmt: skip
-
-
 # -- scoring -------------------------------------------------------------------------------------
 
 
 def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
-    labels = _class_indices(request, order)
-    source = load_weights(f"run:{config.run}" if config.method == "loss" else config.weights, Path(request["runs"]))
+    labels = outputs.class_indices(request, order)
+    source = _weights(f"run:{config.run}" if config.method == "loss" else config.weights, config, request)
     images = _images(request, order, config.image_size, reporter, ranks)
     features = None
     if config.method == "loss":
-        net = restore(len(request["classes"]), source)
-        scores = score.model_losses(
-            net, images, labels, ranks.device, progress=reporter.progress, should_stop=reporter.should_stop, ranks=ranks
-        )
+        channels = Channels.of(RunDir(Path(request["runs"]) / str(config.run)).result())
+        net = restore(len(request["classes"]), source, config.image_size).to(ranks.device)
+        objective = Objective(labels, None, ranks.device)
+        inputs = Inputs(images, ranks.device, channels)
+        scores = score.model_losses(Judge(net, head_of(net, source), inputs, objective, ranks, 1, _watched(reporter)), len(labels))
     else:
         features = _features(config, request, order, images, source, reporter, ranks)
         if not ranks.first:
@@ -310,12 +295,70 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
     if features is not None:
         measured |= {name: of(features, labels) for name, of in FROM_FEATURES.items()}
     measured |= {"ensemble": difficulty.ensemble(list(measured.values())), "random": difficulty.random_score(len(labels), config.seed)}
-    _write_frame(run / "scores.parquet", _in_rows(measured, said))
-    _write_frame(run / "repeats.parquet", pd.DataFrame({"example": order["example"], "losses": list(scores.repeats.T)}))
+    outputs.write_frame(run / "scores.parquet", outputs.in_rows(measured, said))
+    outputs.write_frame(run / "repeats.parquet", pd.DataFrame({"example": order["example"], "losses": list(scores.repeats.T)}))
     write_json(run / "result.json", {
         "run_id": run.run_id, "dataset": config.dataset, "method": config.method, "examples": len(labels), "seconds": reporter.seconds,
         "mean_loss": float(scores.values.mean()), "accuracy": accuracy(scores.probabilities, labels), "stability": scores.stability,
     })  # fmt: skip
+
+
+# -- few shots, one picture -----------------------------------------------------------------------
+
+
+def _episodes(run: RunDir, config: EpisodesConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
+    weights = _weights(config.weights, config, request)
+    images = _images(request, order, config.image_size, reporter, ranks)
+    features = _features(config, request, order, images, weights, reporter, ranks)
+    if not ranks.first:
+        return
+    found = episodes.accuracies(
+        features, outputs.class_indices(request, order), ways=config.ways, shots=config.shots, queries=config.queries,
+        episodes=config.episodes, classifier=config.classifier, seed=config.seed, progress=_watched(reporter),  # type: ignore[arg-type]
+    )  # fmt: skip
+    low, high = episodes.interval(found)
+    write_json(run / "result.json", {
+        "run_id": run.run_id, "dataset": config.dataset, "examples": len(order), "classes": request["classes"], "seconds": reporter.seconds,
+        "accuracy": float(found.mean()), "sd": float(found.std(ddof=1)), "low": low, "high": high, "episodes": config.episodes,
+        "notes": request.get("notes", []),
+    })  # fmt: skip
+
+
+def _look(run: RunDir, config: LookConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
+    """A picture's most probable classes, by the names that the weights know; the first layer's filters and answers as pictures."""
+    if not ranks.first:
+        return
+    weights = _weights(config.weights, config, request)
+    names, channels = _names(config, request, weights)
+    net = restore(len(names), weights, config.image_size) if weights.state else build(len(names), weights, config.seed, config.image_size)
+    image = np.asarray(_images(request, order, config.image_size, reporter, ranks)[[0]], dtype=np.uint8)
+    with torch.inference_mode(), autocast(ranks.device):
+        logits = net.to(ranks.device).eval()(normalise(torch.from_numpy(image).to(ranks.device), channels))
+    said = logits.float().softmax(1)[0].cpu().numpy()
+    before, after = activations(net, image[0], ranks.device, channels)
+    peak = float(np.abs(before).max())
+    kernels = filters(net)
+    for name, pixels in (
+        ("image", image[0]), ("filters", filter_grid(kernels, columns=12)), ("before", map_grid(before[:16], peak)), ("after", map_grid(after[:16], peak)),
+    ):  # fmt: skip
+        write_whole(run / f"{name}.png", lambda path, pixels=pixels: Image.fromarray(pixels).save(path, format="PNG"))  # type: ignore[misc]
+    top = [{"class": names[i], "probability": float(said[i])} for i in np.argsort(-said, kind="stable")[: config.top]]
+    write_json(run / "result.json", {
+        "run_id": run.run_id, "dataset": config.dataset, "example": order["example"].iloc[0], "top": top, "filters": len(kernels),
+        "first_probability": top[0]["probability"], "seconds": reporter.seconds, "notes": request.get("notes", []),
+    })  # fmt: skip
+
+
+def _names(config: LookConfig, request: dict[str, Any], weights: Weights) -> tuple[list[str], Channels]:
+    """What the weights' classes are called, and by what their images were normalised."""
+    if config.weights.startswith("run:"):
+        run = RunDir(Path(request["runs"]) / config.weights.removeprefix("run:"))
+        return list(run.request()["classes"]), Channels.of(run.result())
+    published = weights.plan.published
+    if config.weights == "imagenet" and published is not None:
+        return list(published.meta["categories"]), IMAGENET
+    rows = 1000 if weights.state is None else len(next(v for k, v in weights.state.items() if k.startswith(weights.plan.head + ".")))
+    return [f"class {number}" for number in range(rows)], IMAGENET
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.models import resnet18
 
-from curriculum.model import IMAGENET_MEAN, IMAGENET_SD, Weights, autocast, build, embed
+from curriculum.model import IMAGENET, Weights, autocast, build, embed, head_of
 
 RATE = 1e-4
 RANDOM = Weights("none", None, "none")
@@ -36,7 +36,7 @@ class Files(Dataset[tuple[Tensor, int]]):
     def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int) -> None:
         self.paths, self.labels = list(paths), list(labels)
         self.transform = transforms.Compose(
-            [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_SD)]
+            [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(IMAGENET.mean, IMAGENET.sd)]
         )
         self.opened: list[int] = []
 
@@ -124,7 +124,7 @@ class BareModel:
         steps = math.ceil(images / batch_size)
         with torch.inference_mode(), autocast(self.device):
             for _ in range(steps):
-                embed(self.net, inputs)
+                embed(self.net, head_of(self.net, RANDOM), inputs)
         return steps * batch_size
 
     def _batch(self, batch_size: int) -> Tensor:

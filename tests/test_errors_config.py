@@ -68,7 +68,7 @@ def test_the_home_is_the_one_asked_for_else_the_environments_else_the_checkout(t
     ("options", "message"),
     [
         ({"mode": "stagged"}, "--mode has an unknown value. Got: 'stagged'. Allowed: staged, self-paced,"),
-        ({"protocol": "Honest"}, "--protocol has an unknown value. Got: 'Honest'. Allowed: honest, report."),
+        ({"protocol": "Honest"}, "--protocol has an unknown value. Got: 'Honest'. Allowed: honest, given, report."),
         ({"device": "gpu"}, "--device has an unknown value. Got: 'gpu'. Allowed: auto, cuda, mps, cpu."),
         ({"levels": "me"}, "--levels has an unknown value. Got: 'me'. Allowed: people, simulated, all, model."),
         ({"rate_rule": "step"}, "--rate-rule has an unknown value."),
@@ -157,8 +157,8 @@ def test_json_with_anything_unknown_or_out_of_range_is_refused() -> None:
     assert record["kind"] == "train"
     with pytest.raises(ConfigError, match=r"unknown kind\. Got: 'dance'\. Allowed: train, score"):
         config_from_json({**record, "kind": "dance"})
-    with pytest.raises(ConfigError, match=r"unknown options. Got: \['momentum'\]"):
-        config_from_json({**record, "momentum": 0.9})
+    with pytest.raises(ConfigError, match=r"unknown options. Got: \['impetus'\]"):
+        config_from_json({**record, "impetus": 0.9})
     with pytest.raises(ConfigError, match="--batch-size is out of range"):
         config_from_json({**record, "batch_size": 0})
     assert record == TrainConfig("rsscn7").to_json()  # reading changes nothing of the caller's

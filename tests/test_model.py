@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_state_dict_comes_back_whole(tmp_path: Path) -> None:
 def test_weights_of_another_task_give_the_backbone_and_a_new_head(tmp_path: Path) -> None:
     state = trained(classes=3)
     net = build(7, load_weights(save(tmp_path / "a.pt", state), tmp_path), seed=5)
-    assert net.fc.out_features == 7
+    assert net.get_parameter("fc.weight").shape == (7, 512)
     for key, value in net.state_dict().items():
         expected = build(7, NONE, seed=5).state_dict()[key] if key.startswith("fc.") else state[key]
         assert torch.equal(value, expected), key
@@ -82,7 +83,7 @@ def test_file_of_parameters_that_want_gradients_loads(tmp_path: Path) -> None:
 def test_file_from_before_batch_counts_loads(tmp_path: Path) -> None:
     old = {key: value for key, value in trained().items() if not key.endswith("num_batches_tracked")}
     net = build(3, load_weights(save(tmp_path / "old.pt", old), tmp_path), seed=0)
-    assert torch.equal(net.conv1.weight, old["conv1.weight"])
+    assert torch.equal(net.get_parameter("conv1.weight"), old["conv1.weight"])
 
 
 def test_weights_of_an_earlier_run(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_weights_of_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "20250101-fine-tune-aa").mkdir()
     save(tmp_path / "20250101-fine-tune-aa" / "model.pt", state)
     weights = load_weights("run:20250101-fine-tune-aa", tmp_path)
-    assert torch.equal(restore(3, weights).fc.weight, state["fc.weight"])
+    assert torch.equal(restore(3, weights).get_parameter("fc.weight"), state["fc.weight"])
 
 
 def test_fingerprint_tells_backbones_apart_and_not_heads(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_files_without_a_state_dict_are_refused(tmp_path: Path, content: object)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, "don't fit ResNet18"),
+        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, "don't fit resnet18"),
         ({"layer5.0.conv1.weight": torch.zeros(1)}, "1 unknown"),
         ({"conv1.weight": None}, "1 parameters missing, 0 unknown, such as conv1.weight"),
     ],
@@ -227,7 +228,7 @@ def test_imagenet_without_a_network_names_the_three_other_choices(tmp_path: Path
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("curriculum.errors.WeightsError: the ImageNet weights")
-    for choice in ("none (random start)", "the path of a ResNet18 state dict", "run:ID"):
+    for choice in ("none (random start)", "the path of a state dict", "run:ID"):
         assert choice in last
     assert not list((tmp_path / "empty").rglob("*.pth"))
 
@@ -251,10 +252,10 @@ def test_normalised_images_lie_channels_last_and_keep_their_places() -> None:
 
 
 def test_head_on_embedded_images_is_the_network() -> None:
-    net = build(5, NONE, seed=0).eval()
+    net: Any = build(5, NONE, seed=0).eval()
     images = some_images()
     with torch.inference_mode():
-        features = embed(net, images)
+        features = embed(net, net.fc, images)
         assert features.shape == (3, 512)
         assert torch.equal(net.fc(features), net(images))
 
@@ -265,8 +266,9 @@ def test_a_backbone_alone_gives_the_same_features(seed: int, tmp_path: Path) -> 
     for weights in (NONE, load_weights(save(tmp_path / "a.pt", state), tmp_path)):
         images = some_images()
         with torch.inference_mode():
-            whole = embed(build(2, weights, seed).eval(), images)
-            assert torch.equal(embed(build_backbone(weights, seed).eval(), images), whole)
+            net: Any = build(2, weights, seed).eval()
+            whole = embed(net, net.fc, images)
+            assert torch.equal(build_backbone(weights, seed).eval()(images), whole)
 
 
 def test_a_backbone_of_another_network_is_refused() -> None:

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from curriculum.errors import CancelledError, DatasetError
+from curriculum.judging import Inputs, Judge, Objective
 from curriculum.metrics import cross_entropy
-from curriculum.model import Weights, build, embed, load_weights, normalise
+from curriculum.model import IMAGENET, Weights, build, embed, load_weights, normalise
+from curriculum.ranks import ALONE
 from curriculum.score import Scores, extract_features, model_losses, out_of_fold_losses
 from tests.ml import cached, textures
 
@@ -161,9 +163,9 @@ def extract(tmp_path: Path) -> Callable[..., tuple[NDArray[np.float32], list[tup
 def test_features_are_the_frozen_networks_and_computed_once(extract: Callable[..., Any]) -> None:
     images, _ = textures(15)
     first, said = extract()
-    net = build(2, NONE, 0).eval()
+    net: Any = build(2, NONE, 0).eval()
     with torch.inference_mode():
-        expected = embed(net, normalise(torch.from_numpy(images))).numpy()
+        expected = embed(net, net.fc, normalise(torch.from_numpy(images))).numpy()
     assert first == pytest.approx(expected, rel=0.05, abs=0.05)
     assert said == [("features", 45, 45)]
     again, said = extract()
@@ -200,20 +202,22 @@ def test_extraction_that_is_stopped_keeps_nothing_half_done(tmp_path: Path) -> N
 def test_losses_of_a_model_are_those_of_its_own_probabilities(tmp_path: Path) -> None:
     images, labels = textures(50)  # more than one batch
     rows, _ = cached(tmp_path, images)
-    net = build(3, NONE, 2)
+    net: Any = build(3, NONE, 2)
     net.train()  # judging must not depend on how the model was left
     statistics = net.bn1.running_mean.clone() if net.bn1.running_mean is not None else None
     seen: list[tuple[str, int, int]] = []
-    scores = model_losses(net, rows, labels, CPU, progress=lambda *each: seen.append(each), should_stop=never)
-    assert scores.values == pytest.approx(cross_entropy(scores.probabilities, labels))
+
+    def judge(each_batch: Callable[[str, int, int], None]) -> Judge:
+        return Judge(net, net.fc, Inputs(rows, CPU, IMAGENET), Objective(labels, None, CPU), ALONE, 5, each_batch)
+
+    scores = model_losses(judge(lambda *each: seen.append(each)), 150)
+    assert scores.values == pytest.approx(cross_entropy(scores.probabilities, labels), rel=1e-4)
     assert scores.repeats.shape == (1, 150)
     assert scores.stability is None
-    assert seen == [("losses", 128, 150), ("losses", 150, 150)]
+    assert seen == [("losses", done, 150) for done in (32, 64, 96, 128, 150)]
     assert statistics is not None
     assert net.bn1.running_mean is not None
     assert torch.equal(net.bn1.running_mean, statistics)
     with torch.inference_mode():
         expected = net.eval()(normalise(torch.from_numpy(images))).softmax(1).numpy()
     assert scores.probabilities == pytest.approx(expected, abs=0.02)
-    with pytest.raises(CancelledError):
-        model_losses(net, rows, labels, CPU, progress=nothing, should_stop=lambda: True)

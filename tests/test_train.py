@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from curriculum import metrics, pacing
 from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
+from curriculum.judging import Inputs
 from curriculum.model import Weights, build, turn
 from curriculum.records import EpochResult, Final, TrainingData
 from curriculum.schedule import lessons_of
@@ -429,15 +430,28 @@ def test_without_dynamics_training_images_are_not_judged(data: TrainingData) -> 
     assert np.array_equal(final.outcome.losses, same.outcome.losses)
 
 
-class Short(Training):
-    """A machine on which no more than `room` images fit."""
+class Narrow(Inputs):
+    """Of a machine on which no more than `room` images fit while a network learns."""
 
     room = 5
 
-    def _inputs(self, batch: NDArray[np.int64]) -> torch.Tensor:
+    def __init__(self, training: Training) -> None:
+        stored = training.inputs.features
+        super().__init__(training.data.images, training.device, training.channels, None if stored is None else stored.numpy())
+        self.net = training.net
+
+    def __call__(self, batch: NDArray[np.int64]) -> torch.Tensor:
         if self.net.training and len(batch) > self.room:
             raise torch.OutOfMemoryError("no room")
-        return super()._inputs(batch)
+        return super().__call__(batch)
+
+
+class Short(Training):
+    """On such a machine."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.inputs: Narrow = Narrow(self)
 
 
 def test_short_memory_halves_the_batch_and_says_so(data: TrainingData) -> None:
@@ -446,7 +460,7 @@ def test_short_memory_halves_the_batch_and_says_so(data: TrainingData) -> None:
     assert result.samples_seen == 36
     assert training.chunk == 4
     assert any("18 went through 4 images at a time" in note for note in final.notes)
-    training.room = 1
+    training.inputs.room = 1
     training.net.train()
     with pytest.raises(torch.OutOfMemoryError):
         training._step(np.arange(18), torch.Generator())
@@ -457,11 +471,12 @@ def test_parts_of_a_batch_add_up_to_its_gradient(data: TrainingData, features: N
     gradients = []
     for room in (18, 5):
         training = Short(config(mode="transfer", epochs=1), data, NONE, features=features)
-        training.room = room
+        training.inputs.room = room
         training._step(data.indices("train")[:18], torch.Generator())
         assert (training.chunk < 18) == (room < 18)
-        assert training.full.fc.weight.grad is not None
-        gradients.append(training.full.fc.weight.grad)
+        gradient = training.full.get_parameter("fc.weight").grad
+        assert gradient is not None
+        gradients.append(gradient)
     assert torch.allclose(gradients[0], gradients[1], atol=0.01 * float(gradients[0].abs().max()))
 
 
@@ -488,13 +503,13 @@ def test_the_accuracy_rule_reaches_the_optimizer(data: TrainingData, features: N
             config(mode="transfer", epochs=8, learning_rate=1e-2, rate_rule=rule, batch_size=36), data, NONE, features=features
         )
         accuracy, moved[rule] = None, []
-        before = training.full.fc.weight.detach().clone()
+        before = training.full.get_parameter("fc.weight").detach().clone()
         for result in training.epochs():
             factor = pacing.rate_factor(accuracy) if rule == "accuracy" else 1.0
             assert result.learning_rate == training.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * factor)
             accuracy = result.train_accuracy
-            moved[rule].append(float((training.full.fc.weight.detach() - before).abs().max()))
-            before = training.full.fc.weight.detach().clone()
+            moved[rule].append(float((training.full.get_parameter("fc.weight").detach() - before).abs().max()))
+            before = training.full.get_parameter("fc.weight").detach().clone()
         assert accuracy is not None
         assert accuracy >= 0.92
     assert moved["accuracy"][0] == moved["constant"][0] == pytest.approx(1e-2, rel=0.01)
@@ -503,10 +518,10 @@ def test_the_accuracy_rule_reaches_the_optimizer(data: TrainingData, features: N
 
 def test_a_rate_of_zero_is_zero(data: TrainingData) -> None:
     training = Training(config(epochs=1, learning_rate=0.0), data, NONE)
-    before = training.full.conv1.weight.detach().clone()
+    before = training.full.get_parameter("conv1.weight").detach().clone()
     results, _ = run(training)
     assert results[0].learning_rate == 0.0
-    assert torch.equal(training.full.conv1.weight, before)
+    assert torch.equal(training.full.get_parameter("conv1.weight"), before)
 
 
 def test_the_default_rates_are_those_of_the_reports(data: TrainingData) -> None:
@@ -533,8 +548,8 @@ def test_scratch_warms_up_and_cools_down_and_ignores_pretrained_weights(data: Tr
 def test_pretrained_weights_are_where_fine_tuning_starts(data: TrainingData) -> None:
     state = build(3, NONE, 77).state_dict()
     training = Training(config(), data, Weights("x", state, "x"))
-    assert torch.equal(training.full.conv1.weight, state["conv1.weight"])
-    assert not torch.equal(training.full.fc.weight, state["fc.weight"])
+    assert torch.equal(training.full.get_parameter("conv1.weight"), state["conv1.weight"])
+    assert not torch.equal(training.full.get_parameter("fc.weight"), state["fc.weight"])
 
 
 def test_transfer_moves_only_the_head(data: TrainingData, features: NDArray[np.float32]) -> None:
@@ -569,12 +584,12 @@ def test_a_last_batch_of_one_image_joins_the_one_before(data: TrainingData) -> N
 def test_batches_of_one_image_train(data: TrainingData, changes: dict[str, Any]) -> None:
     few = replace(data, splits=np.where((data.splits == "train") & (np.arange(60) % 10 > 1), "test", data.splits))
     training = Training(config(epochs=1, **changes), few, NONE)
-    before = training.full.fc.bias.detach().clone()
+    before = training.full.get_parameter("fc.bias").detach().clone()
     (result,) = training.epochs()
     assert result.samples_seen == result.subset_size
     assert result.train_loss is not None
     assert np.isfinite(result.train_loss)
-    assert not torch.equal(training.full.fc.bias, before)
+    assert not torch.equal(training.full.get_parameter("fc.bias"), before)
 
 
 def test_one_test_image_has_no_knn(data: TrainingData) -> None:

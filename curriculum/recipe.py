@@ -1,0 +1,249 @@
+"""Recipes: experiments of several steps, each a TOML file whose steps are configurations of runs. Reads and checks; starts nothing.
+
+A step names its kind of run (train, score, compare, episodes, look) and its options as the dataclasses in `config` have them.
+`weights = "step:NAME"`, `run` and `replay` refer to an earlier step. The small scale is the same file: what stands in `[small]` and in a
+step's `small` is changed, and demo scenes take the place of data that isn't named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from curriculum.config import KINDS, Config, RunConfig, Scale
+from curriculum.errors import ConfigError, UnknownError
+
+FOLDER = Path(__file__).resolve().parent / "recipes"
+REFERENCE = "step:"
+REFERRING = ("weights", "run", "replay")
+"""Options that may name an earlier step."""
+BY_KIND: dict[str, type[RunConfig]] = {name: kind for kind, name in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Role:
+    """Data that a recipe needs: by default the data set of that name. `get` says how to have it, `shape` what may take its place."""
+
+    name: str
+    what: str
+    get: str
+    shape: str = "a folder of class folders"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One figure of a report: which of the result's, the value, where in the run it was seen, and why ours may differ."""
+
+    figure: str
+    value: float
+    at: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run, or of a `grid` several, of which the one that is best on val counts."""
+
+    name: str
+    kind: str
+    role: str
+    what: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    reported: tuple[Reported, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`minutes`: expected at full scale, by device; `text`: the file as it is."""
+
+    name: str
+    title: str
+    source: str
+    what: str
+    minutes: Mapping[str, float]
+    roles: tuple[Role, ...]
+    steps: tuple[Step, ...]
+    small: Mapping[str, Any]
+    text: str
+
+    @property
+    def first_role(self) -> Role:
+        return self.roles[0]
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Every recipe that comes with the program."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read(name: str) -> Recipe:
+    """A recipe by name, or from a TOML file of one's own.
+
+    Raises:
+        UnknownError: there is none. ConfigError: the file isn't a recipe; the error names the key.
+    """
+    path = Path(name).expanduser() if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if (Path(name).name != name and not name.endswith(".toml")) or not path.is_file():
+        raise UnknownError(
+            "no such recipe", got=name, allowed=names(), todo="Or give the path of a .toml file: `recipe show NAME` prints one"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        record = tomllib.loads(text)
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"the recipe {path.name} can't be read ({error})") from error
+    return _recipe(path.stem, record, text)
+
+
+def _recipe(name: str, record: dict[str, Any], text: str) -> Recipe:
+    where = f"the recipe {name}"
+    _only(where, record, {"title", "source", "what", "minutes", "data", "step", "small"}, {"title", "data", "step"})
+    data, small = record["data"], record.get("small", {})
+    if not isinstance(data, dict) or not isinstance(small, dict) or not isinstance(record["step"], list) or not record["step"]:
+        raise ConfigError(f"{where} wants tables [data.NAME], [[step]] and [small]", got=sorted(record))
+    roles = tuple(_made(Role, f"{where}, data {role}", {"name": role, **said}) for role, said in data.items())
+    steps: list[Step] = []
+    for said in record["step"]:
+        steps.append(_step(where, said, [role.name for role in roles], [step.name for step in steps]))
+    minutes = record.get("minutes", {})
+    made = Recipe(name, record["title"], record.get("source", ""), record.get("what", ""), minutes, roles, tuple(steps), small, text)
+    for scale in typing.get_args(Scale):  # every option of every step is checked before anything is started
+        for step in made.steps:
+            expand(made, step, scale, {role.name: role.name for role in roles}, {earlier.name: "earlier-run" for earlier in made.steps})
+    return made
+
+
+def _step(where: str, said: dict[str, Any], roles: list[str], before: list[str]) -> Step:
+    name = said.get("name", "?")
+    where = f"{where}, step {name}"
+    own = {f.name for f in dataclasses.fields(Step)} - {"options", "role"} | {"data"}
+    kind = said.get("kind", "train")
+    if kind not in BY_KIND:
+        raise ConfigError(f"{where} is of an unknown kind", got=kind, allowed=BY_KIND)
+    options = {key: value for key, value in said.items() if key not in own}
+    role = said.get("data", roles[0])
+    if role not in roles:
+        raise ConfigError(f"{where} uses data that the recipe doesn't name", got=role, allowed=roles)
+    if name in before or not isinstance(name, str):
+        raise ConfigError(f"{where} needs a name of its own", got=name)
+    for key in REFERRING:
+        for given in (options.get(key), said.get("small", {}).get(key)):
+            if isinstance(given, str) and given.startswith(REFERENCE) and given.removeprefix(REFERENCE) not in before:
+                raise ConfigError(f"{where} refers to a step that doesn't come before it", got=given, allowed=before)
+    grid = {key: tuple(values) for key, values in said.get("grid", {}).items()}
+    reported = tuple(_made(Reported, f"{where}, reported", each) for each in said.get("reported", []))
+    return Step(name, kind, role, said.get("what", ""), options, said.get("small", {}), grid, reported)
+
+
+def _made(kind: Any, where: str, said: dict[str, Any]) -> Any:
+    fields = dataclasses.fields(kind)
+    _only(where, said, {f.name for f in fields}, {f.name for f in fields if f.default is dataclasses.MISSING})
+    return kind(**said)
+
+
+def _only(where: str, said: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
+    if unknown := sorted(set(said) - known):
+        raise ConfigError(f"{where} has unknown keys", got=unknown, allowed=sorted(known))
+    if missing := sorted(needed - set(said)):
+        raise ConfigError(f"{where} lacks keys", got=sorted(said), allowed=missing)
+
+
+# -- steps become configurations -----------------------------------------------------------------
+
+
+def expand(
+    recipe: Recipe, step: Step, scale: Scale, data: Mapping[str, str], runs: Mapping[str, str], changes: Mapping[str, Any] | None = None
+) -> list[Config]:
+    """The configurations of a step: one, or one for each point of its grid.
+
+    Args:
+        data: the data set of each role.
+        runs: the run of each earlier step.
+        changes: options that every step takes that has them.
+
+    Raises:
+        ConfigError: an option doesn't exist or has a value that isn't allowed; it names the step.
+    """
+    kind = BY_KIND[step.kind]
+    known = {f.name for f in dataclasses.fields(kind)}
+    options, where = dict(step.options), f"the recipe {recipe.name}, step {step.name}"
+    if scale == "small":
+        options |= {key: value for key, value in recipe.small.items() if key in known} | dict(step.small)
+    options |= {key: value for key, value in (changes or {}).items() if key in known}
+    if unknown := sorted((set(options) | set(step.grid)) - known):
+        raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
+    for key in REFERRING:
+        given = options.get(key)
+        if isinstance(given, str) and given.startswith(REFERENCE):
+            run = runs[given.removeprefix(REFERENCE)]
+            options[key] = f"run:{run}" if key == "weights" else run
+    points = [dict(zip(step.grid, values, strict=True)) for values in itertools.product(*step.grid.values())]
+    if scale == "small":
+        points = points[:2]  # enough for there to be a choice
+    made: list[Config] = []
+    for point in points:
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in {**options, **point}.items()}
+        try:
+            made.append(kind(dataset=data[step.role], **given))  # type: ignore[arg-type]
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error.what}", got=error.got, allowed=error.allowed, todo=error.todo) from error
+        except TypeError as error:
+            raise ConfigError(f"{where} has a value of the wrong type ({error})") from error
+    return made
+
+
+def parse_changes(given: typing.Iterable[str]) -> dict[str, Any]:
+    """OPTION=VALUE pairs, as the flags of the commands read them.
+
+    Raises:
+        ConfigError: not of that form, or no kind of run has such an option.
+    """
+    found: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        name = name.strip().lstrip("-").replace("-", "_")
+        kinds = [typing.get_type_hints(kind)[name] for kind in KINDS if name in {f.name for f in dataclasses.fields(kind)}]
+        if not equals or not kinds or name == "dataset":
+            raise ConfigError("a change is OPTION=VALUE, with an option of `train`, `score`, `compare`, `episodes` or `look`", got=each)
+        found[name] = _value(kinds[0], text, each)
+    return found
+
+
+def _value(kind: Any, text: str, given: str) -> Any:
+    kinds = [each for each in (typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)) if each is not type(None)]
+    try:
+        if kinds[0] is bool:
+            return {"true": True, "on": True, "false": False, "off": False}[text.lower()]
+        if typing.get_origin(kinds[0]) is tuple:
+            return tuple(typing.get_args(kinds[0])[0](part) for part in text.split(","))
+        return kinds[0](text)
+    except (KeyError, ValueError) as error:
+        raise ConfigError("a change has a value of the wrong kind", got=given) from error
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+def figure(result: Mapping[str, Any], name: str) -> float | None:
+    """A figure of a run's result.json by its path, such as test_accuracy or stages.0.own_accuracy; None where it has none."""
+    found: Any = result
+    for part in name.split("."):
+        if isinstance(found, list) and part.lstrip("-").isdecimal() and -len(found) <= int(part) < len(found):
+            found = found[int(part)]
+        elif isinstance(found, Mapping) and part in found:
+            found = found[part]
+        else:
+            return None
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None

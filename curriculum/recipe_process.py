@@ -1,0 +1,128 @@
+"""The process of a recipe: `python -m curriculum.recipe_process RECIPE_DIRECTORY`.
+
+Prepares one step after another from what the database knows (while the app owns it, from its snapshot), works on it in this process, and
+goes on with what it gave. Killed at any moment, it goes on from the runs that are done.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from curriculum import datasets, experiment, recipe, recipe_runs, runs, worker
+from curriculum.config import CompareConfig, Config, Home
+from curriculum.errors import CancelledError, RunError
+from curriculum.files import write_json
+from curriculum.recipe import Recipe, Step
+from curriculum.recipe_runs import Request
+from curriculum.reporter import Reporter, supervise
+from curriculum.rundir import MAX_TITLE, About, RunDir
+from curriculum.store import Store
+
+WATCH_SECONDS = 0.3
+
+
+def conduct(run: RunDir, reporter: Reporter) -> None:
+    """Do what isn't done yet, then write result.json.
+
+    Raises:
+        CancelledError: somebody asked to stop. RunError: a step failed; what came before it is kept.
+    """
+    made, request, home = recipe_runs.recipe_of(run), recipe_runs.request_of(run), Home(run.path.parents[2])
+    started, chosen = recipe_runs.steps_of(run), dict[str, str]()
+    total, done = sum(len(_points(made, step, request, {})) for step in made.steps), 0
+    for step in made.steps:
+        for place, config in enumerate(_points(made, step, request, chosen)):
+            mine = started.setdefault(step.name, [])
+            if place == len(mine):
+                mine.append(_prepare(home, made, step, config, reporter).run_id)
+                write_json(run / "steps.json", started)
+            member = RunDir(home.runs / mine[place])
+            if member.result() is None:
+                with _watched(member, step, reporter, done, total):
+                    _work(member, config)
+            done += 1
+        results = {run_id: RunDir(home.runs / run_id).result() for run_id in started[step.name]}
+        if found := recipe_runs.chosen(results):
+            chosen[step.name] = found
+    write_json(run / "result.json", _result(home, run, made, request, chosen, reporter.seconds))
+    if request.scale == "small":
+        for run_id in (each for mine in started.values() for each in mine):
+            (home.runs / run_id / "model.pt").unlink(missing_ok=True)  # of no use; a transformer's is 340 MB
+
+
+def _points(made: Recipe, step: Step, request: Request, chosen: dict[str, str]) -> list[Config]:
+    known = {earlier.name: "earlier-run" for earlier in made.steps} | chosen
+    return recipe.expand(made, step, request.scale, request.data, known, request.changes)
+
+
+def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Reporter) -> RunDir:
+    with Store.open_or_snapshot(home, owner="a recipe that starts a step") as store:
+        datasets.ensure_overlaps(
+            store, config.dataset, lambda done, total, phase="": reporter.progress(phase or "same ground", done, total)
+        )
+        member = runs.prepare(store, config)
+    member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))
+    return member
+
+
+def _work(member: RunDir, config: Config) -> None:
+    (member / "cancel").unlink(missing_ok=True)
+    code = experiment.work(member) if isinstance(config, CompareConfig) else worker.work(member)
+    if member.status().state == "cancelled":
+        raise CancelledError("the recipe was cancelled; resume goes on with what is left")
+    if code:
+        raise RunError(f"the run {member.run_id} failed: {member.status().message}", todo="Resume tries it again; what is done is kept")
+
+
+@contextmanager
+def _watched(member: RunDir, step: Step, reporter: Reporter, done: int, total: int) -> Iterator[None]:
+    """Meanwhile: say how far the step is, and pass on that somebody asked to stop."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            status = member.status()
+            share = status.epoch / status.epochs if status.epochs else 0.0
+            phase = f"{step.name}: " + (f"epoch {status.epoch} of {status.epochs}" if status.epochs else status.phase)
+            reporter.write(phase=phase, epoch=done, epochs=total, done=round(100 * share), total=100, seconds_left=None)
+            if reporter.run.cancel_asked():
+                member.ask_to_cancel()
+
+    if reporter.should_stop():
+        raise CancelledError("the recipe was cancelled; resume goes on with what is left")
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _result(home: Home, run: RunDir, made: Recipe, request: Request, chosen: dict[str, str], seconds: float) -> dict[str, Any]:
+    figures = recipe_runs.beside_the_reports(home, run)
+    return {
+        "recipe_id": run.run_id, "recipe": made.name, "title": made.title, "scale": request.scale, "data": dict(request.data), "seconds": seconds,
+        "steps": [{"step": name, "run_id": run_id} for name, run_id in chosen.items()],
+        "figures": figures.drop(columns="what").to_dict("records"),
+    }  # fmt: skip
+
+
+def main() -> int:
+    run = RunDir(Path(sys.argv[1]))
+    before = run.status().seconds
+
+    def work(reporter: Reporter) -> None:
+        reporter.before = before
+        conduct(run, reporter)
+
+    return supervise(run, work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

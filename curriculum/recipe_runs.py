@@ -1,0 +1,197 @@
+"""Recipes from outside: which data they find, start, cancel, resume, and what they gave beside the reports' figures.
+
+A recipe that runs has a directory under data/recipes: `request.json`, `recipe.toml` (the file as it was), `steps.json` (the runs that it
+started), `status.json`, `result.json`, `log.txt`. Its steps are ordinary runs under data/runs. `recipe_process` conducts; nothing here
+imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from curriculum import datasets, recipe, runs
+from curriculum.config import SCALES, Home, Scale
+from curriculum.errors import ConfigError, RunError, UnknownError
+from curriculum.files import write_json, write_whole
+from curriculum.recipe import Recipe
+from curriculum.rundir import RunDir, Status
+from curriculum.store import Store
+
+SMALL_DATA = "demo"
+"""What takes the place of data that isn't named, at small scale."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: `data` the data set of each role, `changes` options that every step takes that has them."""
+
+    recipe: str
+    scale: Scale
+    data: Mapping[str, str]
+    changes: Mapping[str, Any]
+
+
+def folder(home: Home) -> Path:
+    return home.data / "recipes"
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def find_data(store: Store, made: Recipe, scale: str, given: Iterable[str] = ()) -> dict[str, str]:
+    """The data set of each role: given as ROLE=NAME, else the one of that name; at small scale the demo scenes.
+
+    Raises:
+        ConfigError: not of that form, or no such role. UnknownError: a data set isn't there; the error says how to get it.
+    """
+    roles, chosen = {role.name: role for role in made.roles}, {}
+    for each in given:
+        place, equals, name = each.partition("=")
+        if not equals or place not in roles or not name:
+            raise ConfigError("data is given as ROLE=NAME", got=each, allowed=[f"{name}=..." for name in roles])
+        chosen[place] = name
+    known = {dataset.name for dataset in datasets.list_datasets(store)}
+    for name, role in roles.items():
+        chosen.setdefault(name, SMALL_DATA if scale == "small" else name)
+        if chosen[name] not in known:
+            get = "data demo" if chosen[name] == SMALL_DATA else role.get
+            raise UnknownError(
+                f"the recipe {made.name} needs {role.what}", got=f"no data set {chosen[name]!r}", allowed=sorted(known) or "none is there yet",
+                todo=f"Get it: {get}; or take {role.shape} of yours: --data {name}=NAME",
+            )  # fmt: skip
+    return chosen
+
+
+# -- starting, stopping, going on ----------------------------------------------------------------
+
+
+def start(home: Home, made: Recipe, request: Request) -> tuple[RunDir, subprocess.Popen[bytes]]:
+    """Begin a recipe in a process of its own.
+
+    Raises:
+        ConfigError: an unknown scale, or changes that a step can't take; nothing was started.
+    """
+    if request.scale not in SCALES:
+        raise ConfigError("unknown scale", got=request.scale, allowed=SCALES)
+    for step in made.steps:
+        recipe.expand(made, step, request.scale, request.data, {each.name: "earlier-run" for each in made.steps}, request.changes)
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", made.name)
+    run = RunDir(folder(home) / f"{datetime.now():%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}")
+    run.path.mkdir(parents=True)
+    write_whole(run / "recipe.toml", lambda path: path.write_text(made.text, encoding="utf-8"))
+    write_json(run / "request.json", {**asdict(request), "home": str(home.root), "created_at": time.time()})
+    run.write_status(Status("queued"))
+    return run, launch(run)
+
+
+def launch(run: RunDir) -> subprocess.Popen[bytes]:
+    """Start the process that conducts a recipe, in a session of its own."""
+    with (run / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "curriculum.recipe_process", str(run.path)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=runs.worker_environment(), cwd=runs.PACKAGE,
+        )  # fmt: skip
+
+
+def resume(run: RunDir) -> subprocess.Popen[bytes]:
+    """Go on with what is left of a recipe that was cancelled, interrupted or has failed."""
+    state = run.status().state
+    if state in ("queued", "running", "done"):
+        raise RunError("only a recipe that was cancelled, interrupted or has failed can be resumed", got=f"{run.run_id} is {state}")
+    (run / "cancel").unlink(missing_ok=True)
+    run.write_status(dataclasses.replace(run.status(), state="queued", pid=None, pid_started=None, message=""))
+    return launch(run)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def all_started(home: Home) -> list[RunDir]:
+    """Every recipe that was ever started here, the newest first."""
+    found = [RunDir(path) for path in folder(home).glob("*") if (path / "request.json").is_file()]
+    return sorted(found, key=lambda run: run.run_id, reverse=True)
+
+
+def find(home: Home, run_id: str) -> RunDir:
+    """A started recipe by its id; an unknown one raises UnknownError."""
+    known = all_started(home)
+    for run in known:
+        if run.run_id == run_id:
+            return run
+    raise UnknownError("no such recipe was started", got=run_id, allowed=[run.run_id for run in known[:10]] or "none was started yet")
+
+
+def request_of(run: RunDir) -> Request:
+    """What was asked for.
+
+    Raises:
+        RunError: the directory isn't whole.
+    """
+    try:
+        record = json.loads((run / "request.json").read_text(encoding="utf-8"))
+        changes = {key: tuple(value) if isinstance(value, list) else value for key, value in record["changes"].items()}
+        return Request(str(record["recipe"]), record["scale"], dict(record["data"]), changes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"the recipe {run.run_id} can't be read ({error})", todo="Delete its directory, or start it anew") from error
+
+
+def recipe_of(run: RunDir) -> Recipe:
+    """The recipe as it was when it was started."""
+    made = recipe.read(str(run / "recipe.toml"))
+    return dataclasses.replace(made, name=request_of(run).recipe)
+
+
+def steps_of(run: RunDir) -> dict[str, list[str]]:
+    """The runs that each step has started so far, by the step's name."""
+    try:
+        found: dict[str, list[str]] = json.loads((run / "steps.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"steps.json of {run.run_id} can't be read ({error})", todo="Start the recipe anew") from error
+    return found
+
+
+def chosen(results: Mapping[str, Mapping[str, Any] | None]) -> str | None:
+    """Of a grid's runs the one that is best on val, of equal ones the first; None while one isn't done."""
+    if not results or any(result is None for result in results.values()):
+        return None
+    return max(results, key=lambda run_id: ((results[run_id] or {}).get("val_accuracy") or 0.0, -list(results).index(run_id)))
+
+
+def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:
+    """Ours beside theirs, as far as it has come: a row a figure.
+
+    Returns:
+        step, what, run_id (None while it isn't done), figure, reported (NaN: the reports have none), at, ours (NaN: not there), why.
+    """
+    rows: list[dict[str, Any]] = []
+    started = steps_of(run)
+    for step in recipe_of(run).steps:
+        results = {run_id: RunDir(home.runs / run_id).result() for run_id in started.get(step.name, [])}
+        run_id = chosen(results) if len(results) == len(started.get(step.name, [])) else None
+        result = (results[run_id] if run_id else None) or {}
+        shared = {"step": step.name, "what": step.what, "run_id": run_id}
+        said = step.reported or (recipe.Reported(_headline(step.kind), float("nan")),)
+        rows += [{**shared, "figure": one.figure, "reported": one.value, "at": one.at, "ours": recipe.figure(result, one.figure), "why": one.why}
+                 for one in said]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["step", "what", "run_id", "figure", "reported", "at", "ours", "why"])
+    return frame.astype({"reported": float, "ours": float})
+
+
+def _headline(kind: str) -> str:
+    """The figure that a step of that kind is known by, where the reports give none."""
+    return {"episodes": "accuracy", "look": "first_probability", "score": "accuracy", "compare": "arms.0.mean"}.get(kind, "test_accuracy")
