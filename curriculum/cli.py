@@ -19,6 +19,7 @@ from typing import Any
 from curriculum import bench_command, commands, explain_command, label_commands, people_commands, recipe_commands, run_commands
 from curriculum.config import DEVICES, LEVEL_SOURCES, SCALES, SUPERPIXELS, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
+from curriculum.fetching import KNOWN
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
 from curriculum.rundir import MAX_NOTE, MAX_TITLE
@@ -81,8 +82,10 @@ def parser() -> argparse.ArgumentParser:
     command = _command(
         data, "fetch", commands.data_fetch, "download a known data set and add it", "data fetch rsscn7 --from ~/RSSCN7-master.zip"
     )
-    command.add_argument("source_name", metavar="NAME", choices=["rsscn7"], help="rsscn7: 2,800 satellite images of 7 classes")
-    command.add_argument("--from", dest="source", metavar="PATH", help="a folder or zip that you have, instead of the network")
+    command.add_argument("source_name", metavar="NAME", choices=["rsscn7", *KNOWN], help="; ".join(
+        ["rsscn7: 2,800 satellite images of 7 classes", *(f"{name}: {known.meaning}" for name, known in KNOWN.items())]
+    ))  # fmt: skip
+    command.add_argument("--from", dest="source", metavar="PATH", help="a folder or archive that you have, instead of the network")
     command = _command(data, "add", commands.data_add, "add a folder of class folders", "data add ~/pictures --name mine")
     command.add_argument("path", metavar="PATH")
     command.add_argument("--name", required=True, help="what to call it")

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curriculum import analysis, datasets, mistakes, overlaps, runs, sources
+from curriculum import analysis, datasets, fetching, mistakes, overlaps, runs, sources
 from curriculum.config import CompareConfig, Config, Home, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, RunError
 from curriculum.images import Index
@@ -77,6 +77,8 @@ def data_demo(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def data_fetch(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     Store.open(home, owner="data fetch").close()  # a locked database is said before the download, not after
+    if options.source_name in fetching.KNOWN:
+        return _fetch_known(options, home)
     if options.source:
         taken = sources.take_rsscn7(home.data, Path(options.source), progress=_Bar("reading"))
     else:
@@ -85,6 +87,17 @@ def data_fetch(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
         document, text = _added("rsscn7", datasets.add_dataset(store, "rsscn7", taken.path, _Bar("verifying")))
     note = f"{taken.matching} of {taken.examples} files are the published originals"
     return {**document, "originals": taken.matching}, f"{text}\n  {note}"
+
+
+def _fetch_known(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    """One of torchvision's data sets."""
+    name, known = options.source_name, fetching.KNOWN[options.source_name]
+    there = (home.data / name).is_dir()
+    folder = fetching.fetch(name, home.data, Path(options.source) if options.source else None, _Bar("starting torchvision"))
+    with Store.open(home, owner="data fetch") as store:
+        document, text = _added(name, datasets.add_dataset(store, name, folder, _Bar("verifying")))
+    note = "it was there already; to make it anew, delete that folder first" if there else f"beside the images: {known.split}"
+    return {**document, "was_there": there}, f"{text}\n  {note}"
 
 
 def data_add(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

@@ -61,10 +61,11 @@ def _points(made: Recipe, step: Step, request: Request, chosen: dict[str, str]) 
 
 
 def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Reporter) -> RunDir:
+    def looking(done: int, total: int, phase: str) -> None:
+        reporter.progress(phase, done, total)
+
     with Store.open_or_snapshot(home, owner="a recipe that starts a step") as store:
-        datasets.ensure_overlaps(
-            store, config.dataset, lambda done, total, phase="": reporter.progress(phase or "same ground", done, total)
-        )
+        datasets.ensure_overlaps(store, config.dataset, looking)
         member = runs.prepare(store, config)
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))
     return member

@@ -10,16 +10,14 @@ import contextlib
 import csv
 import hashlib
 import re
-import shutil
 import stat
-import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from curriculum.building import building, put, tell
 from curriculum.download import Progress, discard, disk_errors, download
 from curriculum.errors import DatasetError, DownloadError
 from curriculum.scenes import CLASSES, draw_scenes
@@ -29,7 +27,6 @@ RSSCN7_CHECKSUMS = Path(__file__).resolve().parent.parent / "data" / "rsscn7.sha
 MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 50 * 2**20, 2 * 2**30
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-_STALE_SECONDS = 3600.0
 _ELSEWHERE = "Or get the data set another way and give it: `data fetch rsscn7 --from FOLDER|ZIP`"
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError)  # RuntimeError: encrypted
 
@@ -63,7 +60,7 @@ def make_demo(data_dir: Path, per_class: int = 60, seed: int = 0, progress: Prog
         demo_difficulty(data_dir)
         return folder
     scenes = draw_scenes(per_class, seed)
-    with _building(folder, DatasetError) as temporary:
+    with building(folder, DatasetError) as temporary:
         rows, shown, pictures = [("example", "difficulty", "causes")], [("example", "classes")], temporary / "demo"
         for done, scene in enumerate(scenes, start=1):
             path = pictures / scene.class_name / f"{scene.name}.jpg"
@@ -71,13 +68,13 @@ def make_demo(data_dir: Path, per_class: int = 60, seed: int = 0, progress: Prog
             scene.image.save(path, quality=90)
             rows.append((f"{scene.class_name}/{path.name}", repr(scene.difficulty), " ".join(scene.causes)))
             shown.append((rows[-1][0], " ".join(scene.classes)))
-            _tell(progress, done, len(CLASSES) * per_class, "Drawing the demo scenes")
+            tell(progress, done, len(CLASSES) * per_class, "Drawing the demo scenes")
         drawn = temporary / table.name
         for place, lines in ((drawn, rows), (pictures / "classes.csv", shown)):
             with place.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows(lines)
         drawn.replace(table)  # first: the folder is what says that the demo is complete
-        _put(pictures, folder)
+        put(pictures, folder)
     return folder
 
 
@@ -224,7 +221,7 @@ def _count(folder: Path, expected: dict[str, str], progress: Progress | None) ->
     for done, path in enumerate(images, start=1):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         matching += expected.get(f"{path.parent.name}/{path.name}") == digest
-        _tell(progress, done, len(images), "Comparing with the published originals")
+        tell(progress, done, len(images), "Comparing with the published originals")
     return Taken(folder, len(images), matching)
 
 
@@ -246,7 +243,7 @@ def _check_finished(folder: Path, expected: dict[str, str], progress: Progress |
 def _unpack(archive: Path, folder: Path, expected: dict[str, str], progress: Progress | None, what: str, todo: str) -> Taken:
     with _broken_zip(archive, what, todo):
         packed = zipfile.ZipFile(archive)
-    with packed, _building(folder, DownloadError) as temporary:
+    with packed, building(folder, DownloadError) as temporary:
         members = _choose(packed, expected, what, todo)
         for done, (example, member) in enumerate(sorted(members.items()), start=1):
             # One byte more than declared, never all: a member may lie about its size.
@@ -259,8 +256,8 @@ def _unpack(archive: Path, folder: Path, expected: dict[str, str], progress: Pro
             path = temporary / "rsscn7" / example
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-            _tell(progress, done, len(members), "Unpacking and verifying RSSCN7")
-        _put(temporary / "rsscn7", folder)
+            tell(progress, done, len(members), "Unpacking and verifying RSSCN7")
+        put(temporary / "rsscn7", folder)
     return Taken(folder, len(expected), len(expected))
 
 
@@ -307,36 +304,3 @@ def _danger(member: zipfile.ZipInfo, total: int) -> str:
     if member.file_size > MAX_MEMBER_BYTES:
         return f"a file of {member.file_size:,} bytes is larger than {MAX_MEMBER_BYTES:,}"
     return f"it unpacks to more than {MAX_TOTAL_BYTES:,} bytes" if total > MAX_TOTAL_BYTES else ""
-
-
-# -- folders -------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _building(folder: Path, kind: type[DatasetError] | type[DownloadError]) -> Iterator[Path]:
-    """A temporary folder beside `folder` that is gone afterwards, whatever happens; a full disk is said as `kind`."""
-    with disk_errors(folder.parent, kind):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob(f".{folder.name}-*"):  # left by a process that was killed
-            with contextlib.suppress(OSError):
-                if time.time() - old.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(old)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _put(whole: Path, folder: Path) -> None:
-    """Give a finished folder its name; another call that finished first has made the same one."""
-    try:
-        whole.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-
-
-def _tell(progress: Progress | None, done: int, total: int | None, what: str) -> None:
-    if progress:
-        progress(done, total, what)

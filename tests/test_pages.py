@@ -147,6 +147,27 @@ def test_a_folder_that_is_added_is_looked_through_for_the_same_ground(open_page:
     assert not test.run().exception
 
 
+def test_a_data_set_of_torchvision_is_added_by_name(open_page: Open, home: Home, tmp_path: Path) -> None:
+    write_folder(home.data / "cifar10", each=3)  # as if it had been fetched before: nothing is downloaded
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "few", write_folder(tmp_path / "few", each=3))
+        people.register(store, "Ana", PIN)
+    test = open_page("start", home, annotator="Ana", dataset="few")
+    next(box for box in test.selectbox if box.label == "Which of them").select("cifar10").run()
+    assert "60,000 small pictures of 10 classes" in _text(test)
+    next(button for button in test.button if button.label == "Download CIFAR-10").click().run()
+    running, deadline = service.current(), time.monotonic() + 60
+    while not (len(running.jobs) == 2 and all(job.finished for job in running.jobs.values())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [job.error for job in running.jobs.values()] == ["", ""]
+    assert datasets.get_dataset(running.store, "cifar10").root == (home.data / "cifar10").resolve()
+    test.run()
+    next(box for box in test.selectbox if box.label == "Which of them").select("cifar10").run()
+    assert "It is there: pick **cifar10**" in _text(test)
+    assert not test.exception
+
+
 def test_names_with_markup_stay_text() -> None:
     assert layout.plain("**x** <b>`y`") == r"\*\*x\*\* \<b\>\`y\`"
     assert layout.class_titles(["aGrass", "dRiverLake"]) == {"aGrass": "Grass", "dRiverLake": "River Lake"}

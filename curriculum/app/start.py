@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from curriculum import analysis, assignment, datasets, labels, people, runs, simulate, sources
+from curriculum import analysis, assignment, datasets, fetching, labels, people, runs, simulate, sources
 from curriculum.app import layout, service, sign_in
 from curriculum.app.service import Job
 
@@ -163,7 +163,7 @@ def _data(dataset: datasets.Dataset | None) -> None:
             with st.expander(f"{len(rejected):,} files were left out"):
                 st.dataframe(pd.DataFrame([vars(file) for file in rejected]), hide_index=True)
     st.write("Add images:")
-    demo, rsscn7, own = st.tabs(["Demo scenes", "RSSCN7", "A folder of mine"])
+    demo, rsscn7, others, own = st.tabs(["Demo scenes", "RSSCN7", "DTD, EuroSAT, CIFAR", "A folder of mine"])
     known = {d.name for d in datasets.list_datasets(store)}
     with demo:
         st.caption("Seven classes of aerial scenes, drawn by the program, each with a known difficulty.")
@@ -180,6 +180,8 @@ def _data(dataset: datasets.Dataset | None) -> None:
             st.write("It is there: pick **rsscn7** in the sidebar.")
         else:
             _rsscn7()
+    with others:
+        _others(known)
     with own:
         st.caption("One folder a class, JPEG, PNG, TIFF or WebP, on the machine that runs the app. The files stay where they are.")
         with st.form("own", border=False):
@@ -199,3 +201,20 @@ def _rsscn7() -> None:
         path = st.text_input("Or: folder or zip of RSSCN7 that you have")
         if st.form_submit_button("Use it") and path.strip():
             _add("rsscn7", lambda job: sources.take_rsscn7(data, Path(path.strip()), progress=job.advance).path)
+
+
+def _others(known: set[str]) -> None:
+    """What torchvision can download, and a copy of it that is here."""
+    data = service.current().home.data
+    name = str(st.selectbox("Which of them", list(fetching.KNOWN), format_func=lambda one: fetching.KNOWN[one].title))
+    chosen = fetching.KNOWN[name]
+    st.caption(f"{chosen.meaning}, about {chosen.megabytes} MB. Beside the images: {chosen.split}.")
+    if name in known:
+        st.write(f"It is there: pick **{name}** in the sidebar.")
+        return
+    if st.button(f"Download {chosen.title}", icon=":material/download:"):
+        _add(name, lambda job: fetching.fetch(name, data, progress=job.advance))
+    with st.form("others", border=False):
+        path = st.text_input("Or: its archive, or a root folder of torchvision, that you have")
+        if st.form_submit_button("Use it") and path.strip():
+            _add(name, lambda job: fetching.fetch(name, data, Path(path.strip()), job.advance))
