@@ -30,6 +30,7 @@ from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+QUIET += ["--disable-gpu", "--disable-software-rasterizer"]  # no page draws in three dimensions: a GPU played by the processor only costs
 TILE = ".sorting .tile[data-example]"
 
 
