@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import shutil
 import signal
@@ -11,10 +13,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from playwright._impl._api_structures import SetCookieParam
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -26,6 +30,7 @@ from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+QUIET += ["--disable-gpu", "--disable-software-rasterizer"]  # no page draws in three dimensions: a GPU played by the processor only costs
 TILE = ".sorting .tile[data-example]"
 
 
@@ -107,6 +112,20 @@ def press(page: Page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
+def insist(page: Page, keys: Sequence[str], happened: Callable[[], None]) -> None:
+    """Press keys that Streamlit binds to a button; where it was still binding them, a person presses again.
+
+    `happened` fails as long as nothing shows it. It should be patient: a key that was only slow is better not pressed twice.
+    """
+    for _ in range(3):
+        settled(page)
+        press(page, *keys)
+        with suppress(AssertionError):
+            happened()
+            return
+    happened()
+
+
 def loaded_ahead(page: Page, route: str, count: int) -> None:
     """Wait until the page has fetched so many pictures: what comes next needs no server."""
     page.wait_for_function(f"performance.getEntriesByType('resource').filter((one) => one.name.includes('/{route}/')).length >= {count}")
@@ -120,10 +139,11 @@ def free_port() -> int:
 
 
 class Server:
-    """`streamlit run annotate_app.py` on a home, as a user starts it; can be killed and started again on its port.
+    """`streamlit run annotate_app.py` on a home; can be killed and started again on its port.
 
     `signed_up` are registered with `PIN` first, the first of them as lead where nobody leads; `cookie` signs a browser in as one of them.
-    `app`: another file that makes the app.
+    `cold`: from nothing, as a user starts it; else by `tests.warm`, which has imported the libraries already. `app`: another file that
+    makes the app.
     """
 
     def __init__(
@@ -134,12 +154,13 @@ class Server:
         headless: bool = True,
         environment: dict[str, str] | None = None,
         app: Path | None = None,
+        cold: bool = False,
     ) -> None:
-        self.home, self.port, self.app = home, free_port(), app or Path("annotate_app.py")
+        self.home, self.port, self.app, self.cold = home, free_port(), app or Path("annotate_app.py"), cold
         self.cookies = cookies(home, signed_up)
         self.headless, self.environment = headless, environment or {}
         self.log = Path(f"{home.root}-server.log")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | psutil.Process | None = None
         self.start()
 
     @property
@@ -152,10 +173,13 @@ class Server:
 
     def start(self) -> None:
         environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root), **self.environment}
-        command = [sys.executable, "-m", "streamlit", "run", str(self.app)]
-        command += ["--server.port", str(self.port), "--server.headless", str(self.headless).lower()]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        words = ["run", str(self.app), "--server.port", str(self.port), "--server.headless", str(self.headless).lower()]
+        if self.cold:
+            command = [sys.executable, "-m", "streamlit", *words]
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        else:
+            self.process = _forked(words, environment, self.log)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
@@ -174,9 +198,26 @@ class Server:
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:
-            self.process.send_signal(how)
+            with suppress(psutil.NoSuchProcess):
+                self.process.send_signal(how)
             self.process.wait(timeout=30)
             self.process = None
+
+
+@cache
+def _warm() -> subprocess.Popen[str]:
+    """The process that forks this one's servers; it ends with this one."""
+    command = [sys.executable, "-m", "tests.warm"]
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process
+
+
+def _forked(words: list[str], environment: dict[str, str], log: Path) -> psutil.Process:
+    warm = _warm()
+    assert warm.stdin and warm.stdout
+    print(json.dumps({"arguments": words, "environment": environment, "log": str(log.absolute())}), file=warm.stdin, flush=True)
+    return psutil.Process(int(warm.stdout.readline()))
 
 
 def cookies(home: Home, names: Sequence[str]) -> dict[str, SetCookieParam]:
@@ -197,9 +238,10 @@ def serving(
     headless: bool = True,
     environment: dict[str, str] | None = None,
     app: Path | None = None,
+    cold: bool = False,
 ) -> Iterator[Server]:
     """A server that is stopped at the end, whatever happened."""
-    server = Server(home, signed_up=signed_up, headless=headless, environment=environment, app=app)
+    server = Server(home, signed_up=signed_up, headless=headless, environment=environment, app=app, cold=cold)
     try:
         yield server
     finally:

@@ -22,7 +22,7 @@ ARTIFACTS = CHECKOUT / "test-artifacts"
 
 def test_five_steps_through_two_crashes(home: Home) -> None:
     """Sort, compare, train, runs, errors; the server is killed while labelling and while training: nothing is lost."""
-    with serving(home) as server, chromium() as browser:
+    with serving(home, cold=True) as server, chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 860})
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
@@ -178,7 +178,7 @@ def _errors(page: Page, server: Server) -> None:
 def test_the_server_asks_nothing_and_stays_on_this_machine(home: Home, tmp_path: Path) -> None:
     """A first start with no home directory to remember answers in: no e-mail question, bound to the loopback interface."""
     new_user = {"HOME": str(tmp_path / "new user"), "BROWSER": "true"}
-    with serving(home, headless=False, environment=new_user) as server:
+    with serving(home, headless=False, environment=new_user, cold=True) as server:
         assert server.process is not None
         listening = [c.laddr.ip for c in psutil.Process(server.process.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert listening == ["127.0.0.1"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
 from curriculum.store import Store
-from tests.browser import chromium, saved, serving, settled, without_errors
+from tests.browser import chromium, insist, saved, serving, settled, without_errors
 from tests.conftest import PIN
 from tests.ml import write_folder
 
@@ -208,31 +207,16 @@ def test_a_backup_is_not_gone_back_to_by_who_leads_no_more(contested: Home) -> N
 # -- practice ------------------------------------------------------------------------------------
 
 
-def _begin(page: Page) -> None:
-    """Enter begins the practice; where Streamlit was still binding the key, a person presses it again."""
-    for _ in range(6):
-        settled(page)
-        page.keyboard.press("Enter")
-        with contextlib.suppress(AssertionError):
-            expect(page.get_by_text("Practice: 15 of 15 to go")).to_be_visible(timeout=5_000)
-            return
-    pytest.fail("Enter doesn't begin the practice")
-
-
 def _practise(page: Page, level: str) -> None:
-    """All fifteen with one key; the same key twice at once answers one image, not two."""
+    """Enter begins; then all fifteen with one key; the same key twice at once answers one image, not two."""
     answer, go_on = page.get_by_role("button", name="easy"), page.get_by_role("button", name="Next")
     for left in range(15, 0, -1):
+        insist(page, ["Enter"], lambda: expect(answer).to_be_visible(timeout=10_000))
         expect(go_on).to_have_count(0, timeout=30_000)  # what was said of the one before has left the page
         expect(page.get_by_text(f"Practice: {left} of 15 to go")).to_be_visible(timeout=30_000)
-        answer.wait_for()
-        settled(page)
-        page.keyboard.press(level)
-        page.keyboard.press(level)
-        expect(answer).to_have_count(0, timeout=30_000)
+        insist(page, [level, level], lambda: expect(answer).to_have_count(0, timeout=10_000))
         go_on.wait_for()
-        settled(page)
-        page.keyboard.press("Enter")
+    insist(page, ["Enter"], lambda: expect(go_on).to_have_count(0, timeout=10_000))
 
 
 def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Home, tmp_path: Path) -> None:
@@ -246,12 +230,10 @@ def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Ho
             expect(page.get_by_role("heading", name="What do easy, medium and hard mean here?")).to_be_visible(timeout=60_000)
             expect(page.locator(".gallery img")).to_have_count(9)
             expect(page.get_by_role("button", name="Sort images")).to_have_count(0)  # not before the practice
-            _begin(page)
             _practise(page, "1")
             expect(page.get_by_text("5 of 15")).to_be_visible()
             expect(page.get_by_text("1.0 levels easier")).to_be_visible()
-            page.keyboard.press("Enter")
-            page.locator(".sorting img[data-example]").wait_for(timeout=30_000)
+            insist(page, ["Enter"], lambda: expect(page.locator(".sorting img[data-example]")).to_be_visible(timeout=10_000))
             assert page.locator(".levels img:visible").count() == 3
             page.keyboard.press("h")
             expect(page.locator("dialog.examples img")).to_have_count(9)
