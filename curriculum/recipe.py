@@ -180,8 +180,8 @@ def expand(
     known = {f.name for f in dataclasses.fields(kind)}
     options, where = dict(step.options), f"the recipe {recipe.name}, step {step.name}"
     if scale == "small":
-        options |= {key: value for key, value in recipe.small.items() if key in known} | dict(step.small)
-    options |= {key: value for key, value in (changes or {}).items() if key in known}
+        options |= _fitting(recipe.small, options, known) | dict(step.small)
+    options |= _fitting(changes or {}, options, known)
     if unknown := sorted((set(options) | set(step.grid)) - known):
         raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
     for key in REFERRING:
@@ -202,6 +202,11 @@ def expand(
         except TypeError as error:
             raise ConfigError(f"{where} has a value of the wrong type ({error})") from error
     return made
+
+
+def _fitting(changes: Mapping[str, Any], options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """Of changes for all steps those that this one takes: options that it has; other weights only in ImageNet's place."""
+    return {key: value for key, value in changes.items() if key in known and (key != "weights" or options.get("weights") == "imagenet")}
 
 
 def parse_changes(given: typing.Iterable[str]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from curriculum import datasets, experiment, recipe, recipe_runs, runs, worker
 from curriculum.config import CompareConfig, Config, Home
 from curriculum.errors import CancelledError, RunError
@@ -34,6 +36,8 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     """
     made, request, home = recipe_runs.recipe_of(run), recipe_runs.request_of(run), Home(run.path.parents[2])
     started, chosen = recipe_runs.steps_of(run), dict[str, str]()
+    if request.scale == "small":
+        torch.set_num_threads(1)  # of batches this small, threads only get into one another's way
     total, done = sum(len(_points(made, step, request, {})) for step in made.steps), 0
     for step in made.steps:
         for place, config in enumerate(_points(made, step, request, chosen)):
