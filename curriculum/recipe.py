@@ -206,7 +206,8 @@ def expand(
 
 def _fitting(changes: Mapping[str, Any], options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     """Of changes for all steps those that this one takes: options that it has; other weights only in ImageNet's place."""
-    return {key: value for key, value in changes.items() if key in known and (key != "weights" or options.get("weights") == "imagenet")}
+    from_imagenet = options.get("weights", "imagenet") == "imagenet" and options.get("mode") != "scratch"
+    return {key: value for key, value in changes.items() if key in known and (key != "weights" or from_imagenet)}
 
 
 def parse_changes(given: typing.Iterable[str]) -> dict[str, Any]:
