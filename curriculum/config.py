@@ -95,17 +95,17 @@ PACING_MEANING: dict[Pacing, str] = {
 DEFAULT_RATE = {"staged": 1e-4, "self-paced": 1e-4, "paced": 1e-4, "fine-tune": 1e-4, "transfer": 1e-3, "scratch": 5e-2}
 DEFAULT_RULE = dict.fromkeys(DEFAULT_RATE, "constant") | {"transfer": "accuracy", "scratch": "one-cycle"}
 DEFAULT_OPTIMIZER = dict.fromkeys(DEFAULT_RATE, "adam") | {"scratch": "sgd"}
-ARCHITECTURE_MEANING: dict[Architecture, str] = {
-    "resnet18": "the reports' network",
-    "resnet34": "deeper, of the same blocks",
-    "resnet50": "deeper yet, of bottleneck blocks",
-    "resnet50_layer2": "ResNet50's beginning: up to layer2 without its last block",
-    "vgg16": "without residuals, 138 million parameters",
-    "squeezenet1_0": "small; 96 filters in its first layer",
-    "squeezenet1_1": "smaller yet; 64 filters in its first layer",
-    "vit_b_16": "a transformer on patches of 16 px",
-    "lenet5": "LeCun 1998, in colour",
-    "small_cnn": "three convolutions",
+ARCHITECTURE_TITLE: dict[str, str] = {
+    "resnet18": "ResNet18",
+    "resnet34": "ResNet34",
+    "resnet50": "ResNet50",
+    "resnet50_layer2": "ResNet50 up to layer2 less its last block",
+    "vgg16": "VGG16",
+    "squeezenet1_0": "SqueezeNet 1.0",
+    "squeezenet1_1": "SqueezeNet 1.1",
+    "vit_b_16": "ViT-B/16",
+    "lenet5": "LeNet-5",
+    "small_cnn": "a small CNN",
 }
 
 

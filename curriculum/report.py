@@ -17,7 +17,7 @@ from curriculum import agreement, analysis, datasets, labels, mistakes, run_tabl
 from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.charts.runs import MEASURED, of_one, overlay
 from curriculum.charts.tables import count_table, error_shares
-from curriculum.config import ARM_MEANING, LEVELS, MODE_MEANING, base_of
+from curriculum.config import ARCHITECTURE_TITLE, ARM_MEANING, LEVELS, MODE_MEANING, base_of
 from curriculum.document import Document, Figure, Part, Picture, Table, figure, picture, render
 from curriculum.errors import RunError
 from curriculum.rundir import RunDir
@@ -25,11 +25,6 @@ from curriculum.store import Store
 from curriculum.words import duration
 
 PICTURES = 16
-PROTOCOLS = {
-    "honest": "64 % of the images train, 16 % choose the epoch (val), 20 % are test, read once; images of the same ground stay on one side",
-    "report": "80/20 as in the reports, at random: test images may show the same ground as training images, and the peak over epochs is picked on "
-              "test, so it is biased upwards",
-}  # fmt: skip
 
 
 def build(store: Store, run: RunDir, explained: Sequence[Picture] = ()) -> str:
@@ -78,7 +73,7 @@ def _data(store: Store, row: dict[str, Any]) -> Part:
     known = datasets.known_overlaps(store, dataset) is not None
     facts = [
         ("Data set", f"{dataset}: {len(frame):,} images, {frame['class'].nunique()} classes"),
-        ("Protocol", f"{config['protocol']}: {PROTOCOLS[config['protocol']]}"),
+        ("Protocol", f"{config['protocol']}: {_protocol(config)}"),
         ("Same ground", f"{len(groups):,} images in {groups.nunique():,} groups show ground that another shows" if known
          else "nobody has looked for images of the same ground"),
     ]  # fmt: skip
@@ -91,6 +86,22 @@ def _data(store: Store, row: dict[str, Any]) -> Part:
     counts = frame["class"].value_counts().sort_index()
     table = Table("Images by class", ("class", "images"), tuple((str(name), f"{n:,}") for name, n in counts.items()), frozenset({"images"}))
     return Part("Data", facts=facts, tables=[table])
+
+
+def _protocol(config: dict[str, Any]) -> str:
+    """What became of the images, and what the test figure is worth."""
+    test = config.get("test_share", 0.2)
+    val = (1 - test) * config.get("val_share", 0.2)
+    words = {
+        "honest": f"{1 - test - val:.0%} of the images train, {val:.0%} choose the epoch (val), {test:.0%} are test, read once; images of the same "
+                  "ground stay on one side",
+        "given": "test is what the data set itself calls so, read once; val chooses the epoch",
+        "report": f"{1 - test:.0%} train and {test:.0%} test as in the reports, at random: test images may show the same ground as training images, "
+                  "and the peak over epochs is picked on test, so it is biased upwards",
+    }[config["protocol"]]  # fmt: skip
+    if config.get("per_class"):
+        return f"{words}; of what isn't test, {config['per_class']} images of each class are used"
+    return words + (f"; of what isn't test, {config['train_share']:.0%} is used" if config.get("train_share", 1.0) < 1 else "")
 
 
 def _agreement(store: Store, dataset: str) -> Part:
@@ -130,6 +141,11 @@ def _interval(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.2f} [{low:.2f}, {high:.2f}]" if low is not None and high is not None else f"{value:.2f}"
 
 
+def _network(config: dict[str, Any]) -> str:
+    title = ARCHITECTURE_TITLE[config.get("architecture", "resnet18")]
+    return title[0].upper() + title[1:]
+
+
 def _root(store: Store, dataset: str) -> Path:
     return datasets.get_dataset(store, dataset).root
 
@@ -140,7 +156,7 @@ def _root(store: Store, dataset: str) -> Path:
 def _run(store: Store, row: dict[str, Any]) -> list[Part]:
     config, result, run_id = row["config"], row["result"], row["run_id"]
     method = Part("Method", [
-        f"ResNet18 ({run_tables.weights_of(config)}), {MODE_MEANING[row['mode']]}.",
+        f"{_network(config)} ({run_tables.weights_of(config)}), {MODE_MEANING[row['mode']]}.",
         f"Images at {config['image_size']} px, batches of {config['batch_size']}, learning rate {run_tables.rate_of(config)}, seed {row['seed']}."
         + (f" Levels of {config['levels']} order the images." if row["mode"] == "staged" else ""),
         *result["notes"],
@@ -220,8 +236,8 @@ def _comparison(store: Store, run: RunDir, row: dict[str, Any]) -> list[Part]:
     config, result = row["config"], row["result"]
     arms, pairs = pd.DataFrame(result["arms"]), pd.DataFrame(result["pairs"])
     method = Part("Method", [
-        f"ResNet18 ({run_tables.weights_of(config)}), images at {config['image_size']} px, batches of {config['batch_size']}. Every arm starts from the same "
-        f"weights and head, is trained on the same split for as many samples as {result['passes']} passes over the training images, and judged equally "
+        f"{_network(config)} ({run_tables.weights_of(config)}), images at {config['image_size']} px, batches of {config['batch_size']}. "
+        f"Every arm starts from the same weights and head, is trained on the same split for as many samples as {result['passes']} passes over the training images, and judged equally "
         f"often; {config['seeds']} seeds, each with a split, a head and batches of its own.",
         *([f"{result['noise']:.0%} of the training images had a wrong class."] if result["noise"] else []), *result["notes"],
     ], facts=[(arm, _meaning(arm)) for arm in arms["arm"]])  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from curriculum.config import DEFAULT_RATE, DEFAULT_RULE, KINDS, SPLITS, TrainConfig
+from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, KINDS, SPLITS, TrainConfig
 from curriculum.metrics import wilson_bounds
 from curriculum.store import Store
 
@@ -74,12 +74,16 @@ def _row(run: dict[Any, Any]) -> dict[str, Any]:
 
 
 def method_of(config: dict[str, Any]) -> str:
-    """How a run trains, in the words of `ARMS`: staged, staged-model, self-paced-as-run-random, paced-anti."""
+    """How a run trains, in the words of `ARMS`: staged, staged-model, self-paced-as-run-random, paced-anti; and what, where it isn't ResNet18
+    or has several classes an image."""
     name = str(config["mode"])
     name += "-model" if name == "staged" and config.get("levels") == "model" else ""
     name += f"-{config['variant']}" if config.get("variant", "balanced") != "balanced" else ""
     ordering = config.get("ordering", "curriculum")
-    return name if ordering == "curriculum" else f"{name}-{ordering.removesuffix('_curriculum')}"
+    name += "" if ordering == "curriculum" else f"-{ordering.removesuffix('_curriculum')}"
+    architecture = config.get("architecture", "resnet18")
+    name += "" if architecture == "resnet18" else f" {architecture}"
+    return name + (" multi-label" if config.get("multi_label") else "")
 
 
 def weights_of(config: dict[str, Any]) -> str:
@@ -90,7 +94,10 @@ def weights_of(config: dict[str, Any]) -> str:
 def rate_of(config: dict[str, Any]) -> str:
     """The learning rate at the start, and whether it follows the train accuracy."""
     rate = DEFAULT_RATE[config["mode"]] if config["learning_rate"] is None else config["learning_rate"]
-    return f"{rate:g}" + (" by accuracy" if (config["rate_rule"] or DEFAULT_RULE[config["mode"]]) == "accuracy" else "")
+    return (
+        f"{rate:g}"
+        + {"accuracy": " by accuracy", "constant": "", "one-cycle": " one cycle"}[config["rate_rule"] or DEFAULT_RULE[config["mode"]]]
+    )
 
 
 def configuration_of(run_id: str, config: dict[str, Any]) -> str:
@@ -178,7 +185,9 @@ def beside_the_reports(groups: pd.DataFrame, *, reported: bool) -> pd.DataFrame:
     return both.iloc[np.lexsort((both["by"] == "this project", place))].reset_index(drop=True)
 
 
-PROTOCOL_WORDS = {"honest": "64/16/20, epoch chosen on val", "report": "80/20, last epoch"}
+PROTOCOL_WORDS = {
+    "honest": "64/16/20, epoch chosen on val", "given": "the data set's own test, epoch chosen on val", "report": "80/20, last epoch",
+}  # fmt: skip
 
 
 def cautions(rows: pd.DataFrame) -> list[str]:
@@ -273,8 +282,9 @@ def difference(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
 def _resolved(config: dict[str, Any]) -> dict[str, Any]:
     whole = _whole(config)
     if whole.get("mode") in DEFAULT_RATE:
-        rate, rule = whole["learning_rate"], whole["rate_rule"]
-        whole |= {"learning_rate": DEFAULT_RATE[whole["mode"]] if rate is None else rate, "rate_rule": rule or DEFAULT_RULE[whole["mode"]]}
+        rate, rule, optimizer = whole["learning_rate"], whole["rate_rule"], whole["optimizer"]
+        whole |= {"learning_rate": DEFAULT_RATE[whole["mode"]] if rate is None else rate, "rate_rule": rule or DEFAULT_RULE[whole["mode"]],
+                  "optimizer": optimizer or DEFAULT_OPTIMIZER[whole["mode"]]}  # fmt: skip
     return {name: list(value) if isinstance(value, tuple) else value for name, value in whole.items()}
 
 

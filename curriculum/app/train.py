@@ -18,7 +18,7 @@ from curriculum.words import duration
 
 SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "paced": 30, "fine-tune": 20, "transfer": 100, "scratch": 40}
 
-RULES = {None: "the mode's own", "accuracy": "falls with train accuracy", "constant": "constant"}
+RULES = {None: "the mode's own", "accuracy": "falls with train accuracy", "constant": "constant", "one-cycle": "up, then down to nothing"}
 
 
 def page() -> None:
