@@ -237,8 +237,8 @@ def _comparison(store: Store, run: RunDir, row: dict[str, Any]) -> list[Part]:
     arms, pairs = pd.DataFrame(result["arms"]), pd.DataFrame(result["pairs"])
     method = Part("Method", [
         f"{_network(config)} ({run_tables.weights_of(config)}), images at {config['image_size']} px, batches of {config['batch_size']}. "
-        f"Every arm starts from the same weights and head, is trained on the same split for as many samples as {result['passes']} passes over the training images, and judged equally "
-        f"often; {config['seeds']} seeds, each with a split, a head and batches of its own.",
+        f"Every arm starts from the same weights and head, is trained on the same split for as many samples as {result['passes']} passes over the training images, "
+        f"and judged equally often; {config['seeds']} seeds, each with a split, a head and batches of its own.",
         *([f"{result['noise']:.0%} of the training images had a wrong class."] if result["noise"] else []), *result["notes"],
     ], facts=[(arm, _meaning(arm)) for arm in arms["arm"]])  # fmt: skip
     return [
