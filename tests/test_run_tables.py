@@ -70,7 +70,7 @@ def test_what_a_run_starts_from_and_how_fast() -> None:
         TrainConfig("set", mode="transfer").to_json(), TrainConfig("set", mode="scratch").to_json(),
         TrainConfig("set", mode="fine-tune", weights="/home/me/resnet18-aid.pth", learning_rate=3e-4).to_json(),
     )]  # fmt: skip
-    assert words == [("imagenet", "0.001 by accuracy"), ("none", "0.05"), ("resnet18-aid", "0.0003")]
+    assert words == [("imagenet", "0.001 by accuracy"), ("none", "0.05 one cycle"), ("resnet18-aid", "0.0003")]
 
 
 def test_names_tell_runs_apart_by_what_differs() -> None:
