@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -216,6 +217,13 @@ def examples(store: Store, name: str) -> pd.DataFrame:
         """SELECT example, class, width, height, sha256, overlap_group FROM example
            WHERE dataset = ? AND present ORDER BY example""",
         [name],
+    )
+
+
+def described(store: Store, name: str, wanted: Sequence[str]) -> pd.DataFrame:
+    """Class and content of some images, gone ones too, in no order: example, class, sha256."""
+    return store.query(
+        "SELECT example, class, sha256 FROM example WHERE dataset = ? AND list_contains(?::TEXT[], example)", [name, list(wanted)]
     )
 
 

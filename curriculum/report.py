@@ -50,7 +50,7 @@ def build(store: Store, run: RunDir, explained: Sequence[Picture] = ()) -> str:
         raise RunError(
             "a report is made of a training run or a comparison", got=f"{run.run_id}, a ranking", todo="`runs list` shows others"
         )
-    body = _comparison(store, run, row) if row["kind"] == "compare" else _run(store, row)
+    body = _comparison(store, row) if row["kind"] == "compare" else _run(store, row)
     looked = Part("What the model looked at", pictures=explained)
     title = (
         row.get("title")
@@ -232,7 +232,7 @@ def _errors(store: Store, row: dict[str, Any]) -> list[Part]:
 # -- a comparison --------------------------------------------------------------------------------
 
 
-def _comparison(store: Store, run: RunDir, row: dict[str, Any]) -> list[Part]:
+def _comparison(store: Store, row: dict[str, Any]) -> list[Part]:
     config, result = row["config"], row["result"]
     arms, pairs = pd.DataFrame(result["arms"]), pd.DataFrame(result["pairs"])
     method = Part("Method", [

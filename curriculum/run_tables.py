@@ -127,8 +127,16 @@ def labels(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def in_words(row: dict[Any, Any]) -> str:
-    """A run of `table` in a picker: what, when, how good."""
+def in_words(runs: pd.DataFrame) -> dict[str, str]:
+    """What stands for each run in a picker: what, when, how good; in the order of `table`.
+
+    Args:
+        runs: rows of `runs.list_runs`, kind train.
+    """
+    return {str(row["run_id"]): _in_words(row) for row in table(runs).to_dict("records")}
+
+
+def _in_words(row: dict[Any, Any]) -> str:
     how = f"{row['method']}, rate {row['rate']}, {row['image_size']} px, seed {row['seed']}, {row['protocol']}, {row['created_at']:%d %b %H:%M}"
     title = f"{row['title']}: " if row["title"] else ""
     return title + how + (f": {row['accuracy']:.1%}" if pd.notna(row["accuracy"]) else "")

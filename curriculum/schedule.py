@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curriculum import pacing
 from curriculum.apportion import apportion
-from curriculum.config import TrainConfig
+from curriculum.config import ORDERINGS, PACINGS, TrainConfig
 from curriculum.errors import LabelsMissingError, RunError
 
 DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
@@ -58,11 +58,13 @@ class Schedule:
         self.epochs = config.epochs or len(self.replay) or DEFAULT_EPOCHS[config.mode]
         self.budget = config.budget
         self.pace = pacing.Pace()
+        # The words that the configuration has checked, as those of their vocabularies.
+        self.ordering, self.pacing = ORDERINGS[ORDERINGS.index(config.ordering)], PACINGS[PACINGS.index(config.pacing)]
         random = np.random.default_rng((config.seed, 0, 0, 2))  # apart from every epoch's (seed, epoch)
         if difficulty is None and config.mode == "paced":
             raise ValueError("mode paced needs a difficulty")
         by = np.zeros(self.count) if difficulty is None else difficulty
-        self.place = pacing.joining_order(by, config.ordering, random)  # type: ignore[arg-type]
+        self.place = pacing.joining_order(by, self.ordering, random)
         self.stages = self._plan(levels)
         self.members = self._members(levels)
         self.ends = self._ends()
@@ -147,7 +149,7 @@ class Schedule:
                 size = pacing.subset_size(pacing.share(pace, c.start_share, c.step_share), self.count)
             elif c.mode == "paced" and c.ordering != "standard":
                 progress = epoch / self.epochs if self.budget is None else seen / self.budget
-                part = pacing.paced_share(c.pacing, progress, start=c.start_share, full_at=c.full_at, root=c.root)  # type: ignore[arg-type]
+                part = pacing.paced_share(self.pacing, progress, start=c.start_share, full_at=c.full_at, root=c.root)
                 size = pacing.subset_size(part, self.count)
             else:
                 size = len(self.members[stage])

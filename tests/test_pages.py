@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -115,6 +116,47 @@ def test_runs_and_errors_show_the_stored_figures(open_page: Open, filled: Home) 
         "SELECT count(*) FILTER (class <> predicted), count(*) FROM prediction WHERE run_id = ? AND split = 'test'", [newest]
     )[0]
     assert f"{wrong[0]} of {wrong[1]}** test images are misclassified" in _text(test)
+
+
+@pytest.fixture
+def broken(filled: Home, home: Home) -> Home:
+    """The filled home, where the one finished run says blue of every image, a comparison has failed and an image's file is gone from the disk."""
+    shutil.copytree(filled.root, home.root)
+    shutil.rmtree(home.runs)  # or what they said would be taken in anew
+    with Store.open(home) as store:
+        with store.write() as cursor:
+            cursor.execute("UPDATE prediction SET predicted = 'blue'")
+            cursor.execute("""INSERT INTO run BY NAME SELECT * REPLACE ('20260101-000000-compare-aaaa' AS run_id, 'compare' AS kind, NULL AS result,
+                              'The disk is full.' AS message, 'failed' AS state) FROM run WHERE kind = 'train' LIMIT 1""")  # fmt: skip
+        gone = store.rows("SELECT example FROM example ORDER BY example LIMIT 1")[0][0]
+        (datasets.get_dataset(store, "textures").root / gone).unlink()
+    return home
+
+
+def test_a_class_that_is_never_said_and_a_run_without_another(open_page: Open, broken: Home) -> None:
+    test = open_page("errors", broken, annotator="Ana", dataset="textures")
+    assert "Never said: green, red" in _text(test)
+    test.session_state["_errors_tab"] = "The same images in other runs"
+    assert "This is the only finished run" in _text(test.run())
+    assert "Wrong again and again" in [header.value for header in test.header]
+    assert not test.exception
+
+
+def test_a_comparison_that_failed_says_why_and_one_can_be_started(open_page: Open, broken: Home) -> None:
+    test = open_page("comparison", broken, annotator="Ana", dataset="textures")
+    assert layout.plain("The disk is full.") in _text(test) and not test.exception
+    labelled = [button.label for button in test.button]
+    assert "Delete" in labelled and "Resume" not in labelled, "its directory is gone"
+    assert any(label.startswith("Train") for label in labelled)
+
+
+@pytest.mark.parametrize("page", ["human_model", "errors"])
+def test_an_image_whose_file_is_gone_is_still_told_of(open_page: Open, broken: Home, page: str) -> None:
+    test = open_page(page, broken, annotator="Ana", dataset="textures")
+    test.session_state["_looked_at"] = service.current().store.rows("SELECT example FROM example ORDER BY example LIMIT 1")[0][0]
+    test.run()
+    assert not test.exception
+    assert "The file has gone; what was said of it is kept." in _text(test) and "**Class** blue" in _text(test)
 
 
 def test_training_without_easy_labels_is_refused_before_it_starts(open_page: Open, home: Home, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ of other people's levels leaves through here: of the team, one number.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import uuid
@@ -125,10 +126,12 @@ def past_fours(running: Service, who: Identity, body: Body) -> Body:
 
 
 def _event_id(text: object) -> uuid.UUID | None:
-    try:
-        return None if text is None else uuid.UUID(text)  # type: ignore[arg-type]
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError("before is the id of an event") from error
+    if text is None:
+        return None
+    if isinstance(text, str):
+        with contextlib.suppress(ValueError):
+            return uuid.UUID(text)
+    raise ConfigError("before is the id of an event")
 
 
 def _cards(store: Store, dataset: str, names: Sequence[str]) -> list[Body]:

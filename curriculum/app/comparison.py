@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ from curriculum.compare import FEWEST_SEEDS
 from curriculum.config import ARM_MEANING, LEVEL_SOURCES, CompareConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
-from curriculum.rundir import RunDir, open_run
+from curriculum.rundir import open_run
 from curriculum.words import duration
 
 
@@ -112,40 +111,23 @@ def _watch(run_id: str) -> None:
         done = f"{status.epoch} of {status.epochs} runs are done. " if status.epochs else ""
         share = status.done / status.total if status.total else 0.0
         st.progress(min(share, 1.0), text=f"{done}{status.phase or 'starting'}. {duration(status.seconds)} so far{left}.")
-        if run.cancel_asked():
-            st.caption("Cancelling ...")
-        elif st.button("Cancel", key=f"cancel_{run_id}", icon=":material/cancel:", help="What is done is kept; resume goes on."):
-            with contextlib.suppress(CurriculumError):  # it has just ended by itself
-                runs.cancel(run, wait_seconds=3)
-            st.rerun()
+        run_actions.cancel_button(run)
 
 
 def _stopped(frame: pd.DataFrame) -> None:
-    home = service.current().home
     for row in frame.head(5).to_dict("records"):
         what, resume, delete = st.columns([8, 2, 2], vertical_alignment="center")
         what.write(f"**{row['state']}** · {layout.plain(str(row['message'] or ''))} · {row['created_at']:%d %b %H:%M}")
-        run = RunDir(home.runs / row["run_id"])
-        if run.path.exists() and resume.button("Resume", key=f"resume_{row['run_id']}", icon=":material/play_arrow:"):
-            _resume(run)
+        with resume:
+            run_actions.resume_button(run_actions.directory(row["run_id"]))
         if delete.button("Delete", key=f"delete_{row['run_id']}", icon=":material/delete:"):
             _confirm_delete(row["run_id"])
-
-
-def _resume(run: RunDir) -> None:
-    try:
-        runs.resume(run)
-    except CurriculumError as error:  # such as another lead's click a moment before
-        st.error(str(error), icon=":material/error:")
-        return
-    runs.ingest(layout.store(), run)
-    st.rerun()
 
 
 @st.dialog("Delete this comparison?")
 @session.for_leads
 def _confirm_delete(run_id: str) -> None:
-    run = RunDir(service.current().home.runs / run_id)
+    run = run_actions.directory(run_id)
     count = len(runs.members(service.current().home, run))
     st.write(f"The comparison `{run_id}`, the {count} runs of its arms, their models and figures are removed for good. Labels stay.")
     if st.button("Delete it", type="primary"):

@@ -74,9 +74,11 @@ def _draw(run_ids: list[str], names: dict[str, str]) -> None:
     for start in range(0, len(shown), 3):
         for place, chart in zip(st.columns(3), list(shown.values())[start : start + 3], strict=False):
             place.altair_chart(chart, width="stretch")
-    with st.popover("Charts as files", icon=":material/download:"):
-        for measure in shown:
-            chart_files(titles[measure], partial(draw, measure, True))
+    files = st.popover("Charts as files", icon=":material/download:", on_change="rerun", key="_curve_files")
+    if files.open:
+        with files:
+            for measure in shown:
+                chart_files(titles[measure], partial(draw, measure, True))
     if len(run_ids) > 1 and (without := _without(epochs, parts, names)):
         st.caption(f"Without {parts[0]} figures: {layout.plain(', '.join(without))}. Protocol honest measures val by epoch, report test.")
 

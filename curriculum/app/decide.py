@@ -8,10 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import adjudication, consensus, labels
-from curriculum.app import layout, session
+from curriculum.app import gallery, layout, session
 from curriculum.config import LEVELS, Level
 from curriculum.datasets import Dataset
-from curriculum.history import example_log
 
 SHORTCUT = {"easy": "1", "medium": "2", "hard": "3"}
 REASONS = (
@@ -64,7 +63,7 @@ def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.Data
         title = layout.class_titles(dataset.classes).get(class_name, class_name)
         st.subheader(f"Is it hard to tell that this is {layout.plain(title)}?")
         st.caption(f"{place + 1:,} of {len(contested):,}, the widest apart first. {layout.plain(row['example'])}")
-        _votes(dataset.name, row["example"], judged)
+        gallery.said_by_people(dataset.name, row["example"], judged[judged["example"] == row["example"]])
         _answer(dataset.name, lead, row["example"])
         back, on = st.columns(2, gap="xsmall")
         back.button(
@@ -85,17 +84,6 @@ def _load_next(contested: pd.DataFrame, place: int, judged: pd.DataFrame) -> Non
     """So that it shows at once."""
     for example in contested["example"].iloc[place + 1 : place + 3]:
         layout.preload(judged.loc[judged["example"] == example, "sha256"].iloc[0])
-
-
-def _votes(dataset: str, example: str, judged: pd.DataFrame) -> None:
-    votes = judged[judged["example"] == example]
-    for level in LEVELS:
-        names = votes.loc[votes["level"] == level, "annotator"]
-        if len(names):
-            st.markdown(f"{layout.level_text(level)}: {', '.join(map(layout.plain, names))}")
-    log = example_log(layout.store(), dataset, example)
-    for said in log[log["action"].isin(["note", "flag"]) & ~log["undone"]].to_dict("records"):
-        st.markdown(f":material/{said['action']}: {layout.plain(said['annotator'])}: {layout.plain(said['note'])}")
 
 
 def _answer(dataset: str, lead: str, example: str) -> None:

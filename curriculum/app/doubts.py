@@ -47,7 +47,7 @@ def labels(dataset: Dataset) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner="Looking for classes to doubt ...")
-def _issues(run: str, dataset: str, stamp: int) -> pd.DataFrame:
+def _issues(run: str, dataset: str, stamp: str) -> pd.DataFrame:
     """Kept for as long as the log of labels is what it was at `stamp`."""
     flagged = layout.store().rows(
         "SELECT example FROM standing_annotation WHERE dataset = ? AND action = 'flag' AND note = 'wrong class'", [dataset]

@@ -52,8 +52,10 @@ def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame, *, live: boo
     )
     chart = use_map(shares.assign(row=shares["row"].map(names)), list(names.values()), axis)
     st.altair_chart(chart, width="stretch")
-    with st.popover("Chart as a file", icon=":material/download:"):
-        chart_files("Images in use", lambda: chart)
+    files = st.popover("Chart as a file", icon=":material/download:", on_change="rerun", key="_entering_file")
+    if files.open:
+        with files:
+            chart_files("Images in use", lambda: chart)
     entered = entering.entries(order, lessons)
     _galleries(entered, live)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -36,29 +37,35 @@ def page() -> None:
         doubts.labels(dataset)
         gallery.look_closer(dataset.name)
         return
-    words = {row["run_id"]: run_tables.in_words(row) for row in run_tables.table(done).to_dict("records")}
+    words = run_tables.in_words(done)
     run_id = st.sidebar.selectbox("Run", list(words), format_func=words.__getitem__)
     who = layout.chosen_who(dataset.name)
-    result = done.set_index("run_id").loc[run_id, "result"]
+    result: dict[str, Any] = done.set_index("run_id")["result"].to_dict()[run_id]
     splits = [split for split in MEANING if result["examples"][split]]
     split = st.sidebar.radio("Images", splits, captions=[MEANING[split] for split in splits])
     judged = mistakes.predictions(layout.store(), run_id, split, who)
-    wrong = judged[~judged["correct"]]
-    st.write(f"**{len(wrong):,} of {len(judged):,}** {split} images are misclassified ({len(wrong) / max(len(judged), 1):.1%}).")
+    wrong = int((~judged["correct"]).sum())
+    st.write(f"**{wrong:,} of {len(judged):,}** {split} images are misclassified ({wrong / max(len(judged), 1):.1%}).")
     classes = tuple(result["classes"])
-    of_run, across, doubted = st.tabs(["This run's mistakes", "The same images in other runs", "Classes to doubt"])
-    with of_run:
-        cell = _charts(judged, classes)
-        _gallery(wrong, classes, cell)
-    with across:
-        _against(done, words, run_id, split, who)
-        _stubborn(dataset.name)
-    with doubted:
-        doubts.labels(dataset)
+    tabs = st.tabs(["This run's mistakes", "The same images in other runs", "Classes to doubt"], on_change="rerun", key="_errors_tab")
+    sections: tuple[Callable[[], None], ...] = (
+        lambda: _of_run(judged, classes),
+        lambda: _other_runs(dataset.name, done, words, run_id, split, who),
+        lambda: doubts.labels(dataset),
+    )
+    for tab, show in zip(tabs, sections, strict=True):
+        if tab.open:
+            with tab:
+                show()
     gallery.look_closer(dataset.name, run=run_id)
 
 
 # -- this run ------------------------------------------------------------------------------------
+
+
+def _of_run(judged: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    cell = _charts(judged, classes)
+    _gallery(judged[~judged["correct"]], classes, cell)
 
 
 def _charts(judged: pd.DataFrame, classes: tuple[str, ...]) -> tuple[str, str] | None:
@@ -126,6 +133,11 @@ def _tile(row: dict[Any, Any], classes: tuple[str, ...]) -> Tile:
 
 
 # -- other runs ----------------------------------------------------------------------------------
+
+
+def _other_runs(dataset: str, done: pd.DataFrame, words: dict[str, str], run_id: str, split: str, who: str) -> None:
+    _against(done, words, run_id, split, who)
+    _stubborn(dataset)
 
 
 def _against(done: pd.DataFrame, words: dict[str, str], run_id: str, split: str, who: str) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from curriculum import adjudication, analysis, evidence
+from curriculum import adjudication, analysis, datasets, evidence
 from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
 from curriculum.charts.runs import losses_of_one
+from curriculum.config import LEVELS
 from curriculum.history import example_log
 
 
@@ -55,7 +56,7 @@ def _closer(dataset: str, example: str, score_run: str | None, run: str | None) 
     facts = evidence.facts(store, dataset, example)
     left, right = st.columns([5, 6], gap="medium")
     with left:
-        if facts["present"]:
+        if facts["present"] and (datasets.get_dataset(store, dataset).root / example).is_file():
             layout.picture(str(facts["sha256"]), example, 40)
         else:
             st.info("The file has gone; what was said of it is kept.", icon=":material/image_not_supported:")
@@ -68,7 +69,7 @@ def _closer(dataset: str, example: str, score_run: str | None, run: str | None) 
             layout.link("why", "Why does the model say so?", ":material/psychology:", {"run": model, "example": example})
     with right:
         st.markdown(f"**Class** {layout.plain(str(facts['class']))}. **People's level** {_agreed(facts)}.")
-        _votes(dataset, example)
+        said_by_people(dataset, example, evidence.votes(store, dataset, example))
         _scores(dataset, example, score_run or analysis.latest_score(store, dataset))
         _said(said)
     losses = evidence.losses_over_epochs(store, service.current().home, dataset, example)
@@ -83,10 +84,11 @@ def _agreed(facts: dict[str, object]) -> str:
     return f"{layout.level_text(facts['level'])} ({how})"
 
 
-def _votes(dataset: str, example: str) -> None:
-    votes = evidence.votes(layout.store(), dataset, example)
-    for level, names in votes.groupby("level", sort=False)["annotator"]:
-        st.markdown(f"{layout.level_text(level)}: {', '.join(map(layout.plain, names))}")
+def said_by_people(dataset: str, example: str, votes: pd.DataFrame) -> None:
+    """Who gave an image which level, then its notes and flags that stand; `votes`: annotator, level."""
+    for level in LEVELS:
+        if names := votes.loc[votes["level"] == level, "annotator"].tolist():
+            st.markdown(f"{layout.level_text(level)}: {', '.join(map(layout.plain, names))}")
     log = example_log(layout.store(), dataset, example)
     for said in log[log["action"].isin(["note", "flag"]) & ~log["undone"]].to_dict("records"):
         st.markdown(f":material/{said['action']}: {layout.plain(said['annotator'])}: {layout.plain(said['note'])}")

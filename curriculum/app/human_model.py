@@ -73,18 +73,18 @@ def page() -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _compared(dataset: str, run: str, who: str, method: str, stamp: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _compared(dataset: str, run: str, who: str, method: str, stamp: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = analysis.ranked(layout.store(), dataset, run, who, method)
     return frame, analysis.compared(frame)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _agreement(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: int) -> Agreement:
+def _agreement(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: str) -> Agreement:
     return analysis.agreement(_both)
 
 
 @st.cache_data(max_entries=16, show_spinner="Measuring each class and annotator ...")
-def _by_groups(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: int) -> pd.DataFrame:
+def _by_groups(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: str) -> pd.DataFrame:
     return analysis.agreement_by(_both, analysis.judged_by_each(layout.store(), run, who, method))
 
 

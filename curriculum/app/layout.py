@@ -76,9 +76,9 @@ def store() -> Store:
     return service.current().store
 
 
-def log_stamp(dataset: str) -> int:
-    """Rises with everything that is said of a data set's images: what was worked out at the same stamp still holds."""
-    return int(store().rows("SELECT coalesce(max(seq), 0) FROM annotation WHERE dataset = ?", [dataset])[0][0])
+def log_stamp(dataset: str) -> str:
+    """The id of the last thing that was said of a data set's images: what was worked out at the same stamp still holds, in any home."""
+    return str(store().rows("SELECT arg_max(id, seq) FROM annotation WHERE dataset = ?", [dataset])[0][0])
 
 
 def register_pages(pages: Sequence[object]) -> None:

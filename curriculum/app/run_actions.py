@@ -11,7 +11,7 @@ from curriculum import explained, report, runs
 from curriculum.app import layout, service, session
 from curriculum.config import TrainConfig
 from curriculum.errors import CurriculumError
-from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir
+from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir, open_run
 
 MOST_EXPLAINED = 10
 
@@ -25,6 +25,25 @@ def comparison_of(run_id: str) -> str | None:
     """The comparison that a run is an arm of; None for any other run."""
     found = layout.store().rows("SELECT run_id FROM run WHERE kind = 'compare' AND starts_with(?, run_id || '-')", [run_id])
     return str(found[0][0]) if found else None
+
+
+def progress(run_id: str, words: str) -> RunDir:
+    """How far a run that goes on is, in words and as a bar, with a button that stops it.
+
+    Where it has just ended, it is taken in, and the page is drawn anew.
+    """
+    run = open_run(service.current().home, run_id)
+    status = run.status()
+    if not status.active:
+        runs.ingest(layout.store(), run)
+        st.rerun()
+    what, button = st.columns([5, 1], vertical_alignment="center")
+    with what:
+        st.markdown(words)
+        layout.show_status(status)
+    with button:
+        cancel_button(run)
+    return run
 
 
 def cancel_button(run: RunDir) -> None:

@@ -13,7 +13,6 @@ from curriculum import run_tables, runs
 from curriculum.app import curves, entering, layout, run_actions, service, session
 from curriculum.charts.runs import MOST_RUNS
 from curriculum.config import CURRICULA
-from curriculum.rundir import open_run
 from curriculum.words import duration, figure
 
 STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",
@@ -66,18 +65,8 @@ def _nothing_yet(dataset: str, arms: bool) -> None:
 def _live(run_ids: list[str], names: dict[str, str]) -> None:
     """How far what goes on is; when one ends, the page is drawn anew."""
     for run_id in run_ids:
-        run = open_run(service.current().home, run_id)
-        status = run.status()
-        if not status.active:
-            runs.ingest(layout.store(), run)
-            st.rerun()
         with st.container(border=True):
-            words, button = st.columns([5, 1], vertical_alignment="center")
-            with words:
-                st.markdown(f"**{layout.plain(names[run_id])}** is training.")
-                layout.show_status(status)
-            with button:
-                run_actions.cancel_button(run)
+            run_actions.progress(run_id, f"**{layout.plain(names[run_id])}** is training.")
 
 
 # -- the table -----------------------------------------------------------------------------------
@@ -151,7 +140,10 @@ def _columns(single: bool) -> dict[str, Any]:
 
 
 def _download_tables(dataset: str, rows: pd.DataFrame, chosen: list[str]) -> None:
-    with st.popover("Tables as files", icon=":material/download:"):
+    files = st.popover("Tables as files", icon=":material/download:", on_change="rerun", key="_runs_files")
+    if not files.open:
+        return
+    with files:
         st.download_button(
             f"{len(rows):,} runs as CSV", session.file_for_leads(lambda: _csv(rows.drop(columns="configuration"))),
             f"{dataset}-runs.csv", "text/csv", on_click="ignore",
@@ -205,8 +197,9 @@ def _one(run: dict[Any, Any], row: pd.Series) -> None:
     elif row["state"] not in run_tables.ACTIVE:
         _why_not(run_id, row["state"], run["message"])
     _actions(run_id, row["state"])
-    with st.expander("Configuration"):
-        st.code(json.dumps(run["config"], indent=1), language="json")
+    whole = st.expander("Configuration", on_change="rerun", key=f"_configuration_{run_id}")
+    if whole.open:
+        whole.code(json.dumps(run["config"], indent=1), language="json")
 
 
 def _figures(result: dict[str, Any], row: pd.Series) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -33,35 +34,55 @@ def page() -> None:
     who = st.sidebar.radio("Annotators", ["people", "simulated"], index=1 if simulated else 0, format_func=layout.WHO.__getitem__)
     if who == "simulated":
         layout.warn_simulated()
-    judged = labels.judgements(layout.store(), dataset.name, who)
-    if judged.empty:
+    counted = counts["simulated"] if who == "simulated" else counts
+    if not counted["annotations"]:
         st.info("Nobody here has sorted an image of this data set yet.", icon=":material/group:")
         layout.link("sort", "Sort images", ":material/sort:")
         return
-    report, annotators, contested = _computed(judged, labels.repeats(layout.store(), dataset.name, who))
-    _overall(report, judged, dataset.examples)
+    found = _computed(dataset.name, who, layout.log_stamp(dataset.name))
+    _overall(found, dataset.examples)
     left, right = st.columns(2, gap="large")
     with left:
-        _annotators(annotators, report)
+        _annotators(found.annotators, found.report)
     with right:
-        _pairs(report["pairwise_kappa"])
-    _drift(judged)
-    _contested(contested, judged)
+        _pairs(found.report["pairwise_kappa"])
+    _drift(found.drift)
+    _contested(found.contested, dataset.name)
     scale.section(dataset.name)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the labels say: of the images that anybody labelled (`labelled`), of those that two or more did (`shared`), of each annotator."""
+
+    labelled: int
+    shared: int
+    report: dict[str, Any]
+    annotators: list[AnnotatorReport]
+    drift: pd.DataFrame
+    contested: pd.DataFrame
+
+
 @st.cache_data(max_entries=8, show_spinner="Measuring agreement ...")
-def _computed(judged: pd.DataFrame, repeats: pd.DataFrame) -> tuple[dict[str, Any], list[AnnotatorReport], pd.DataFrame]:
-    """Seconds of bootstrap and Dawid-Skene, done once for the same labels."""
-    return agreement.report(judged, repeats), consensus.annotator_reports(judged), consensus.contested(judged, limit=None)
+def _computed(dataset: str, who: str, stamp: str) -> Found:
+    """Seconds of bootstrap and Dawid-Skene, kept for as long as the log of labels is what it was at `stamp`."""
+    judged = labels.judgements(layout.store(), dataset, who)
+    images = judged["example"].value_counts()
+    return Found(
+        labelled=len(images),
+        shared=int((images > 1).sum()),
+        report=agreement.report(judged, labels.repeats(layout.store(), dataset, who)),
+        annotators=consensus.annotator_reports(judged),
+        drift=consensus.drift(judged[judged["source"] == "sort"]),  # files and simulations have an order of their own
+        contested=consensus.contested(judged, limit=None),
+    )
 
 
-def _overall(report: dict[str, Any], judged: pd.DataFrame, total: int) -> None:
-    columns = st.columns(5)
-    shared = judged.groupby("example").size()
-    columns[0].metric("Images with a level", f"{len(shared):,}")
+def _overall(found: Found, total: int) -> None:
+    columns, report = st.columns(5), found.report
+    columns[0].metric("Images with a level", f"{found.labelled:,}")
     columns[0].caption(f"of {total:,}")
-    columns[1].metric("By two or more", f"{int((shared > 1).sum()):,}", help="Only these tell anything about agreement.")
+    columns[1].metric("By two or more", f"{found.shared:,}", help="Only these tell anything about agreement.")
     for column, key, name, meaning in (
         (
             columns[2],
@@ -143,8 +164,7 @@ def _pairs(pairs: list[dict[str, Any]]) -> None:
     st.caption("Cohen's kappa, quadratic weights. 1: the same levels; 0: as by chance. Hover for interval and images shared.")
 
 
-def _drift(judged: pd.DataFrame) -> None:
-    moved = consensus.drift(judged[judged["source"] == "sort"])  # files and simulations have an order of their own
+def _drift(moved: pd.DataFrame) -> None:
     moved = moved[moved.groupby("annotator")["labels"].transform("size") > 1]
     st.header("Does the measure drift?")
     if moved.empty:
@@ -157,16 +177,15 @@ def _drift(judged: pd.DataFrame) -> None:
     st.caption("Each point is 50 images, which come in random order: a line that rises or falls for long is the annotator, not the images.")
 
 
-def _contested(rows: pd.DataFrame, judged: pd.DataFrame) -> None:
+def _contested(rows: pd.DataFrame, dataset: str) -> None:
     st.header("Images that divide us")
     if rows.empty:
         st.success("None: on every image that two or more have sorted, they agree.", icon=":material/done_all:")
         return
     st.caption(f"{len(rows):,} images have two different levels or more; the widest apart first.")
     layout.link("decide", "Decide on them, or ask for one opinion more", ":material/gavel:")
-    shown = rows.iloc[layout.pager(len(rows), IN_A_GALLERY, "_contested_page")].merge(
-        judged.drop_duplicates("example")[["example", "sha256", "class"]]
-    )
+    shown = rows.iloc[layout.pager(len(rows), IN_A_GALLERY, "_contested_page")]
+    shown = shown.merge(datasets.described(layout.store(), dataset, shown["example"].tolist()))
     votes = [", ".join(f"{LEVEL_MARK[level]} {row[level]}" for level in LEVELS if row[level]) for row in shown.to_dict("records")]
     tiles = zip(shown.to_dict("records"), votes, strict=True)
     layout.gallery(

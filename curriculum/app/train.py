@@ -131,15 +131,9 @@ def _levels(dataset: str) -> str:
 @st.fragment(run_every=1.0)
 @session.for_leads
 def _watch(run_id: str) -> None:
-    run = open_run(service.current().home, run_id)
-    status = run.status()
-    if not status.active:
-        runs.ingest(layout.store(), run)
-        st.rerun()
     with st.container(border=True):
-        st.markdown(f"**{_title(run)}** is training. You may close this page: it goes on.")
-        layout.show_status(status)
-        run_actions.cancel_button(run)
+        title = _title(open_run(service.current().home, run_id))
+        run = run_actions.progress(run_id, f"**{title}** is training. You may close this page: it goes on.")
         epochs = pd.DataFrame(run.epochs())
         if not epochs.empty:
             curves.glance(epochs)

@@ -27,7 +27,7 @@ def page() -> None:
     if done is None:
         return
     _start_anew(dataset.name)
-    words = {row["run_id"]: run_tables.in_words(row) for row in run_tables.table(done).to_dict("records")}
+    words = run_tables.in_words(done)
     run_id, other = _runs(done, words)
     who = layout.chosen_who(dataset.name)
     result: dict[str, Any] = done.set_index("run_id")["result"].to_dict()[run_id]

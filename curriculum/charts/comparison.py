@@ -25,13 +25,15 @@ def arm_dots(frame: pd.DataFrame) -> alt.LayerChart:
     scale = alt.Scale(zero=False, nice=False, domain=[max(low - room, 0.0), min(high + room, 1.0)])
     dots = alt.Chart(long).mark_circle(size=60, opacity=0.6, color=MODEL_COLOUR).encode(
         x=alt.X("seeds:Q", title="test accuracy", axis=alt.Axis(format=".1%"), scale=scale), y=y,
-        tooltip=["arm", alt.Tooltip("seeds", title="accuracy", format=".2%")],
+        tooltip=[alt.Tooltip("arm"), alt.Tooltip("seeds", title="accuracy", format=".2%")],
     )  # fmt: skip
-    tooltip = ["arm", *(alt.Tooltip(name, format=".2%") for name in ("mean", "low", "high"))]
+    tooltip = [alt.Tooltip("arm"), *(alt.Tooltip(name, format=".2%") for name in ("mean", "low", "high"))]
     base = alt.Chart(means)
-    intervals = base.mark_rule(strokeWidth=2, color=PEOPLE_COLOUR, clip=True).encode(x="low:Q", x2="high:Q", y=y, tooltip=tooltip)
+    intervals = base.mark_rule(strokeWidth=2, color=PEOPLE_COLOUR, clip=True).encode(
+        x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, tooltip=tooltip
+    )
     middles = base.mark_point(shape="diamond", filled=True, size=90, opacity=1, color=PEOPLE_COLOUR).encode(
-        x="mean:Q", y=y, tooltip=tooltip
+        x=alt.X("mean:Q"), y=y, tooltip=tooltip
     )
     return (intervals + dots + middles).properties(height=alt.Step(32))
 
@@ -48,10 +50,16 @@ def difference_intervals(pairs: pd.DataFrame) -> alt.LayerChart:
                        scale=alt.Scale(domain=["detected", "not detected"], range=[MODEL_COLOUR, "#8a8a8a"]))  # fmt: skip
     shape = alt.Shape("outcome:N", legend=None, scale=alt.Scale(domain=["detected", "not detected"], range=["circle", "diamond"]))
     base = alt.Chart(frame)
-    tooltip = ["pair", *(alt.Tooltip(name, format="+.2f") for name in ("difference", "low", "high")), alt.Tooltip("p_holm", format=".3g")]
+    tooltip = [
+        alt.Tooltip("pair"),
+        *(alt.Tooltip(name, format="+.2f") for name in ("difference", "low", "high")),
+        alt.Tooltip("p_holm", format=".3g"),
+    ]
     intervals = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title="percentage points"), x2="high:Q", y=y, color=colour, tooltip=tooltip
+        x=alt.X("low:Q", title="percentage points"), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
     )
-    points = base.mark_point(size=90, filled=True, opacity=1).encode(x="difference:Q", y=y, color=colour, shape=shape, tooltip=tooltip)
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x="x:Q")
+    points = base.mark_point(size=90, filled=True, opacity=1).encode(
+        x=alt.X("difference:Q"), y=y, color=colour, shape=shape, tooltip=tooltip
+    )
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x=alt.X("x:Q"))
     return (zero + intervals + points).properties(height=alt.Step(32))

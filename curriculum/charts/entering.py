@@ -28,7 +28,7 @@ def use_map(shares: pd.DataFrame, rows: list[str], axis: str = "epoch") -> alt.L
                alt.Tooltip("images:Q", title="of", format=".0f")]  # fmt: skip
     base = alt.Chart(shares)
     cells = base.mark_rect().encode(
-        x=x, x2=f"to_{axis}:Q", y=y, tooltip=tooltip,
+        x=x, x2=alt.X2(f"to_{axis}:Q"), y=y, tooltip=tooltip,
         color=alt.Color("share:Q", title="in use", scale=alt.Scale(scheme="blues", domain=[0, 1]),
                         legend=alt.Legend(format="%", orient="right", gradientLength=min(120, 30 + 26 * len(rows)))),
     )  # fmt: skip

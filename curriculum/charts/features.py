@@ -27,7 +27,14 @@ def feature_map(frame: pd.DataFrame, by: str, axes: tuple[str, str], chosen: str
     point = alt.selection_point(name="point", fields=["example"], on="click", nearest=False)
     x, y = (alt.X(f"{c}:Q", title=title, axis=alt.Axis(labels=False, ticks=False, grid=False)) if c == "x" else
             alt.Y(f"{c}:Q", title=title, axis=alt.Axis(labels=False, ticks=False, grid=False)) for c, title in zip("xy", axes, strict=True))  # fmt: skip
-    tooltip = ["image", "example", "class", "predicted", "level", alt.Tooltip("difficulty:Q", format=".2f")]
+    tooltip = [
+        alt.Tooltip("image"),
+        alt.Tooltip("example"),
+        alt.Tooltip("class"),
+        alt.Tooltip("predicted"),
+        alt.Tooltip("level"),
+        alt.Tooltip("difficulty:Q", format=".2f"),
+    ]
     points = alt.Chart(shown).mark_point(filled=True, size=42, opacity=0.75, strokeWidth=1).encode(
         x=x, y=y, tooltip=tooltip, **_channels(shown, by)
     ).add_params(point)  # fmt: skip
@@ -61,7 +68,7 @@ def probabilities(top: list[tuple[str, float]]) -> alt.LayerChart:
     frame = pd.DataFrame(top, columns=["class", "probability"])
     y = alt.Y("class:N", sort=frame["class"].tolist(), title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False))
     base = alt.Chart(frame)
-    tooltip = ["class", alt.Tooltip("probability", format=".1%")]
+    tooltip = [alt.Tooltip("class"), alt.Tooltip("probability", format=".1%")]
     x = alt.X(
         "probability:Q", title="probability", scale=alt.Scale(domain=[0, 1.2], nice=False), axis=alt.Axis(format="%", values=[0, 0.5, 1])
     )

@@ -40,7 +40,12 @@ def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
     points = (
         alt.Chart(frame)
         .mark_circle(size=16, opacity=0.5)
-        .encode(x=x, y=y, color=colour, tooltip=["example", "class", "level", alt.Tooltip("difficulty", format=".2f")])
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            tooltip=[alt.Tooltip("example"), alt.Tooltip("class"), alt.Tooltip("level"), alt.Tooltip("difficulty", format=".2f")],
+        )
         .add_params(alt.selection_interval(name="area"))
     )
     quartiles = (
@@ -53,8 +58,8 @@ def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(quartiles)
     across = [alt.X("left:Q"), alt.X2("right:Q")]
     boxes = base.transform_calculate(left="datum.level_index - 0.36", right="datum.level_index + 0.36")
-    frames = boxes.mark_rect(fillOpacity=0, stroke="gray", strokeWidth=1.5).encode(*across, y="low:Q", y2="high:Q")
-    middles = boxes.mark_rule(stroke="gray", strokeWidth=3).encode(*across, y="middle:Q")
+    frames = boxes.mark_rect(fillOpacity=0, stroke="gray", strokeWidth=1.5).encode(*across, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
+    middles = boxes.mark_rule(stroke="gray", strokeWidth=3).encode(*across, y=alt.Y("middle:Q"))
     # On a canvas thousands of points are drawn sooner, and a brush leaves no part without a name to screen readers.
     return (points + frames + middles).properties(height=330, usermeta={"embedOptions": {"renderer": "canvas"}})
 
@@ -71,12 +76,16 @@ def agreement_intervals(rows: pd.DataFrame) -> alt.LayerChart:
         "by:N", title=None, legend=alt.Legend(orient="top"), scale=alt.Scale(domain=kinds, range=["#8a8a8a", MODEL_COLOUR, PEOPLE_COLOUR])
     )
     shape = alt.Shape("by:N", legend=None, scale=alt.Scale(domain=kinds, range=["diamond", "square", "circle"]))
-    tooltip = ["name", *(alt.Tooltip(name, format=".2f") for name in ("value", "low", "high")), alt.Tooltip("n", title="images")]
+    tooltip = [
+        alt.Tooltip("name"),
+        *(alt.Tooltip(name, format=".2f") for name in ("value", "low", "high")),
+        alt.Tooltip("n", title="images"),
+    ]
     base = alt.Chart(rows)
     title = MEASURE_TITLE[rows["measure"].iloc[0]]
     intervals = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title=f"{title} (95 % interval)"), x2="high:Q", y=y, color=colour, tooltip=tooltip
+        x=alt.X("low:Q", title=f"{title} (95 % interval)"), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
     )
-    points = base.mark_point(filled=True, size=80, opacity=1).encode(x="value:Q", y=y, color=colour, shape=shape, tooltip=tooltip)
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x="x:Q")
+    points = base.mark_point(filled=True, size=80, opacity=1).encode(x=alt.X("value:Q"), y=y, color=colour, shape=shape, tooltip=tooltip)
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x=alt.X("x:Q"))
     return (zero + intervals + points).properties(height=alt.Step(24))

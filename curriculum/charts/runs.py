@@ -82,7 +82,7 @@ def overlay(
     if stages is not None and not stages.empty:
         starts = alt.Chart(stages.assign(x=stages["x"] / scale))
         tooltip = [alt.Tooltip("line:N", title="line"), alt.Tooltip("stage:N", title="stage"), alt.Tooltip("epoch:Q", title="from epoch")]
-        layers.append(starts.mark_rule(strokeDash=[4, 4], color="gray", opacity=0.8).encode(x="x:Q", tooltip=tooltip))
+        layers.append(starts.mark_rule(strokeDash=[4, 4], color="gray", opacity=0.8).encode(x=alt.X("x:Q"), tooltip=tooltip))
     return alt.layer(*layers).properties(height=250)
 
 
@@ -130,7 +130,7 @@ def losses_of_one(losses: pd.DataFrame) -> alt.Chart:
             y=alt.Y("loss:Q", title="its loss (nats)", scale=alt.Scale(domainMin=0)),
             color=alt.Color("run:N", title=None, legend=alt.Legend(orient="right", labelLimit=320)),
             strokeDash=alt.StrokeDash("run:N", legend=None),
-            tooltip=["run", "epoch", alt.Tooltip("loss", format=".3f")],
+            tooltip=[alt.Tooltip("run"), alt.Tooltip("epoch"), alt.Tooltip("loss", format=".3f")],
         )
         .properties(height=230)
     )

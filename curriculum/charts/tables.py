@@ -21,18 +21,16 @@ def count_table(table: pd.DataFrame, rows: str, columns: str, select: bool = Fal
     )
     y = alt.Y(f"{rows}:N", sort=list(table.index), title=rows)
     base = alt.Chart(long)
-    cells = base.mark_rect().encode(
+    cells = base.mark_rect(strokeWidth=3).encode(
         x=x, y=y, color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), title="share of row", legend=None),
-        tooltip=[rows, columns, "images", alt.Tooltip("share", format=".1%")],
+        tooltip=[alt.Tooltip(rows), alt.Tooltip(columns), alt.Tooltip("images"), alt.Tooltip("share", format=".1%")],
     )  # fmt: skip
     text = base.mark_text(fontSize=13).encode(
-        x=x, y=y, text="images:Q", color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#222"))
+        x=x, y=y, text=alt.Text("images:Q"), color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#222"))
     )
     if select:
         chosen = alt.selection_point(name="cell", fields=[rows, columns])
-        cells = cells.encode(
-            stroke=alt.condition(chosen, alt.value("#D55E00"), alt.value(None), empty=False), strokeWidth=alt.value(3)
-        ).add_params(chosen)
+        cells = cells.encode(stroke=alt.condition(chosen, alt.value("#D55E00"), alt.value(None), empty=False)).add_params(chosen)
         text = text.encode(tooltip=alt.value(None))
     return (cells + text).properties(height=max(150, 46 * len(table)))
 
@@ -43,9 +41,9 @@ def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart
     y = alt.Y(f"{column}:N", title=None, sort=sort, axis=alt.Axis(labelOverlap=False))
     base = alt.Chart(frame)
     tooltip = [
-        column,
-        "wrong",
-        "images",
+        alt.Tooltip(column),
+        alt.Tooltip("wrong"),
+        alt.Tooltip("images"),
         alt.Tooltip("share", format=".1%"),
         alt.Tooltip("low", format=".1%"),
         alt.Tooltip("high", format=".1%"),
@@ -53,11 +51,11 @@ def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart
     bars = base.mark_bar(color=MODEL_COLOUR, height=14).encode(
         x=alt.X("share:Q", title=title, axis=alt.Axis(format="%")), y=y, tooltip=tooltip
     )
-    intervals = base.mark_rule(color="gray", strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, tooltip=tooltip)
+    intervals = base.mark_rule(color="gray", strokeWidth=2).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, tooltip=tooltip)
     text = (
         base.transform_calculate(label="datum.wrong + ' of ' + datum.images")
         .mark_text(align="left", dx=6, color="gray")
-        .encode(x="high:Q", y=y, text="label:N")
+        .encode(x=alt.X("high:Q"), y=y, text=alt.Text("label:N"))
     )
     return (bars + intervals + text).properties(height=40 + 30 * len(frame))
 
@@ -73,7 +71,7 @@ def pair_table(pairs: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("a", title="annotator"),
         alt.Tooltip("b", title="and"),
         alt.Tooltip("kappa", format=".2f"),
-        "interval",
+        alt.Tooltip("interval"),
         alt.Tooltip("n", title="images shared"),
     ]
     base = alt.Chart(both)

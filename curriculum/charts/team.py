@@ -16,7 +16,7 @@ def drift(frame: pd.DataFrame, measure: str, title: str) -> alt.Chart:
             y=alt.Y(f"{measure}:Q", title=title, scale=alt.Scale(zero=False)),
             color=alt.Color("annotator:N", title=None, legend=alt.Legend(orient="top")),
             strokeDash=alt.StrokeDash("annotator:N", legend=None),
-            tooltip=["annotator", "labels", alt.Tooltip(measure, format=".2f")],
+            tooltip=[alt.Tooltip("annotator"), alt.Tooltip("labels"), alt.Tooltip(measure, format=".2f")],
         )
         .properties(height=230)
     )
