@@ -17,7 +17,19 @@ from types import UnionType
 from typing import Any
 
 from curriculum import bench_command, commands, explain_command, label_commands, people_commands, recipe_commands, run_commands
-from curriculum.config import DEVICES, LEVEL_SOURCES, SCALES, SUPERPIXELS, CompareConfig, Home, RunConfig, ScoreConfig, TrainConfig
+from curriculum.config import (
+    DEVICES,
+    LEVEL_SOURCES,
+    SCALES,
+    SUPERPIXELS,
+    CompareConfig,
+    EpisodesConfig,
+    Home,
+    LookConfig,
+    RunConfig,
+    ScoreConfig,
+    TrainConfig,
+)
 from curriculum.errors import CurriculumError
 from curriculum.fetching import KNOWN
 from curriculum.label_formats import FORMATS
@@ -203,6 +215,17 @@ def parser() -> argparse.ArgumentParser:
         "compare --dataset demo --arms self-paced --seeds 5 --weights none --image-size 64",
     )  # fmt: skip
     _add_options(command, CompareConfig)
+
+    command = _on_dataset(
+        groups, "episodes", commands.episodes, "few-shot episodes: how well a few images suffice for a frozen network's features",
+        "episodes --dataset demo --weights run:20260131-120000-scratch-1a2b --ways 5 --shots 5 --image-size 64",
+    )  # fmt: skip
+    _add_options(command, EpisodesConfig)
+    command = _on_dataset(
+        groups, "look", commands.look, "one picture through one network: its top classes, the first layer's filters and answers",
+        "look --dataset demo --example aGrass/a001.jpg --architecture squeezenet1-0 --weights imagenet",
+    )  # fmt: skip
+    _add_options(command, LookConfig)
 
     run = _group(groups, "runs", "past and present runs")
     command = _command(run, "list", commands.runs_list, "list runs", "runs list")

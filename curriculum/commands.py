@@ -19,13 +19,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curriculum import analysis, datasets, fetching, mistakes, overlaps, runs, sources
-from curriculum.config import CompareConfig, Config, Home, ScoreConfig, TrainConfig
+from curriculum import datasets, fetching, overlaps, run_words, runs, sources
+from curriculum.config import CompareConfig, Config, EpisodesConfig, Home, LookConfig, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, RunError
 from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import Store
-from curriculum.words import duration, figure
+from curriculum.words import duration
 
 Result = dict[str, Any]
 
@@ -144,15 +144,23 @@ def data_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 def score(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     if options.run and options.image_size is None:  # a model judges images of the size that it learnt from
         options.image_size = open_run(home, options.run).config().image_size
-    return _run(home, _config(ScoreConfig, options), _score_text)
+    return _run(home, _config(ScoreConfig, options), run_words.score_text)
 
 
 def train(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    return _run(home, _config(TrainConfig, options), _train_text)
+    return _run(home, _config(TrainConfig, options), run_words.train_text)
 
 
 def compare(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
-    return _run(home, _config(CompareConfig, options), _compare_text)
+    return _run(home, _config(CompareConfig, options), run_words.compare_text)
+
+
+def episodes(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    return _run(home, _config(EpisodesConfig, options), run_words.episodes_text)
+
+
+def look(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
+    return _run(home, _config(LookConfig, options), run_words.look_text)
 
 
 def _config(kind: type[Any], options: argparse.Namespace) -> Any:
@@ -224,81 +232,6 @@ def _result(run: RunDir, status: Status) -> Result:
     raise RunError(status.message or f"the run ended {status.state}", todo=todo)
 
 
-def _score_text(store: Store, result: Result) -> str:
-    """Step 3 without a browser: the ranking's figures, and how it compares with people's levels."""
-    lines = [f"run {result['run_id']}: {result['examples']} images scored by {result['method']} in {result['seconds']:.1f} s",
-             f"  mean loss {result['mean_loss']:.3f}, accuracy {result['accuracy']:.3f}"]  # fmt: skip
-    if result.get("stability") is not None:
-        lines.append(f"  order repeats over re-drawn folds: Spearman {result['stability']:.3f}")
-    for who in ("people", "simulated"):
-        both = analysis.compared(analysis.ranked(store, result["dataset"], result["run_id"], who))
-        agreed = analysis.agreement(both)
-        if agreed.spearman.defined:
-            said = (
-                (name, getattr(agreed, key)) for key, name in (("spearman", "Spearman"), ("tau_b", "tau-b"), ("kappa", "weighted kappa"))
-            )
-            figures = ", ".join(f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for name, one in said)
-            lines.append(f"  with {who}'s levels: {figures}, n = {agreed.spearman.n}")
-            lines.append("  rows: their level, columns: the model's in the same proportions\n" + analysis.level_table(both).to_string())
-            for name in list(analysis.QUADRANTS)[:2]:
-                shown = analysis.quadrant(both, name).head(5)
-                lines += [f"  {name}: {row.example} (difficulty {row.difficulty:.2f})" for row in shown.itertuples()]
-    return "\n".join(lines)
-
-
-def _train_text(store: Store, result: Result) -> str:
-    """Step 5 without a browser: the figures, the confusion matrix, what is misclassified."""
-    lines = [f"run {result['run_id']}: {result['mode']}, protocol {result['protocol']}, epoch {result['epoch']} of {result['epochs']}, "
-             f"{duration(result['seconds'])}, {result['samples_seen']} samples seen on {result['device']}",
-             f"  test accuracy {result['test_accuracy']:.4f}, loss {result['test_loss']:.4f}, KNN {figure(result['test_knn'])}"]  # fmt: skip
-    if result["peak_test_accuracy"] is not None:
-        lines.append(f"  peak test accuracy {result['peak_test_accuracy']:.4f} (picked on test: biased upwards)")
-    lines += [f"  after stage {s['stage']} (epoch {s['epoch']}): test accuracy {s['accuracy']:.4f}, on its own levels "
-              + (f"{s['own_accuracy']:.4f} of {s['own_examples']}" if s["own_accuracy"] is not None else "unknown") for s in result["stages"]]  # fmt: skip
-    lines += [f"  {note}" for note in result["notes"]]
-    frame = mistakes.predictions(store, result["run_id"])
-    wrong = frame[~frame["correct"]]
-    lines += ["rows: true class, columns: predicted", mistakes.confusion(frame, tuple(result["classes"])).to_string()]
-    lines += [
-        f"{row['class']}: {row['share']:.1%} wrong ({row['wrong']} of {row['images']})"
-        for row in mistakes.errors_by(frame, "class").to_dict("records")
-    ]
-    lines += [
-        f"  {r['example']}: {r['predicted']} ({r['probability']:.2f}), people: {r['level'] if isinstance(r['level'], str) else 'no level'}"
-        for r in wrong.head(10).to_dict("records")
-    ]
-    return "\n".join(lines)
-
-
-def _compare_text(_store: Store, result: Result) -> str:
-    """Did the order help? The verdict, then what it rests on."""
-    noise = f", {result['noise']:.0%} of the training images with a wrong class" if result["noise"] else ""
-    lines = [result["verdict"], "",
-             f"comparison {result['run_id']}: protocol {result['protocol']}, {result['passes']} passes' worth of samples in every arm{noise}",
-             f"{'arm':<28}  accuracy     sd  loss   KNN    by seed"]  # fmt: skip
-    for arm in result["arms"]:
-        seeds = " ".join(f"{accuracy:.4f}" for accuracy in arm["seeds"])
-        lines.append(f"{arm['arm']:<28}  {arm['mean']:.4f}  {figure(arm['sd'])}  {arm['loss']:.3f}  {figure(arm['knn'], '.3f')}  {seeds}")
-        if arm["peak"] is not None:
-            lines.append(f"{'':<28}  {arm['peak']:.4f}  the peak over epochs, picked on test: biased upwards")
-    lines += ["", "differences in percentage points, 95 % interval, p (p by Holm's method):"]
-    lines += [
-        f"  {pair['a']} - {pair['b']}: {100 * pair['difference']:+.2f} [{100 * pair['low']:+.2f}, {100 * pair['high']:+.2f}], "
-        f"{pair['p']:.3g} ({pair['p_holm']:.3g})"
-        for pair in result["pairs"]
-    ]
-    if result["leak_percent"] is not None:
-        lines.append(f"{result['leak_percent']} % of the test images show the same ground as a training image.")
-    return "\n".join(lines + [f"  {note}" for note in result["notes"]])
-
-
-def _text_of(config: Config) -> Callable[[Store, Result], str]:
-    """How a finished run of that kind is told."""
-    if isinstance(config, CompareConfig):
-        return _compare_text
-    return _train_text if isinstance(config, TrainConfig) else _score_text
-
-
 def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs list") as store:
         if store.writable:
@@ -306,7 +239,7 @@ def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
         frame = runs.list_runs(store, options.dataset)
     names = ["run_id", "title", "note", "kind", "dataset", "mode", "protocol", "seed", "state", "seconds", "created_at", "result"]
     rows = frame[names].to_dict("records")
-    lines = [f"{row['run_id']}  {row['state']:<11} {row['dataset']}  {_headline(row['result'])}{_titled(row)}" for row in rows]
+    lines = [f"{row['run_id']}  {row['state']:<11} {row['dataset']}  {run_words.headline(row['result'])}{_titled(row)}" for row in rows]
     return {"runs": rows}, "\n".join(lines) or "No run yet: `score --dataset NAME` or `train --dataset NAME`."
 
 
@@ -314,14 +247,6 @@ def _titled(row: dict[Any, Any]) -> str:
     return "".join(f"  {sign}{row[name]}" for name, sign in (("title", "# "), ("note", "note: ")) if isinstance(row[name], str)).replace(
         "\n", " "
     )
-
-
-def _headline(result: Result | None) -> str:
-    if not result:
-        return ""
-    if "verdict" in result:
-        return str(result["verdict"])
-    return f"test accuracy {result['test_accuracy']:.4f}" if "test_accuracy" in result else f"mean loss {result['mean_loss']:.3f}"
 
 
 def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -343,7 +268,7 @@ def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs show") as store:
         if store.writable:
             runs.ingest(store, run)
-        return document, said + _text_of(run.config())(store, result)
+        return document, said + run_words.text_of(run.config())(store, result)
 
 
 def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -361,7 +286,7 @@ def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
             for each in (run, *runs.members(home, run)):
                 runs.ingest(store, each)
         result = _result(run, status)
-        return result, _text_of(config)(store, result) if store.writable else f"run {run.run_id} is done"
+        return result, run_words.text_of(config)(store, result) if store.writable else f"run {run.run_id} is done"
 
 
 def runs_delete(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

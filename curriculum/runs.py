@@ -52,7 +52,7 @@ def prepare(store: Store, config: Config) -> RunDir:
     if order.empty:
         raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {dataset.root}, then `data check`")
     notes: tuple[str, ...] = ()
-    config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights))
+    config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights, config.architecture))
     if isinstance(config, TrainConfig):
         if config.replay:
             _check_replay(store.home, config)
@@ -100,7 +100,8 @@ def _overlap_notes(store: Store, config: TrainConfig | CompareConfig, order: pd.
     ends = pd.concat([pairs[["example", "other"]], pairs[["other", "example"]].set_axis(["example", "other"], axis=1)])
     leaked = ends[(ends["example"].map(split) == "test") & (ends["other"].map(split) == "train")]["example"].nunique()
     test = int((order["split"] == "test").sum())
-    return (f"{leaked} of {test} test images show the same ground as a training image: the split is random.",) if leaked else ()
+    whose = "the data set's own" if config.protocol == "given" else "random"
+    return (f"{leaked} of {test} test images show the same ground as a training image: the split is {whose}.",) if leaked else ()
 
 
 def _check_replay(home: Home, config: TrainConfig) -> None:
@@ -137,7 +138,7 @@ def _with_difficulty(store: Store, dataset: str, order: pd.DataFrame) -> pd.Data
     return order.merge(analysis.difficulties(store, newest), how="left", on="example")
 
 
-def _checked_weights(home: Home, weights: str) -> str:
+def _checked_weights(home: Home, weights: str, architecture: str) -> str:
     """Refuse weights that can't be found before anything starts; a path is made absolute."""
     if weights in ("imagenet", "none"):
         return weights
@@ -145,6 +146,11 @@ def _checked_weights(home: Home, weights: str) -> str:
         run = open_run(home, weights.removeprefix("run:"))
         if not (run / "model.pt").is_file():
             raise WeightsError("that run left no model", got=weights, todo="Choose a finished training run: `runs list`")
+        theirs = run.config().architecture
+        if theirs != architecture and not architecture.startswith(f"{theirs}_"):  # resnet50_layer2 is the beginning of resnet50
+            raise WeightsError(
+                "that run's model is another network", got=f"{theirs}, not {architecture}", todo=f"Add --architecture {theirs}"
+            )
         return weights
     try:
         path = Path(weights).expanduser().absolute()
@@ -158,8 +164,8 @@ def _checked_weights(home: Home, weights: str) -> str:
 def _of_its_model(home: Home, config: ScoreConfig) -> ScoreConfig:
     """A model judges images of the size that it learnt from, and of the same classes, with its own network."""
     run = open_run(home, config.run or "")
-    _checked_weights(home, f"run:{config.run}")
     trained = run.config()
+    _checked_weights(home, f"run:{config.run}", trained.architecture)
     if trained.image_size != config.image_size or trained.dataset != config.dataset:
         raise RunError(
             "a model judges the data set and the image size that it was trained on",

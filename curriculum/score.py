@@ -28,7 +28,7 @@ from curriculum.errors import CancelledError, DatasetError
 from curriculum.images import assign_parts
 from curriculum.judging import Judge
 from curriculum.metrics import cross_entropy
-from curriculum.model import IMAGENET, Channels, Weights, autocast, build_backbone, eval_batch, normalise, pooled, to_numpy
+from curriculum.model import IMAGENET, Channels, Weights, autocast, build_backbone, eval_batch, normalise, to_numpy
 from curriculum.ranks import ALONE, Ranks
 
 BLOCK = 128
@@ -101,7 +101,7 @@ def _features(backbone: nn.Module, images: CachedRows, rows: NDArray[np.int64], 
     size = eval_batch(device)
     with torch.inference_mode(), autocast(device):
         parts = [
-            pooled(backbone(normalise(torch.from_numpy(images[rows[at : at + size]]).to(device), channels))).float()
+            backbone(normalise(torch.from_numpy(images[rows[at : at + size]]).to(device), channels)).float()
             for at in range(0, len(rows), size)
         ]
         return torch.cat(parts)

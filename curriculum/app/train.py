@@ -7,10 +7,23 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import labels, runs
+from curriculum import given, labels, runs
 from curriculum.app import curves, layout, run_actions, service, session
 from curriculum.charts.palette import LEVEL_MARK
-from curriculum.config import LEVELS, MODE_MEANING, ORDER_SOURCES, PACING_MEANING, RATE_RULES, VARIANT_MEANING, TrainConfig
+from curriculum.config import (
+    ARCHITECTURE_TITLE,
+    ARCHITECTURES,
+    AUGMENTATION_MEANING,
+    AUGMENTATIONS,
+    CURRICULA,
+    LEVELS,
+    MODE_MEANING,
+    ORDER_SOURCES,
+    PACING_MEANING,
+    RATE_RULES,
+    VARIANT_MEANING,
+    TrainConfig,
+)
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.rundir import RunDir, open_run
@@ -62,19 +75,11 @@ def _form(dataset: Dataset) -> None:
         variant = st.radio("Which are the easiest", variants, captions=captions, horizontal=True)
     pacing = _pacing() if mode == "paced" else {}
     with st.expander("More"):
-        more = st.columns(3)
-        protocol = more[0].radio(
-            "Protocol",
-            ["honest", "report"],
-            captions=["64/16/20; epoch chosen on val, test read once", "80/20 as in the reports: the test peak is biased"],
-        )
-        batch_size = more[1].number_input("Batch size", 1, 4096, 32)
-        rate = more[2].number_input("Learning rate (0: the mode's own)", 0.0, 10.0, 0.0, format="%.6f")
-        rule = more[2].selectbox("Learning rate over time", [None, *RATE_RULES], format_func=lambda rule: RULES[rule])
+        more = _more(dataset, mode)
     if st.button(f"Train {dataset.examples:,} images, {mode}", type="primary", icon=":material/play_arrow:"):
         config: dict[str, Any] = {
-            "mode": mode, "weights": weights, "image_size": size, "epochs": int(epochs), "seed": int(seed), "levels": who, "protocol": protocol,
-            "batch_size": int(batch_size), "learning_rate": rate or None, "rate_rule": rule, "variant": variant, **pacing,
+            "mode": mode, "weights": weights, "image_size": size, "epochs": int(epochs), "seed": int(seed), "levels": who, "variant": variant,
+            **pacing, **more,
         }  # fmt: skip
         try:
             layout.start_run(TrainConfig(dataset.name, **config))
@@ -82,6 +87,30 @@ def _form(dataset: Dataset) -> None:
             st.error(str(error), icon=":material/error:")
         else:
             st.rerun()
+
+
+def _more(dataset: Dataset, mode: str) -> dict[str, Any]:
+    """What is seldom changed."""
+    captions = {"honest": "64/16/20; epoch chosen on val, test read once", "given": "the test part that the data set comes with (split.csv)",
+                "report": "80/20 as in the reports: the test peak is biased"}  # fmt: skip
+    if not (dataset.root / given.SPLIT_FILE).is_file():
+        del captions["given"]
+    left, middle, right = st.columns(3)
+    found: dict[str, Any] = {"protocol": left.radio("Protocol", list(captions), captions=list(captions.values()))}
+    found["architecture"] = middle.selectbox(
+        "Network", ARCHITECTURES, format_func=lambda name: ARCHITECTURE_TITLE[name], help="Weights must be of the same network."
+    )
+    found["batch_size"] = int(middle.number_input("Batch size", 1, 4096, 32))
+    frozen = middle.text_input(
+        "Frozen parameters", placeholder="layer1.* conv1*", help="By name, with * and ?; they keep the weights they have."
+    )
+    found["freeze"] = tuple(frozen.split())
+    found["learning_rate"] = right.number_input("Learning rate (0: the mode's own)", 0.0, 10.0, 0.0, format="%.6f") or None
+    found["rate_rule"] = right.selectbox("Learning rate over time", [None, *RATE_RULES], format_func=lambda rule: RULES[rule])
+    found["augment"] = right.selectbox("Training images vary by", AUGMENTATIONS, format_func=lambda name: AUGMENTATION_MEANING[name])
+    if mode not in CURRICULA and (dataset.root / given.CLASSES_FILE).is_file():
+        found["multi_label"] = left.toggle("Several classes an image", help="Those of classes.csv, by binary cross-entropy.")
+    return found
 
 
 def _pacing() -> dict[str, Any]:

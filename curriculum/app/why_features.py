@@ -81,7 +81,7 @@ def neighbours(run_id: str, row: dict[str, Any], dataset: Dataset, knn: float | 
         words = (f"{mark} {titles.get(one['class'], one['class'])}", f"distance {one['distance']:.2f}", layout.short(one["example"]))
         tiles.append(Tile(one["sha256"], one["example"], words))
     layout.gallery(tiles, 120)
-    st.caption("Distances are Euclidean, in the 512 numbers that the last layer decides by. ✓ same class, ≠ another one.")
+    st.caption("Distances are Euclidean, in the numbers that the last layer decides by. ✓ same class, ≠ another one.")
 
 
 # -- the first layer -----------------------------------------------------------------------------
@@ -95,15 +95,17 @@ def first_layer(run_id: str, row: dict[str, Any], dataset: Dataset) -> None:
     before, after = (answer.arrays[name].astype(np.float32) for name in ("before", "after"))
     peak = float(np.percentile(np.abs(before), 99.5))
     pictures = [
-        (filter_grid(answer.arrays["filters"]), "The 64 filters of the first layer, each on its own scale; grey is 0."),
+        (
+            filter_grid(answer.arrays["filters"]),
+            f"The {len(answer.arrays['filters'])} filters of the first layer, each on its own scale; grey is 0.",
+        ),
         (map_grid(before, peak), "What each answers to this image, before ReLU: blue above 0, orange below, black at 0."),
         (map_grid(after, peak), "After ReLU: what was below 0 is gone. The same scale, the same order."),
     ]
     for place, (picture, words) in zip(st.columns(3), pictures, strict=True):
         place.image(picture, caption=words, width="stretch", alt=words)
-    st.caption(
-        f"Of all answers {np.mean(before < 0):.0%} are below 0 and end at ReLU; {int((after.max(axis=(1, 2)) <= 0).sum())} of 64 filters find nothing here."
-    )
+    silent = int((after.max(axis=(1, 2)) <= 0).sum())
+    st.caption(f"Of all answers {np.mean(before < 0):.0%} are below 0 and end at ReLU; {silent} of {len(after)} filters find nothing here.")
 
 
 # -- the map -------------------------------------------------------------------------------------
