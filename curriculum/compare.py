@@ -97,8 +97,9 @@ def paired_bootstrap(by_seed: Sequence[NDArray[np.int64]], random: np.random.Gen
     values = np.empty((resamples, seeds))
     for number, clusters in enumerate(by_seed):
         places = np.nonzero(drawn == number)
-        counts = random.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=len(places[0]))
-        sums, sizes = (counts @ clusters).T
+        kinds, often = np.unique(clusters, axis=0, return_counts=True)  # few: it's how many of each kind are drawn that counts
+        counts = random.multinomial(len(clusters), often / len(clusters), size=len(places[0]))
+        sums, sizes = (counts @ kinds).T
         values[places] = sums / sizes
     low, high = np.percentile(values.mean(1), [2.5, 97.5])
     return float(low), float(high)

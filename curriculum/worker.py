@@ -6,6 +6,7 @@ and needs nobody: it survives the app and can be killed at any moment.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -59,7 +60,10 @@ def work(run: RunDir) -> int:
     """Do what the run directory asks for; returns the process's exit code. Whatever fails is said in status.json."""
     if run.result() is not None:
         join().share("")  # nothing is left to do for anybody
-    return supervise(run, lambda reporter: _work(run, reporter))
+    try:
+        return supervise(run, lambda reporter: _work(run, reporter))
+    finally:
+        gc.collect()  # a network and what judges it refer to one another; the next run of this process needs their memory
 
 
 def attend() -> None:
