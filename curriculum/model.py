@@ -147,7 +147,8 @@ def build(classes: int, weights: Weights, seed: int, image_size: int = 256, head
 
 
 def build_backbone(weights: Weights, seed: int, image_size: int = 256) -> nn.Module:
-    """What `build` makes without its head: it answers with what the head would be given. No time goes into drawing what the weights replace.
+    """What `build` makes without its head: it answers with what the head would be given, pooled to (n, features). No time goes into drawing
+    what the weights replace.
 
     Raises:
         WeightsError: the state dict's names or shapes aren't this network's.
@@ -158,7 +159,7 @@ def build_backbone(weights: Weights, seed: int, image_size: int = 256) -> nn.Mod
         with torch.device("meta"):
             net = weights.plan.make(2, image_size)
         _load(net, weights, weights.without_head(), head=False, assign=True)
-    net.set_submodule(weights.plan.head, nn.Identity())
+    net.set_submodule(weights.plan.head, nn.Identity() if weights.plan.linear else nn.AdaptiveAvgPool2d(1))
     return net.to(memory_format=torch.channels_last)
 
 
