@@ -5,6 +5,7 @@ torchvision's own, its ResNet50 cut off within layer2, LeNet-5 and a small convo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -103,10 +104,13 @@ PLANS: dict[Architecture, Plan] = {
 
 def fitted(architecture: Architecture, state: dict[str, Tensor], image_size: int) -> dict[str, Tensor]:
     """Published or trained weights, made to fit this network: parameters that it lacks left out, a transformer's positions interpolated
-    to the image size."""
+    to the image size. What no image size could have is left as it is, for loading to refuse."""
     lacks = PLANS[architecture].lacks
     kept = {name: value for name, value in state.items() if not (lacks and name.startswith(lacks))}
-    if architecture == "vit_b_16" and POSITIONS in kept and kept[POSITIONS].shape[1] != (image_size // VIT_PATCH) ** 2 + 1:
-        with torch.no_grad():
-            kept = dict(interpolate_embeddings(image_size, VIT_PATCH, kept))
+    positions = kept.get(POSITIONS)
+    if architecture == "vit_b_16" and positions is not None and positions.ndim == 3 and len(positions) == 1:
+        patches = positions.shape[1] - 1
+        if patches > 0 and math.isqrt(patches) ** 2 == patches != (image_size // VIT_PATCH) ** 2:
+            with torch.no_grad():
+                kept = dict(interpolate_embeddings(image_size, VIT_PATCH, kept))
     return kept

@@ -33,6 +33,7 @@ from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, T
 from curriculum.schedule import Schedule
 
 SCRATCH_WEIGHT_DECAY = 5e-4
+ADAM_MOMENTUM, MOMENTUM_SWING = 0.9, 0.05
 Figures = tuple[float, float, float] | tuple[None, None, None]
 NO_FIGURES: Figures = (None, None, None)
 
@@ -129,7 +130,11 @@ class Training:
         if self.rule != "one-cycle":
             return optimizer, None
         steps = sum(math.ceil(samples / config.batch_size) for _, samples in self.schedule.coming(0, 0))
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.base_rate, total_steps=max(steps, 2))
+        middle = config.momentum if name == "sgd" else ADAM_MOMENTUM
+        swing = min(MOMENTUM_SWING, middle, (1 - middle) / 2)  # against the rate's: as it goes up, momentum goes down
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=self.base_rate, total_steps=max(steps, 2), base_momentum=middle - swing, max_momentum=middle + swing
+        )
 
     # -- one epoch -------------------------------------------------------------------------------
 
@@ -257,7 +262,7 @@ class Training:
                 share.backward()  # type: ignore[no-untyped-call]
             total += share.detach()
         self.optimizer.step()
-        if self.scheduler is not None:
+        if self.scheduler is not None and self.scheduler.last_epoch < self.scheduler.total_steps - 1:  # self-paced: more steps may come
             self.scheduler.step()
         return total
 
