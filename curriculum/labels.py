@@ -262,9 +262,9 @@ def summary(store: Store, dataset: str) -> dict[str, object]:
         annotators, annotations = store.rows(
             "SELECT count(DISTINCT annotator), count(*) FROM current_label WHERE dataset = ? AND simulated = ?", [dataset, simulated]
         )[0]
-        agreed = consensus(store, dataset, who)["level"].value_counts()
-        return {"annotators": annotators, "annotations": annotations, "labelled": int(agreed.sum()),
-                "levels": {level: int(agreed.get(level, 0)) for level in LEVELS}}  # fmt: skip
+        agreed = dict(store.rows("SELECT level, count(*) FROM consensus(?, ?) GROUP BY level", [dataset, who]))
+        return {"annotators": annotators, "annotations": annotations, "labelled": sum(agreed.values()),
+                "levels": {level: agreed.get(level, 0) for level in LEVELS}}  # fmt: skip
 
     return {"dataset": dataset, **count(False), "simulated": count(True)}
 

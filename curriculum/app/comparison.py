@@ -63,11 +63,10 @@ def _finished(done: pd.DataFrame) -> None:
     for note in result["notes"]:
         st.info(layout.plain(note), icon=":material/info:")
     layout.link("errors", "See what each arm misclassifies", ":material/error_outline:")
-    report, delete = st.columns([2, 6])
-    with report:
+    with st.container(horizontal=True):
         run_actions.report_button(str(run_id))
-    if delete.button("Delete this comparison", icon=":material/delete:"):
-        _confirm_delete(str(run_id))
+        if st.button("Delete this comparison", icon=":material/delete:"):
+            _confirm_delete(str(run_id))
 
 
 def _title(row: pd.Series) -> str:

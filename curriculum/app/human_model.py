@@ -200,7 +200,7 @@ def _by_group(rows: pd.DataFrame) -> None:
     chart.altair_chart(agreement_intervals(mine), width="stretch")
     table.dataframe(
         rows.pivot(index=["name", "n"], columns="measure", values="value").reindex(mine.set_index(["name", "n"]).index)[list(MEASURE_TITLE)].reset_index(),
-        hide_index=True, column_config={"n": st.column_config.NumberColumn("images", format="localized"), "name": "group", **{
+        hide_index=True, height="content", column_config={"n": st.column_config.NumberColumn("images", format="localized"), "name": "group", **{
             name: st.column_config.NumberColumn(title.split()[-1], format="%.2f", help=title.capitalize()) for name, title in MEASURE_TITLE.items()}},
     )  # fmt: skip
     st.caption("Annotators by their own levels, each against the same ranking. Where an interval holds 0, chance alone may do as much.")
@@ -216,6 +216,7 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
     labelled = both if name == "all" else both[both["class"] == name]
     longest = int(labelled["level"].value_counts().max()) if len(labelled) else -(-len(of_class) // len(LEVELS))
     place = layout.pager(longest, IN_A_COLUMN, f"_side_page_{name}")
+    st.caption("Beneath each image the model's difficulty, 0 easiest to 1 hardest.")
     people, model = st.columns(2, gap="medium", border=True)
     with people:
         st.markdown("**People say**")
@@ -237,7 +238,7 @@ def _three_columns(rows: pd.DataFrame, column: str, place_of: slice, side: str) 
         found = rows[rows[column] == level]
         found = found.iloc[_clearest_first(found, column, level)]
         with column_place:
-            st.markdown(f"{LEVEL_MARK[level]} {level} · {len(found):,}")
+            st.markdown(f"{LEVEL_MARK[level]} {level}  \n{len(found):,}")
             shown = found.iloc[place_of]
             if shown.empty:
                 st.caption("none" if found.empty else "no more")

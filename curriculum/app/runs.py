@@ -244,7 +244,7 @@ def _why_not(run_id: str, state: str, message: object) -> None:
 
 def _actions(run_id: str, state: str) -> None:
     run, comparison = run_actions.directory(run_id), run_actions.comparison_of(run_id)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if run.path.exists():
             if st.button("Title and note", icon=":material/edit:", key=f"edit_{run_id}"):
                 run_actions.edit(run_id)

@@ -127,7 +127,7 @@ def _annotators(found: list[AnnotatorReport], report: dict[str, Any]) -> None:
         "95 % interval": [_interval(again[a.annotator]) for a in found],
         "seconds an image": [a.pace_seconds for a in found],
     })  # fmt: skip
-    st.dataframe(table, hide_index=True, column_config={
+    st.dataframe(table, hide_index=True, placeholder="", column_config={
         "with the others": st.column_config.NumberColumn(format="percent", help="Share of shared images with the others' consensus level."),
         "finds harder by": st.column_config.NumberColumn(format="%+.2f", help="Levels above (+) or below (-) the others' mean on shared images."),
         "same level again": st.column_config.NumberColumn(format="percent", help="Of the images that came a second time, unannounced."),

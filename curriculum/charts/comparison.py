@@ -46,7 +46,7 @@ def difference_intervals(pairs: pd.DataFrame) -> alt.LayerChart:
                  for p, low, high in zip(pairs["p_holm"], pairs["low"], pairs["high"], strict=True)],
     )  # fmt: skip
     y = alt.Y("pair:N", sort=frame["pair"].tolist(), title=None, axis=alt.Axis(labelLimit=280, labelOverlap=False))
-    colour = alt.Color("outcome:N", title=None, legend=alt.Legend(orient="top"),
+    colour = alt.Color("outcome:N", title=None, legend=alt.Legend(orient="top", columns=1),
                        scale=alt.Scale(domain=["detected", "not detected"], range=[MODEL_COLOUR, "#8a8a8a"]))  # fmt: skip
     shape = alt.Shape("outcome:N", legend=None, scale=alt.Scale(domain=["detected", "not detected"], range=["circle", "diamond"]))
     base = alt.Chart(frame)

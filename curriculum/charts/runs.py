@@ -28,8 +28,8 @@ class Measured:
 
 MEASURED = {
     "accuracy": Measured("accuracy", percent=True),
-    "loss": Measured("loss (cross-entropy, nats)"),
-    "knn": Measured("KNN (same-class neighbours)"),
+    "loss": Measured("loss (nats)"),
+    "knn": Measured("KNN (same class)"),
     "subset_size": Measured("training images in use", steps=True, zero=True),
     "learning_rate": Measured("learning rate", steps=True, zero=True),
 }

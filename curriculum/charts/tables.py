@@ -32,7 +32,7 @@ def count_table(table: pd.DataFrame, rows: str, columns: str, select: bool = Fal
         chosen = alt.selection_point(name="cell", fields=[rows, columns])
         cells = cells.encode(stroke=alt.condition(chosen, alt.value("#D55E00"), alt.value(None), empty=False)).add_params(chosen)
         text = text.encode(tooltip=alt.value(None))
-    return (cells + text).properties(height=max(150, 46 * len(table)))
+    return (cells + text).properties(height=alt.Step(38))
 
 
 def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart:
@@ -57,7 +57,7 @@ def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart
         .mark_text(align="left", dx=6, color="gray")
         .encode(x=alt.X("high:Q"), y=y, text=alt.Text("label:N"))
     )
-    return (bars + intervals + text).properties(height=40 + 30 * len(frame))
+    return (bars + intervals + text).properties(height=alt.Step(28))
 
 
 def pair_table(pairs: pd.DataFrame) -> alt.LayerChart:
@@ -81,4 +81,4 @@ def pair_table(pairs: pd.DataFrame) -> alt.LayerChart:
     text = base.mark_text(fontSize=12).encode(
         x=x, y=y, text=alt.Text("kappa:Q", format=".2f"), color=alt.condition("datum.kappa > 0.5", alt.value("white"), alt.value("#222"))
     )
-    return (cells + text).properties(height=60 + 34 * len(names))
+    return (cells + text).properties(height=alt.Step(32))
