@@ -37,7 +37,7 @@ PICTURES = {
     "after": "After ReLU: what was below 0 is gone. The same scale.",
 }
 PEAK = "Peak test accuracy is the best of all epochs on test, as the reports took it. It was picked on test, and so it is biased upwards."
-SMALL = "Small scale: every step was made, on a few small images. The figures say nothing."
+SMALL = "Small scale: a few small images for every step, to see that all of it works. The figures say nothing."
 
 
 def show(run: RunDir) -> None:
@@ -174,7 +174,7 @@ def _point(step: Step, run: RunDir) -> str:
 
 
 def _look(run: RunDir, result: dict[str, Any]) -> None:
-    for place, (name, words) in zip(st.columns(len(PICTURES)), PICTURES.items(), strict=True):
+    for place, (name, words) in zip(st.columns([2, 3, 3, 3]), PICTURES.items(), strict=True):
         path = run / f"{name}.png"
         if path.is_file():
             place.image(str(path), caption=words, width="stretch", alt=words)

@@ -65,7 +65,7 @@ def _progress(status: Status) -> None:
     within = status.done / status.total if status.total else 0.0
     share = min((status.epoch + within) / status.epochs, 1.0) if status.epochs else 0.0
     of = f"run {min(status.epoch + 1, status.epochs)} of {status.epochs}, " if status.epochs else ""
-    st.progress(share, text=layout.plain(f"{of}{status.phase or 'starting ...'}. {duration(status.seconds)} so far."))
+    st.progress(share, text=layout.plain(f"{of}{status.phase or 'starting'}. {duration(status.seconds)} so far."))
 
 
 def _cancel_button(run: RunDir) -> None:
@@ -133,7 +133,7 @@ def _choose() -> None:
 
 
 def _expected(made: Recipe) -> str:
-    said = [f"{duration(60 * minutes)} on a {device.upper()}" for device, minutes in made.minutes.items()]
+    said = [f"{duration(60 * minutes).removesuffix(' 0 s')} on a {device.upper()}" for device, minutes in made.minutes.items()]
     return f"Expected: about {' and '.join(said)}." if said else "How long it takes is not known."
 
 
@@ -176,6 +176,8 @@ def _data(made: Recipe, scale: Scale) -> dict[str, str]:
             found[role.name] = picked
         else:
             _how_to_get(role, default)
+    if len(found) < len(made.roles):
+        layout.link("start", "Go to the start page", ":material/home:")
     return found
 
 
@@ -189,7 +191,6 @@ def _how_to_get(role: Role, wanted: str) -> None:
             f"`python -m curriculum {command}`{comma}{layout.plain(rest)}."
         )
     st.info(f"{said} Or pick {layout.plain(role.shape)} of yours in its place.", icon=":material/download:")
-    layout.link("start", "Go to the start page", ":material/home:")
 
 
 def _changes() -> dict[str, object] | None:
