@@ -34,6 +34,7 @@ PAGES = {
     "human-model": "human-model",
     "train": "train",
     "comparison": "comparison",
+    "recipes": "recipes",
     "runs": "runs",
     "errors": "errors",
     "why": "why",

@@ -27,6 +27,7 @@ PAGES = [
     "human-model",
     "train",
     "comparison",
+    "recipes",
     "runs",
     "errors",
     "why",

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from curriculum import adjudication, calibration, labels, people
-from curriculum.app import curves, doubts, entering, gallery, pages, run_actions, service, why_features, why_regions
+from curriculum.app import curves, doubts, entering, gallery, pages, recipe_results, run_actions, service, why_features, why_regions
 from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
@@ -164,6 +164,7 @@ def _unchecked(module: ModuleType) -> set[str]:
 SHOWN = [inspect.getmodule(page) for page, *_ in pages.FOR_LEADS] + [
     curves,
     run_actions,
+    recipe_results,
     entering,
     gallery,
     doubts,

@@ -20,6 +20,7 @@ from curriculum.app import (
     labels,
     layout,
     people,
+    recipes,
     runs,
     sign_in,
     sort,
@@ -41,6 +42,7 @@ FOR_LEADS = (
     (train.page, "Train", ":material/model_training:", "train"),
     (runs.page, "Runs", ":material/query_stats:", "runs"),
     (comparison.page, "Comparison", ":material/balance:", "comparison"),
+    (recipes.page, "Recipes", ":material/science:", "recipes"),
     (errors.page, "Errors", ":material/error_outline:", "errors"),
     (why.page, "Why", ":material/visibility:", "why"),
 )

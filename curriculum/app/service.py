@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -52,20 +53,26 @@ class Service:
         self.jobs: dict[str, Job] = {}
         self.failed_runs: dict[str, str] = {}
         self._ingester = Ingester(self.store)
+        self._saving, self._saved, self._saved_at = threading.Lock(), -1, 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="ingest and snapshot", daemon=True)
         self._thread.start()
 
     def _keep_up(self) -> None:
-        saved, saved_at = -1, 0.0
         while not self._stop.is_set():
             try:
                 self.failed_runs = self._ingester.once()
-                if self.store.changes != saved and time.monotonic() - saved_at >= SNAPSHOT_EVERY_SECONDS:
-                    saved, saved_at = self.store.write_snapshot(), time.monotonic()
+                if time.monotonic() - self._saved_at >= SNAPSHOT_EVERY_SECONDS:
+                    self.save_snapshot()
             except (CurriculumError, OSError):
                 log.exception("taking runs in or writing the snapshot failed; trying again")
             self._stop.wait(INGEST_EVERY_SECONDS)
+
+    def save_snapshot(self) -> None:
+        """Write the snapshot where the database has changed since the last one: a process that starts now reads what is known now."""
+        with self._saving:
+            if self.store.changes != self._saved:
+                self._saved, self._saved_at = self.store.write_snapshot(), time.monotonic()
 
     def start_job(self, name: str, what: str, work: Callable[[Job], object]) -> Job:
         """Run `work` in a thread; a job of that name that is going on is returned instead of a second one."""
@@ -93,6 +100,11 @@ class Service:
         self._thread.join(timeout=10)
         self.explainer.close()
         self.store.close()
+
+
+def follow(process: subprocess.Popen[bytes]) -> None:
+    """Take note of a process's end whenever it comes: one that nobody waits for stays in the system's list."""
+    threading.Thread(target=process.wait, name=f"end of {process.pid}", daemon=True).start()
 
 
 _services: dict[Home, Service] = {}
