@@ -60,9 +60,13 @@ def check_judgements(frame: pd.DataFrame) -> pd.DataFrame:
         ConfigError: a column is missing, a level is unknown, or an annotator judges an example twice.
     """
     rows = _with_columns(frame, ("example", "annotator", "level"))
-    rows = rows[rows["level"].notna()].sort_values(["example", "annotator"], kind="stable").reset_index(drop=True)
-    if (twice := rows.duplicated(["example", "annotator"])).any():
-        found = rows.loc[twice, ["example", "annotator"]].iloc[0]
+    rows = rows[rows["level"].notna()]
+    places = [_places(rows[name]) for name in ("example", "annotator")]
+    order = np.lexsort(places[::-1])
+    rows = rows.iloc[order].reset_index(drop=True)
+    twice = np.logical_and(*(np.diff(place[order]) == 0 for place in places))
+    if twice.any():
+        found = rows.loc[int(twice.argmax()) + 1, ["example", "annotator"]]
         raise ConfigError(
             "an annotator judges an example twice",
             got=f"{found['annotator']}: {found['example']}",
@@ -74,7 +78,7 @@ def check_judgements(frame: pd.DataFrame) -> pd.DataFrame:
 def count_votes(frame: pd.DataFrame) -> pd.DataFrame:
     """How many annotators put each example into each level: one row an example (the index), columns easy, medium, hard."""
     rows = check_judgements(frame)
-    examples, place = np.unique(rows["example"].to_numpy(object), return_inverse=True)
+    place, examples = pd.factorize(rows["example"].to_numpy(object))  # in order, as the rows are
     cells = np.bincount(place * len(LEVELS) + rows["level_index"].to_numpy(), minlength=len(examples) * len(LEVELS))
     return pd.DataFrame(cells.reshape(-1, len(LEVELS)), index=pd.Index(examples, name="example"), columns=list(LEVELS))
 
@@ -94,9 +98,18 @@ def _with_columns(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame
 
 
 def _indices(levels: pd.Series[Any]) -> NDArray[np.int64]:
-    if unknown := sorted({str(level) for level in levels} - set(LEVELS)):
+    place, known = pd.factorize(levels.to_numpy(object))
+    if unknown := sorted({str(level) for level in known} - set(LEVELS)):
         raise ConfigError("unknown level", got=unknown, allowed=LEVELS)
-    return np.array([LEVEL_INDEX[level] for level in levels], dtype=np.int64)
+    return np.array([LEVEL_INDEX[level] for level in known], dtype=np.int64)[place]
+
+
+def _places(names: pd.Series[Any]) -> NDArray[np.int64]:
+    """Each name's place among all of them in order: (n,). A million long strings are compared once, not at every step of a sort."""
+    place, known = pd.factorize(names.to_numpy(object))
+    rank = np.empty(len(known), dtype=np.int64)
+    rank[np.argsort(known, kind="stable")] = np.arange(len(known))
+    return rank[place]
 
 
 # -- coefficients --------------------------------------------------------------------------------
@@ -122,7 +135,8 @@ def alpha(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Coe
     if reason:
         return Coefficient(None, None, None, len(shared), reason)
     point = float(krippendorff.alpha(value_counts=shared, level_of_measurement="ordinal"))
-    return _with_interval(point, coincidences(shared), ordinal_alpha, resamples, seed)
+    kinds, counts = np.unique(shared, axis=0, return_counts=True)  # of votes: of their shares there are as many, in other order
+    return _resampled(point, coincidences(kinds), counts, ordinal_alpha, resamples, seed)
 
 
 def pairwise_kappa(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[str, str], Coefficient]:
@@ -139,11 +153,12 @@ def pairwise_kappa(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 
     """
     rows = check_judgements(frame)
     wide = rows.pivot(index="example", columns="annotator", values="level_index")
+    said = {name: wide[name].fillna(-1).to_numpy(np.int64) for name in sorted(wide.columns)}
     found = {}
-    for a, b in combinations(sorted(wide.columns), 2):
-        both = wide[[a, b]].dropna().to_numpy(np.int64)
-        nothing = "" if len(both) else f"no image has been labelled by both {a} and {b}"
-        found[str(a), str(b)] = _kappa(_one_hot_pairs(both[:, 0], both[:, 1]), nothing, resamples, seed)
+    for a, b in combinations(said, 2):
+        both = (said[a] >= 0) & (said[b] >= 0)
+        nothing = "" if both.any() else f"no image has been labelled by both {a} and {b}"
+        found[str(a), str(b)] = _kappa_of_pairs(said[a][both], said[b][both], nothing, resamples, seed)
     return found
 
 
@@ -192,7 +207,7 @@ def self_consistency(repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: in
     rows = _with_columns(repeats, ("example", "annotator", "first", "second"))
     rows = rows[rows["first"].notna() & rows["second"].notna()]
     cells = _one_hot_pairs(_indices(rows["first"]), _indices(rows["second"]))
-    examples, place = np.unique(rows["example"].to_numpy(object), return_inverse=True)
+    place, examples = pd.factorize(rows["example"].to_numpy(object))
     parts = np.zeros((len(examples), cells.shape[1]))
     np.add.at(parts, place, cells)
     nothing = "" if len(parts) else "no image has been judged a second time yet"
@@ -310,23 +325,45 @@ def _one_hot_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> Float
 
 
 def _kappa(cells: Floats, reason: str, resamples: int, seed: int) -> Coefficient:
-    table = _square(cells.sum(0))
-    reason = reason or _why_too_few(len(cells)) or _why_all_equal(table.sum(0) + table.sum(1))
+    """Of images with pairs of levels in some cells each, (n, 9)."""
+    kinds, counts = np.unique(cells, axis=0, return_counts=True)
+    return _kappa_of_kinds(kinds, counts, reason, resamples, seed)
+
+
+def _kappa_of_pairs(first: NDArray[np.int64], second: NDArray[np.int64], reason: str, resamples: int, seed: int) -> Coefficient:
+    """Of images with one pair of levels each, (n,) and (n,)."""
+    counts = np.bincount(first * len(LEVELS) + second, minlength=len(LEVELS) ** 2)
+    there = np.flatnonzero(counts)[::-1]  # the order of the kinds as rows of numbers
+    return _kappa_of_kinds(np.eye(len(counts))[there], counts[there], reason, resamples, seed)
+
+
+def _kappa_of_kinds(kinds: Floats, counts: NDArray[np.int64], reason: str, resamples: int, seed: int) -> Coefficient:
+    sums, images = counts @ kinds, int(counts.sum())
+    table = _square(sums)
+    reason = reason or _why_too_few(images) or _why_all_equal(table.sum(0) + table.sum(1))
     if reason:
-        return Coefficient(None, None, None, len(cells), reason)
-    return _with_interval(float(weighted_kappa(cells.sum(0))), cells, weighted_kappa, resamples, seed)
+        return Coefficient(None, None, None, images, reason)
+    return _resampled(float(weighted_kappa(sums)), kinds, counts, weighted_kappa, resamples, seed)
 
 
 def _with_interval(point: float, parts: Floats, statistic: Statistic, resamples: int, seed: int) -> Coefficient:
     """The point with a 95 % percentile interval over resampled images; equal images are drawn together, by how often."""
     kinds, counts = np.unique(parts, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(parts), counts / len(parts), size=resamples)
+    return _resampled(point, kinds, counts, statistic, resamples, seed)
+
+
+def _resampled(
+    point: float, kinds: Floats, counts: NDArray[np.int64], statistic: Statistic, resamples: int, seed: int
+) -> Coefficient:  # fmt: skip
+    """The same from the kinds of images there are (k, d), and how often each comes (k,)."""
+    images = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=resamples)
     values = statistic(drawn @ kinds)
     values = values[np.isfinite(values)]
     if len(values) < (1 - MAX_UNDEFINED) * resamples:
-        return Coefficient(point, None, None, len(parts), "no interval: the images are too few, or their labels too much the same")
+        return Coefficient(point, None, None, images, "no interval: the images are too few, or their labels too much the same")
     low, high = np.percentile(values, [2.5, 97.5])
-    return Coefficient(point, float(low), float(high), len(parts))
+    return Coefficient(point, float(low), float(high), images)
 
 
 def _shared_votes(frame: pd.DataFrame) -> tuple[Floats, str]:
