@@ -133,7 +133,10 @@ def _choose() -> None:
 
 
 def _expected(made: Recipe) -> str:
-    said = [f"{duration(60 * minutes).removesuffix(' 0 s')} on a {device.upper()}" for device, minutes in made.minutes.items()]
+    said = [
+        f"{duration(60 * minutes).removesuffix(' 0 s').removesuffix(' 0 min')} on a {device.upper()}"
+        for device, minutes in made.minutes.items()
+    ]
     return f"Expected: about {' and '.join(said)}." if said else "How long it takes is not known."
 
 
