@@ -73,7 +73,11 @@ def _how_it_ended(run: RunDir) -> None:
     status = run.status()
     if status.active or status.state == "done":
         return
-    st.error(f"{STATES[status.state]}: {layout.plain(status.message or 'It said nothing.')} What is done is kept.", icon=":material/error:")
+    said = f"{STATES[status.state]}: {layout.plain(status.message or 'It said nothing.')}"
+    if status.state == "cancelled":
+        st.warning(said, icon=":material/cancel:")
+    else:
+        st.error(f"{said} What is done is kept.", icon=":material/error:")
     if tail := run.log_tail():
         with st.expander("The end of its log"):
             st.code(tail, language=None)

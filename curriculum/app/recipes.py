@@ -27,7 +27,7 @@ def page() -> None:
     started = recipe_runs.all_started(service.current().home)
     for run in started:
         if (status := run.status()).active:
-            _live(run, str(_asked(run)["recipe"]), status.epoch)
+            _live(run, str(_asked(run)["recipe"]), (status.state, status.epoch))
     if not started:
         st.caption("A recipe does again what one of the reports did, step by step, and sets our figures beside theirs.")
         _choose()
@@ -47,10 +47,10 @@ def page() -> None:
 
 @st.fragment(run_every=2.0)
 @session.for_leads
-def _live(run: RunDir, title: str, done: int) -> None:
-    """How far one is; whenever another of its runs is done, the page is drawn anew."""
+def _live(run: RunDir, title: str, before: tuple[str, int]) -> None:
+    """How far one is; whenever it begins, ends or another of its runs is done, the page is drawn anew."""
     status = run.status()
-    if not status.active or status.epoch != done:
+    if (status.state, status.epoch) != before:
         st.rerun()
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
@@ -133,7 +133,10 @@ def _choose() -> None:
 
 
 def _expected(made: Recipe) -> str:
-    said = [f"{duration(60 * minutes).removesuffix(' 0 s')} on a {device.upper()}" for device, minutes in made.minutes.items()]
+    said = [
+        f"{duration(60 * minutes).removesuffix(' 0 s').removesuffix(' 0 min')} on a {device.upper()}"
+        for device, minutes in made.minutes.items()
+    ]
     return f"Expected: about {' and '.join(said)}." if said else "How long it takes is not known."
 
 
