@@ -357,7 +357,8 @@ def _names(config: LookConfig, request: dict[str, Any], weights: Weights) -> tup
     published = weights.plan.published
     if config.weights == "imagenet" and published is not None:
         return list(published.meta["categories"]), IMAGENET
-    rows = 1000 if weights.state is None else len(next(v for k, v in weights.state.items() if k.startswith(weights.plan.head + ".")))
+    heads = [value for name, value in (weights.state or {}).items() if name.startswith(weights.plan.head + ".")]
+    rows = len(heads[0]) if heads else 1000  # of weights without a head: loading refuses them
     return [f"class {number}" for number in range(rows)], IMAGENET
 
 
