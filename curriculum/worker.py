@@ -204,12 +204,16 @@ def _features(
     config: RunConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights,
     reporter: Reporter, ranks: Ranks,
 ) -> NDArray[np.float32]:  # fmt: skip
-    train = np.flatnonzero(order["split"] == "train") if "split" in order else np.arange(len(order))
-    computed = isinstance(config, TrainConfig) and config.normalise == "computed"
+    channels = IMAGENET
+    if isinstance(config, TrainConfig):
+        if config.normalise == "computed":
+            channels = channel_statistics(images, np.flatnonzero(order["split"] == "train"))
+    elif config.weights.startswith("run:"):  # a network judges images as it has learnt to see them
+        channels = Channels.of(RunDir(Path(request["runs"]) / config.weights.removeprefix("run:")).result())
     return score.extract_features(
         weights, images, order["sha256"].tolist(), ranks.device, Path(request["cache"]),
         seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop, ranks=ranks,
-        channels=channel_statistics(images, train) if computed else IMAGENET,
+        channels=channels,
     )  # fmt: skip
 
 
