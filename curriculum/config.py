@@ -444,7 +444,14 @@ def check_option(f: dataclasses.Field[Any], value: Any) -> None:
     flag, meta = "--" + f.name.replace("_", "-"), f.metadata
     if value is None or not meta:
         return
-    if str(f.type).startswith(("int", "tuple[int")) and not all(type(v) is int for v in (value if isinstance(value, tuple) else (value,))):
+    kind = str(f.type)
+    if kind.startswith("tuple") != isinstance(value, tuple):
+        raise ConfigError(f"{flag} takes {'a list' if kind.startswith('tuple') else 'one value'}", got=value)
+    if kind.startswith(("str", "tuple[str")) and not all(isinstance(v, str) for v in (value if isinstance(value, tuple) else (value,))):
+        raise ConfigError(f"{flag} takes text", got=value)
+    if kind.startswith("float") and isinstance(value, bool):
+        raise ConfigError(f"{flag} takes a number", got=value)
+    if kind.startswith(("int", "tuple[int")) and not all(type(v) is int for v in (value if isinstance(value, tuple) else (value,))):
         raise ConfigError(f"{flag} takes whole numbers", got=value)
     if f.type == "bool" and type(value) is not bool:
         raise ConfigError(f"{flag} is either on or off", got=value, allowed=[True, False])

@@ -94,7 +94,7 @@ def read(name: str) -> Recipe:
     Raises:
         UnknownError: there is none. ConfigError: the file isn't a recipe; the error names the key.
     """
-    path = Path(name).expanduser() if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    path = _own(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if (Path(name).name != name and not name.endswith(".toml")) or not path.is_file():
         raise UnknownError(
             "no such recipe", got=name, allowed=names(), todo="Or give the path of a .toml file: `recipe show NAME` prints one"
@@ -107,17 +107,29 @@ def read(name: str) -> Recipe:
     return _recipe(path.stem, record, text)
 
 
+def _own(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~somebody who isn't there
+        return Path(name)
+
+
 def _recipe(name: str, record: dict[str, Any], text: str) -> Recipe:
     where = f"the recipe {name}"
     _only(where, record, {"title", "source", "what", "minutes", "data", "step", "small"}, {"title", "data", "step"})
-    data, small = record["data"], record.get("small", {})
-    if not isinstance(data, dict) or not isinstance(small, dict) or not isinstance(record["step"], list) or not record["step"]:
-        raise ConfigError(f"{where} wants tables [data.NAME], [[step]] and [small]", got=sorted(record))
-    roles = tuple(_made(Role, f"{where}, data {role}", {"name": role, **said}) for role, said in data.items())
+    for key in ("title", "source", "what"):
+        _is(f"{where}, {key}", record.get(key, ""), str, "text")
+    data, small, minutes = (_is(f"{where}, {key}", record.get(key, {}), dict, "a table") for key in ("data", "small", "minutes"))
+    said_steps = _is(f"{where}, step", record["step"], list, "tables [[step]]")
+    if not data or not said_steps:
+        raise ConfigError(f"{where} wants tables [data.NAME] and [[step]]", got=sorted(record))
+    for device, number in minutes.items():
+        _is(f"{where}, minutes, {device}", number, (int, float), "a number")
+    _only(f"{where}, small", small, {f.name for kind in KINDS for f in dataclasses.fields(kind)}, set())
+    roles = tuple(_made(Role, f"{where}, data {role}", said, name=role) for role, said in data.items())
     steps: list[Step] = []
-    for said in record["step"]:
+    for said in said_steps:
         steps.append(_step(where, said, [role.name for role in roles], [step.name for step in steps]))
-    minutes = record.get("minutes", {})
     made = Recipe(name, record["title"], record.get("source", ""), record.get("what", ""), minutes, roles, tuple(steps), small, text)
     for scale in typing.get_args(Scale):  # every option of every step is checked before anything is started
         for step in made.steps:
@@ -125,32 +137,45 @@ def _recipe(name: str, record: dict[str, Any], text: str) -> Recipe:
     return made
 
 
-def _step(where: str, said: dict[str, Any], roles: list[str], before: list[str]) -> Step:
-    name = said.get("name", "?")
+def _step(where: str, said: Any, roles: list[str], before: list[str]) -> Step:
+    name = _is(f"{where}, step", said, dict, "a table [[step]]").get("name")
+    if not isinstance(name, str) or not name or name in before:
+        raise ConfigError(f"{where}, step {len(before) + 1} needs a name of its own", got=name)
     where = f"{where}, step {name}"
     own = {f.name for f in dataclasses.fields(Step)} - {"options", "role"} | {"data"}
-    kind = said.get("kind", "train")
+    kind = _is(f"{where}, kind", said.get("kind", "train"), str, "text")
     if kind not in BY_KIND:
         raise ConfigError(f"{where} is of an unknown kind", got=kind, allowed=BY_KIND)
     options = {key: value for key, value in said.items() if key not in own}
     role = said.get("data", roles[0])
     if role not in roles:
         raise ConfigError(f"{where} uses data that the recipe doesn't name", got=role, allowed=roles)
-    if name in before or not isinstance(name, str):
-        raise ConfigError(f"{where} needs a name of its own", got=name)
+    what = _is(f"{where}, what", said.get("what", ""), str, "text")
+    small, grid = (_is(f"{where}, {key}", said.get(key, {}), dict, "a table") for key in ("small", "grid"))
+    for key, values in grid.items():
+        if not _is(f"{where}, grid, {key}", values, list, "a list"):
+            raise ConfigError(f"{where}, grid, {key} has no value", got=values)
     for key in REFERRING:
-        for given in (options.get(key), said.get("small", {}).get(key)):
+        for given in (options.get(key), small.get(key), *grid.get(key, ())):
             if isinstance(given, str) and given.startswith(REFERENCE) and given.removeprefix(REFERENCE) not in before:
-                raise ConfigError(f"{where} refers to a step that doesn't come before it", got=given, allowed=before)
-    grid = {key: tuple(values) for key, values in said.get("grid", {}).items()}
-    reported = tuple(_made(Reported, f"{where}, reported", each) for each in said.get("reported", []))
-    return Step(name, kind, role, said.get("what", ""), options, said.get("small", {}), grid, reported)
+                raise ConfigError(f"{where} refers to a step that doesn't come before it: {key}", got=given, allowed=before)
+    reported = _is(f"{where}, reported", said.get("reported", []), list, "tables [[step.reported]]")
+    figures = tuple(_made(Reported, f"{where}, reported", each) for each in reported)
+    return Step(name, kind, role, what, options, small, {key: tuple(values) for key, values in grid.items()}, figures)
 
 
-def _made(kind: Any, where: str, said: dict[str, Any]) -> Any:
-    fields = dataclasses.fields(kind)
-    _only(where, said, {f.name for f in fields}, {f.name for f in fields if f.default is dataclasses.MISSING})
-    return kind(**said)
+def _made(kind: Any, where: str, said: Any, **more: str) -> Any:
+    fields = [f for f in dataclasses.fields(kind) if f.name not in more]
+    _only(where, _is(where, said, dict, "a table"), {f.name for f in fields}, {f.name for f in fields if f.default is dataclasses.MISSING})
+    for key, value in said.items():
+        _is(f"{where}, {key}", value, (int, float) if key == "value" else str, "a number" if key == "value" else "text")
+    return kind(**more, **said)
+
+
+def _is(where: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{where} is no {what.removeprefix('a ')}", got=value, allowed=what)
+    return value
 
 
 def _only(where: str, said: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
@@ -184,17 +209,12 @@ def expand(
     options |= _fitting(changes or {}, options, known)
     if unknown := sorted((set(options) | set(step.grid)) - known):
         raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
-    for key in REFERRING:
-        given = options.get(key)
-        if isinstance(given, str) and given.startswith(REFERENCE):
-            run = runs[given.removeprefix(REFERENCE)]
-            options[key] = f"run:{run}" if key == "weights" else run
     points = [dict(zip(step.grid, values, strict=True)) for values in itertools.product(*step.grid.values())]
     if scale == "small":
         points = points[:2]  # enough for there to be a choice
     made: list[Config] = []
     for point in points:
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in {**options, **point}.items()}
+        given = {key: _resolved(key, value, runs) for key, value in {**options, **point}.items()}
         try:
             made.append(kind(dataset=data[step.role], **given))  # type: ignore[arg-type]
         except ConfigError as error:
@@ -202,6 +222,14 @@ def expand(
         except TypeError as error:
             raise ConfigError(f"{where} has a value of the wrong type ({error})") from error
     return made
+
+
+def _resolved(key: str, value: Any, runs: Mapping[str, str]) -> Any:
+    """A list as a tuple, a step as its run."""
+    if key in REFERRING and isinstance(value, str) and value.startswith(REFERENCE):
+        run = runs[value.removeprefix(REFERENCE)]
+        return f"run:{run}" if key == "weights" else run
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _fitting(changes: Mapping[str, Any], options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:

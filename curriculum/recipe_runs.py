@@ -79,7 +79,13 @@ def find_data(store: Store, made: Recipe, scale: str, given: Iterable[str] = ())
 
 
 def start(home: Home, made: Recipe, request: Request) -> tuple[RunDir, subprocess.Popen[bytes]]:
-    """Begin a recipe in a process of its own.
+    """Begin a recipe in a process of its own; raises what `prepare` raises."""
+    run = prepare(home, made, request)
+    return run, launch(run)
+
+
+def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
+    """Write the directory of a recipe that is to run; nothing is computed yet.
 
     Raises:
         ConfigError: an unknown scale, or changes that a step can't take; nothing was started.
@@ -94,7 +100,7 @@ def start(home: Home, made: Recipe, request: Request) -> tuple[RunDir, subproces
     write_whole(run / "recipe.toml", lambda path: path.write_text(made.text, encoding="utf-8"))
     write_json(run / "request.json", {**asdict(request), "home": str(home.root), "created_at": time.time()})
     run.write_status(Status("queued"))
-    return run, launch(run)
+    return run
 
 
 def launch(run: RunDir) -> subprocess.Popen[bytes]:

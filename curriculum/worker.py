@@ -208,12 +208,16 @@ def _features(
     config: RunConfig, request: dict[str, Any], order: pd.DataFrame, images: CachedRows, weights: Weights,
     reporter: Reporter, ranks: Ranks,
 ) -> NDArray[np.float32]:  # fmt: skip
-    train = np.flatnonzero(order["split"] == "train") if "split" in order else np.arange(len(order))
-    computed = isinstance(config, TrainConfig) and config.normalise == "computed"
+    channels = IMAGENET
+    if isinstance(config, TrainConfig):
+        if config.normalise == "computed":
+            channels = channel_statistics(images, np.flatnonzero(order["split"] == "train"))
+    elif config.weights.startswith("run:"):  # a network judges images as it has learnt to see them
+        channels = Channels.of(RunDir(Path(request["runs"]) / config.weights.removeprefix("run:")).result())
     return score.extract_features(
         weights, images, order["sha256"].tolist(), ranks.device, Path(request["cache"]),
         seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop, ranks=ranks,
-        channels=channel_statistics(images, train) if computed else IMAGENET,
+        channels=channels,
     )  # fmt: skip
 
 
@@ -361,7 +365,8 @@ def _names(config: LookConfig, request: dict[str, Any], weights: Weights) -> tup
     published = weights.plan.published
     if config.weights == "imagenet" and published is not None:
         return list(published.meta["categories"]), IMAGENET
-    rows = 1000 if weights.state is None else len(next(v for k, v in weights.state.items() if k.startswith(weights.plan.head + ".")))
+    heads = [value for name, value in (weights.state or {}).items() if name.startswith(weights.plan.head + ".")]
+    rows = len(heads[0]) if heads else 1000  # of weights without a head: loading refuses them
     return [f"class {number}" for number in range(rows)], IMAGENET
 
 

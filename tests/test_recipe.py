@@ -1,0 +1,253 @@
+"""Recipes as files: those that come with the program are sound, and whatever is wrong with one is said by its step and key."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum import recipe
+from curriculum.config import SCALES, CompareConfig, EpisodesConfig, LookConfig, RunConfig, Scale, ScoreConfig, TrainConfig
+from curriculum.errors import ConfigError, UnknownError
+from curriculum.recipe import Recipe
+
+GOOD = """
+title = "Two steps"
+[data.first]
+what = "some"
+get = "data demo"
+[small]
+epochs = 1
+[[step]]
+name = "one"
+mode = "fine-tune"
+weights = "imagenet"
+epochs = 9
+[[step]]
+name = "two"
+kind = "score"
+weights = "step:one"
+"""
+
+
+def written(folder: Path, text: str) -> Recipe:
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    return recipe.read(str(folder / "mine.toml"))
+
+
+def expanded(made: Recipe, scale: Scale = "full", **changes: Any) -> dict[str, list[Any]]:
+    """The configurations of every step, the run of a step being called after it."""
+    runs, data = {step.name: f"run-of-{step.name}" for step in made.steps}, {role.name: f"my-{role.name}" for role in made.roles}
+    return {step.name: list(recipe.expand(made, step, scale, data, runs, changes)) for step in made.steps}
+
+
+# -- those that come with the program -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_each_is_read_and_expands_at_both_scales(name: str) -> None:
+    made = recipe.read(name)
+    assert made.name == name
+    assert made.title
+    assert made.what
+    assert set(made.minutes) == {"cpu", "gpu"}
+    for scale in SCALES:
+        configs = expanded(made, scale)
+        assert all(configs.values())
+        assert all(config.dataset.startswith("my-") for each in configs.values() for config in each)
+    small = [config for each in expanded(made, "small").values() for config in each]
+    assert max(config.image_size for config in small) <= 64
+    assert all(config.weights != "imagenet" or getattr(config, "mode", "") == "scratch" for config in small), "nothing is downloaded"
+    assert all((config.epochs or sum(config.stage_epochs or ())) <= 3 for config in small if isinstance(config, TrainConfig))
+    assert all(role in {r.name for r in made.roles} for role in (step.role for step in made.steps))
+
+
+def test_there_are_some() -> None:
+    assert {"staged-rsscn7", "self-paced-rsscn7", "vit", "squeezenet"} <= set(recipe.names())
+
+
+# -- what is wrong with one -----------------------------------------------------------------------
+
+
+def test_a_good_one_becomes_configurations(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD)
+    assert expanded(made) == {
+        "one": [TrainConfig("my-first", mode="fine-tune", weights="imagenet", epochs=9)],
+        "two": [ScoreConfig("my-first", weights="run:run-of-one")],
+    }
+    assert expanded(made, "small")["one"][0].epochs == 1
+    assert made.text == GOOD
+
+
+STEP = '[[step]]\nname = "three"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("title = ", ["mine.toml", "can't be read"]),
+        ('titel = "x"\n' + GOOD, ["mine", "titel"]),
+        (GOOD.replace('title = "Two steps"', ""), ["mine", "title"]),
+        (GOOD.replace('"Two steps"', "5"), ["mine", "title", "5"]),
+        ('minutes = {cpu = "long"}\n' + GOOD, ["mine", "minutes", "cpu"]),
+        ("minutes = 5\n" + GOOD, ["mine", "minutes"]),
+        ('title = "x"\nstep = [1]\n[data.a]\nwhat = "b"\nget = "c"\n', ["mine", "step", "1"]),
+        ('title = "x"\nstep = 1\n[data.a]\nwhat = "b"\nget = "c"\n', ["mine", "step"]),
+        ('title = "x"\nstep = []\n[data.a]\nwhat = "b"\nget = "c"\n', ["mine", "[[step]]"]),
+        ('title = "x"\ndata = {}\n' + STEP, ["mine", "[data.NAME]"]),
+        ('title = "x"\ndata = {a = 1}\n' + STEP, ["mine", "data a", "1"]),
+        (GOOD.replace("get =", "got ="), ["mine", "data first", "got"]),
+        (GOOD.replace('get = "data demo"', ""), ["mine", "data first", "get"]),
+        (GOOD.replace('what = "some"', "what = 1"), ["mine", "data first", "what"]),
+        (GOOD.replace('what = "some"', 'what = "some"\nname = "other"'), ["mine", "data first", "name"]),
+        (GOOD.replace("[small]\nepochs", "[small]\nepoch"), ["mine", "small", "epoch"]),
+        (GOOD.replace("[small]\nepochs = 1", "[small]\nepochs = 0"), ["mine", "step one", "--epochs"]),
+        (GOOD + "[[step]]\n", ["mine", "step 3", "name"]),
+        (GOOD + "[[step]]\nname = 3\n", ["mine", "step 3", "name"]),
+        (GOOD + '[[step]]\nname = "one"\n', ["mine", "step 3", "name", "one"]),
+        (GOOD + STEP + 'kind = "cook"\n', ["mine", "step three", "cook", "episodes"]),
+        (GOOD + STEP + 'kind = ["train"]\n', ["mine", "step three", "kind"]),
+        (GOOD + STEP + 'data = "second"\n', ["mine", "step three", "second", "first"]),
+        (GOOD + STEP + "what = 1\n", ["mine", "step three", "what"]),
+        (GOOD + STEP + "speed = 3\n", ["mine", "step three", "speed"]),
+        (GOOD + STEP + "ways = 3\n", ["mine", "step three", "ways"]),
+        (GOOD + STEP + "small = 3\n", ["mine", "step three", "small"]),
+        (GOOD + STEP + "small = {speed = 3}\n", ["mine", "step three", "speed"]),
+        (GOOD + STEP + "small = {seed = -3}\n", ["mine", "step three", "--seed"]),
+        (GOOD + STEP + "grid = 3\n", ["mine", "step three", "grid"]),
+        (GOOD + STEP + "grid = {seed = 3}\n", ["mine", "step three", "grid", "seed"]),
+        (GOOD + STEP + "grid = {seed = []}\n", ["mine", "step three", "grid", "seed"]),
+        (GOOD + STEP + "grid = {speed = [1]}\n", ["mine", "step three", "speed"]),
+        (GOOD + STEP + "grid = {seed = [1, -1]}\n", ["mine", "step three", "--seed"]),
+        (GOOD + STEP + 'dataset = "x"\n', ["mine", "step three", "dataset"]),
+        (GOOD + STEP + 'weights = "step:four"\n', ["mine", "step three", "weights", "four"]),
+        (GOOD + STEP + 'weights = "step:three"\n', ["mine", "step three", "weights", "step:three"]),
+        (GOOD + STEP + 'small = {weights = "step:four"}\n', ["mine", "step three", "weights", "four"]),
+        (GOOD + STEP + 'grid = {weights = ["step:four"]}\n', ["mine", "step three", "weights", "four"]),
+        (GOOD + STEP + 'kind = "score"\nmethod = "loss"\nrun = "step:four"\n', ["mine", "step three", "run", "four"]),
+        (GOOD + STEP + "weights = 5\n", ["mine", "step three", "--weights"]),
+        (GOOD + STEP + 'weights = ["none"]\n', ["mine", "step three", "--weights"]),
+        (GOOD + STEP + 'freeze = "layer1.*"\n', ["mine", "step three", "--freeze", "list"]),
+        (GOOD + STEP + "freeze = [1]\n", ["mine", "step three", "--freeze"]),
+        (GOOD + STEP + 'epochs = "5"\n', ["mine", "step three", "--epochs"]),
+        (GOOD + STEP + "epochs = 5.0\n", ["mine", "step three", "--epochs"]),
+        (GOOD + STEP + "epochs = [5]\n", ["mine", "step three", "--epochs"]),
+        (GOOD + STEP + "gate = true\n", ["mine", "step three", "--gate"]),
+        (GOOD + STEP + "gate = nan\n", ["mine", "step three", "--gate"]),
+        (GOOD + STEP + "stage_epochs = 5\n", ["mine", "step three", "--stage-epochs"]),
+        (GOOD + STEP + 'dynamics = "yes"\n', ["mine", "step three", "--dynamics"]),
+        (GOOD + STEP + 'mode = "quickly"\n', ["mine", "step three", "--mode", "quickly"]),
+        (GOOD + STEP + 'mode = "scratch"\npatience = 3\nprotocol = "report"\n', ["mine", "step three", "--patience"]),
+        (GOOD + STEP + 'kind = "compare"\narms = "staged"\n', ["mine", "step three", "--arms"]),
+        (GOOD + STEP + "reported = 3\n", ["mine", "step three", "reported"]),
+        (GOOD + STEP + "reported = [3]\n", ["mine", "step three", "reported"]),
+        (GOOD + STEP + "[[step.reported]]\nvalue = 1.0\n", ["mine", "step three", "reported", "figure"]),
+        (GOOD + STEP + '[[step.reported]]\nfigure = "x"\nvalue = "1"\n', ["mine", "step three", "reported", "value"]),
+        (GOOD + STEP + '[[step.reported]]\nfigure = "x"\nvalue = 1\nwhen = "y"\n', ["mine", "step three", "reported", "when"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_by_file_step_and_key(tmp_path: Path, text: str, said: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        written(tmp_path, text)
+    for word in said:
+        assert word in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'title = "\xff"')
+    with pytest.raises(ConfigError, match=r"mine\.toml can't be read"):
+        recipe.read(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "../recipes/vit", "nowhere.toml", "~nobody-here/a.toml", "a\0b"])
+def test_an_unknown_name_shows_those_that_there_are(name: str) -> None:
+    with pytest.raises(UnknownError, match=r"no such recipe.*squeezenet"):
+        recipe.read(name)
+
+
+def test_a_grid_has_every_point_and_at_small_scale_two(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD + STEP + 'grid = {seed = [1, 2, 3], weights = ["none", "step:one"]}\n')
+    points = [(config.seed, config.weights) for config in expanded(made)["three"]]
+    assert points == [(seed, weights) for seed in (1, 2, 3) for weights in ("none", "run:run-of-one")]
+    assert len(expanded(made, "small")["three"]) == 2
+
+
+# -- changes --------------------------------------------------------------------------------------
+
+
+def test_other_weights_take_imagenets_place_alone(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD + STEP + 'weights = "none"\n[[step]]\nname = "four"\n[[step]]\nname = "five"\nmode = "scratch"\n')
+    changed = {name: configs[0].weights for name, configs in expanded(made, weights="w.pt").items()}
+    assert changed == {"one": "w.pt", "two": "run:run-of-one", "three": "none", "four": "w.pt", "five": "imagenet"}
+
+
+def test_a_change_reaches_the_steps_that_have_the_option(tmp_path: Path) -> None:
+    found = expanded(written(tmp_path, GOOD), "small", epochs=4, folds=3)
+    assert found["one"][0].epochs == 4, "what a person says counts above the small scale"
+    assert found["two"][0].folds == 3
+
+
+def test_changes_are_read_by_their_options_kinds() -> None:
+    given_changes = [
+        "--image-size=64",
+        "learning_rate=0.5",
+        "levels=simulated",
+        "dynamics=off",
+        "freeze=a.*,b",
+        "stage-epochs=1,2,3",
+        "epochs=7",
+    ]
+    assert recipe.parse_changes(given_changes) == {
+        "image_size": 64, "learning_rate": 0.5, "levels": "simulated", "dynamics": False, "freeze": ("a.*", "b"),
+        "stage_epochs": (1, 2, 3), "epochs": 7,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "each", ["epochs", "=3", "speed=3", "dataset=x", "epochs=many", "epochs=1.5", "dynamics=perhaps", "stage_epochs=1,x", ""]
+)
+def test_a_change_that_is_none_is_refused(each: str) -> None:
+    with pytest.raises(ConfigError, match="a change"):
+        recipe.parse_changes([each])
+
+
+KINDS = (TrainConfig, ScoreConfig, CompareConfig, EpisodesConfig, LookConfig)
+DEFAULTS = {
+    f.name: (kind, f.default) for kind in KINDS for f in dataclasses.fields(kind) if f.default not in (dataclasses.MISSING, None, ())
+}
+
+
+@given(st.sampled_from(sorted(DEFAULTS)))
+def test_every_default_reads_as_itself(name: str) -> None:
+    kind, value = DEFAULTS[name]
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    found = recipe.parse_changes([f"{name}={text}"])
+    assert found == {name: value}
+    assert type(found[name]) is type(value)
+    assert issubclass(kind, RunConfig)
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+RESULT = {"accuracy": 0.5, "epochs": 3, "stages": [{"own": 0.1}, {"own": None}], "name": "x", "done": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("accuracy", 0.5), ("epochs", 3.0), ("stages.0.own", 0.1), ("stages.-2.own", 0.1), ("stages.1.own", None), ("stages.2.own", None),
+        ("stages.-3.own", None), ("stages.x.own", None), ("stages.0", None), ("name", None), ("name.0", None), ("done", None),
+        ("accuracy.0", None), ("", None), ("gone", None),
+    ],
+)  # fmt: skip
+def test_a_figure_is_found_by_its_path(path: str, value: float | None) -> None:
+    assert recipe.figure(RESULT, path) == value
+
+
+@given(st.text(alphabet="-.0123abc²", max_size=12))
+def test_no_path_is_an_error(path: str) -> None:
+    assert recipe.figure({"a": [{"b": 1.0}]}, path) in (None, 1.0)
