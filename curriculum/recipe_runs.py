@@ -11,8 +11,8 @@ import dataclasses
 import json
 import re
 import secrets
+import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -105,11 +105,18 @@ def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
 
 def launch(run: RunDir) -> subprocess.Popen[bytes]:
     """Start the process that conducts a recipe, in a session of its own."""
-    with (run / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "curriculum.recipe_process", str(run.path)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=runs.worker_environment(), cwd=runs.PACKAGE,
-        )  # fmt: skip
+    return runs.spawn("curriculum.recipe_process", [run.path], run / "log.txt", runs.worker_environment())
+
+
+def delete(run: RunDir) -> None:
+    """Forget that a recipe was started; the runs of its steps stay.
+
+    Raises:
+        RunError: it is going on.
+    """
+    if run.status().active:
+        raise RunError("a recipe that is going on can't be deleted", got=run.run_id, todo="Cancel it first")
+    shutil.rmtree(run.path)
 
 
 def resume(run: RunDir) -> subprocess.Popen[bytes]:

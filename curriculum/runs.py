@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -203,15 +204,20 @@ def launch(run: RunDir, *more: RunDir, threads: int | None = None) -> subprocess
         more: runs that follow in the same process.
         threads: how many it computes with; None: as many as there are cores.
     """
-    _reap()
     environment = worker_environment()
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     program = "curriculum.experiment" if isinstance(run.config(), CompareConfig) else "curriculum.worker"
-    with (run / "log.txt").open("ab") as log:
+    return spawn(program, [each.path for each in (run, *more)], run / "log.txt", environment)
+
+
+def spawn(program: str, directories: Sequence[Path], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a module of this package as a process in a session of its own, whose end is taken note of."""
+    _reap()
+    with log.open("ab") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", program, *(str(each.path) for each in (run, *more))],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=PACKAGE,
+            [sys.executable, "-m", program, *map(str, directories)],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment, cwd=PACKAGE,
         )  # fmt: skip
     _children.append(child)
     return child

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from typing import Any
 
 import pandas as pd
@@ -219,7 +218,7 @@ def resume_button(run: RunDir) -> None:
     if st.button("Resume", icon=":material/play_arrow:", key=f"_resume_{run.run_id}", type="primary"):
         try:
             service.current().save_snapshot()
-            service.follow(recipe_runs.resume(run))
+            recipe_runs.resume(run)
         except CurriculumError as error:  # such as another lead's click a moment before
             st.error(layout.plain(str(error)), icon=":material/error:")
         else:
@@ -233,8 +232,9 @@ def confirm_delete(run: RunDir) -> None:
     st.write("What was asked for and the table of figures are removed for good. The runs of its steps, their models and figures stay.")
     st.markdown(f"- `{run.run_id}`")
     if st.button("Delete it", type="primary"):
-        if run.status().active:
-            st.error("It goes on, since somebody resumed it. Cancel it first.", icon=":material/error:")
-            return
-        shutil.rmtree(run.path, ignore_errors=True)
-        st.rerun()
+        try:
+            recipe_runs.delete(run)
+        except (CurriculumError, OSError) as error:
+            st.error(layout.plain(str(error)), icon=":material/error:")
+        else:
+            st.rerun()

@@ -221,10 +221,9 @@ def _start(made: Recipe, request: Request) -> None:
             for name in sorted(set(data.values())):
                 datasets.ensure_overlaps(running.store, name)
         running.save_snapshot()
-        run, process = recipe_runs.start(running.home, made, request)
+        run, _ = recipe_runs.start(running.home, made, request)
     except CurriculumError as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
-    service.follow(process)
     st.session_state["_recipe_chosen"], st.session_state["_recipes_turn"] = run.run_id, RESULTS
     st.rerun()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -100,11 +99,6 @@ class Service:
         self._thread.join(timeout=10)
         self.explainer.close()
         self.store.close()
-
-
-def follow(process: subprocess.Popen[bytes]) -> None:
-    """Take note of a process's end whenever it comes: one that nobody waits for stays in the system's list."""
-    threading.Thread(target=process.wait, name=f"end of {process.pid}", daemon=True).start()
 
 
 _services: dict[Home, Service] = {}
