@@ -86,7 +86,9 @@ def test_several_classes_come_from_the_folder(tints: Store, home: Home) -> None:
     run, result = worked(tints, TrainConfig("tints", multi_label=True, **TRAIN))
     said = pd.read_parquet(run / "predictions.parquet")
     test = said[said["split"] == "test"]
-    assert result["test_accuracy"] == np.mean([row.predicted in joint[str(row.example)].split() for row in test.itertuples()])
+    assert result["test_accuracy"] == np.mean(
+        [predicted in joint[example].split() for example, predicted in zip(test["example"], test["predicted"], strict=True)]
+    )
     sums = np.stack(said["probabilities"].tolist()).sum(1)
     assert np.ptp(sums) > 1e-3, "each class for itself"
     assert not (run / "dynamics.parquet").exists()
