@@ -154,7 +154,7 @@ def test_cancelled_it_stops_and_resumes_where_it_was(kitchen: Home, begin: Calla
     until(lambda: len(first.epochs()) > before)
     run.ask_to_cancel()
     second.join(60)
-    assert members(kitchen, run)["lenet-5"] == [first], "the same run goes on"
+    assert recipe_runs.steps_of(run) == {"lenet-5": [first.run_id]}, "the same run goes on"
     assert [record["epoch"] for record in first.epochs()] == list(range(1, len(first.epochs()) + 1))
 
 
@@ -166,13 +166,13 @@ def test_killed_at_any_moment_it_resumes_to_the_end(kitchen: Home, begin: Callab
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
     until(lambda: run.status().state == "interrupted", 20)
-    before = members(kitchen, run)
+    before, begun = members(kitchen, run), recipe_runs.steps_of(run)
     assert before["lenet-5"][0].result() is not None
     stamp = (before["lenet-5"][0] / "result.json").stat().st_mtime_ns
     finished(begin(run), run)
     check(kitchen, run)
     after = members(kitchen, run)
-    assert after == before, "no step is begun anew"
+    assert recipe_runs.steps_of(run) == begun, "no step is begun anew"
     assert (after["lenet-5"][0] / "result.json").stat().st_mtime_ns == stamp, "what was done is not done again"
     epochs = [record["epoch"] for record in after["small-cnn"][0].epochs()]
     assert epochs == list(range(1, len(epochs) + 1))
@@ -182,7 +182,7 @@ def test_killed_at_any_moment_it_resumes_to_the_end(kitchen: Home, begin: Callab
 
 
 def test_data_that_is_not_there_and_changes_that_no_step_takes_start_nothing(kitchen: Home) -> None:
-    made, before = recipe.read("vit"), recipe_runs.all_started(kitchen)
+    made, before = recipe.read("vit"), len(recipe_runs.all_started(kitchen))
     with Store.open_or_snapshot(kitchen, owner="a test") as store:
         with pytest.raises(UnknownError, match=r"no data set 'rsscn7'.*data fetch rsscn7.*--data rsscn7=NAME"):
             recipe_runs.find_data(store, made, "full")
@@ -194,4 +194,4 @@ def test_data_that_is_not_there_and_changes_that_no_step_takes_start_nothing(kit
         recipe_runs.start(kitchen, made, Request("vit", "small", data, {"image_size": 33}))
     with pytest.raises(ConfigError, match="unknown scale"):
         recipe_runs.start(kitchen, made, Request("vit", "tiny", data, {}))  # type: ignore[arg-type]
-    assert recipe_runs.all_started(kitchen) == before
+    assert len(recipe_runs.all_started(kitchen)) == before
