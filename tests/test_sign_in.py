@@ -22,7 +22,20 @@ from tests.ml import write_folder
 
 OTHER = "another pin"
 ESTRANGED = "This tab was Ann's, and this browser is signed in as Bob by now."
-LEADS_PAGES = ["Team", "Examples", "Decide", "People", "Labels", "Human and model", "Train", "Runs", "Comparison", "Errors", "Why"]
+LEADS_PAGES = [
+    "Team",
+    "Examples",
+    "Decide",
+    "People",
+    "Labels",
+    "Human and model",
+    "Train",
+    "Runs",
+    "Comparison",
+    "Recipes",
+    "Errors",
+    "Why",
+]
 
 
 @pytest.fixture
