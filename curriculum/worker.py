@@ -53,7 +53,8 @@ from curriculum.schedule import lessons_of
 from curriculum.train import Training
 
 CHECKPOINT_SHARE = 20
-"""A checkpoint is due when this many times its own cost has been worked since the last one: at most 5 % is spent on them."""
+"""A checkpoint is due when this many times its own cost has been worked since the last one: at most 5 % is spent on them. After the last epoch
+none is: what is left takes less long than writing it may."""
 
 
 def work(run: RunDir) -> int:
@@ -157,11 +158,11 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
             run.append_lesson(result.epoch, np.isin(np.arange(len(training.train)), training.rows))
         run.append_epoch(asdict(result))
         pace.append((result.subset_size, result.seconds))
-        if time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:
+        coming = training.expected_sizes()
+        if coming and time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:
             before = time.monotonic()
             _save_checkpoint(run, training, said, reporter.seconds)
             checkpointed, cost = time.monotonic(), time.monotonic() - before
-        coming = training.expected_sizes()
         reporter.write(epoch=result.epoch, epochs=result.epoch + len(coming), seconds_left=_seconds_left(pace, coming),
                        phase="training", done=0, total=0)  # fmt: skip
     final = training.finish()

@@ -32,16 +32,19 @@ settings.load_profile("curriculum")
 
 
 LONGEST = (
+    "recipes",
     "journey",
     "sorting",
+    "experiment",
     "accessibility",
     "grid",
-    "experiment",
-    "sign_in",
     "ranks",
-    "compare",
-    "four",
+    "sign_in",
+    "train",
     "lead_pages",
+    "runs",
+    "cli",
+    "four",
     "comparison_page",
 )
 """Files begun first: two processes take a file each at a time, and the last one shouldn't be a long one."""

@@ -197,6 +197,7 @@ def test_a_role_has_its_pages() -> None:
         "train",
         "runs",
         "comparison",
+        "recipes",
         "errors",
         "why",
     ]

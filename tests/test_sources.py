@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from curriculum import given
 from curriculum.errors import CallError, DatasetError, DownloadError
 from curriculum.scenes import CLASSES, draw_scenes
 from curriculum.sources import (
@@ -431,7 +432,8 @@ def test_the_demo_is_drawn_once_with_its_difficulties_beside_it(data_dir: Path) 
     assert told == [(k, 14) for k in range(1, 15)]
     assert left_in(data_dir) == {"demo", "demo-difficulty.csv"}
     assert demo_difficulty(data_dir) == {f"{s.class_name}/{s.name}.jpg": s.difficulty for s in draw_scenes(2, 3)}
-    assert set(contents(folder)) == set(demo_difficulty(data_dir))
+    assert set(contents(folder)) == {"classes.csv", *demo_difficulty(data_dir)}
+    assert given.classes(folder) == {f"{s.class_name}/{s.name}.jpg": s.classes for s in draw_scenes(2, 3)}
     for path in folder.rglob("*.jpg"):
         with Image.open(path) as image:
             assert (image.format, image.size, image.mode) == ("JPEG", (256, 256), "RGB")
@@ -457,7 +459,7 @@ def test_two_demos_at_once_end_with_one_whole(data_dir: Path) -> None:
     for thread in threads:
         thread.join()
     assert left_in(data_dir) == {"demo", "demo-difficulty.csv"}
-    assert set(contents(data_dir / "demo")) == set(demo_difficulty(data_dir))
+    assert set(contents(data_dir / "demo")) == {"classes.csv", *demo_difficulty(data_dir)}
 
 
 def test_missing_or_damaged_difficulties_are_said(data_dir: Path) -> None:
