@@ -35,12 +35,12 @@ TILE = ".sorting .tile[data-example]"
 
 
 def find_chromium() -> str:
-    """An installed Chromium: $CHROMIUM, or a usual name on the path."""
-    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+    """An installed Chromium: $CHROMIUM, or a usual name on the path; first the one without windows, which takes half the processor time."""
+    for name in (os.environ.get("CHROMIUM", ""), "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
         if name and (found := shutil.which(name)):
             return found
     pytest.fail(
-        "No Chromium found: install one (Debian: apt-get install chromium; elsewhere: playwright install chromium) or set CHROMIUM to its path."
+        "No Chromium found: install one (Debian: apt-get install chromium-headless-shell; elsewhere: playwright install chromium) or set CHROMIUM to its path."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from curriculum.config import Home
 from curriculum.store import Store
@@ -44,11 +44,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def anas(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """Ana's browser: it loads Streamlit's scripts once, and reads them anew for no page."""
+    with browser.new_context(viewport={"width": 1366, "height": 800}, color_scheme="light") as opened:
+        opened.add_cookies([server.cookie("Ana")])
+        yield opened
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_nothing_serious(browser: Browser, server: Server, page: str) -> None:
-    tab = browser.new_page(viewport={"width": 1366, "height": 800}, color_scheme="light")
-    if page != "signing in":
-        tab.context.add_cookies([server.cookie("Ana")])
+def test_nothing_serious(browser: Browser, anas: BrowserContext, server: Server, page: str) -> None:
+    signed_out = page == "signing in"
+    tab = browser.new_page(viewport={"width": 1366, "height": 800}, color_scheme="light") if signed_out else anas.new_page()
     tab.goto(f"{server.url}/{page if page != 'signing in' else ''}?dataset=textures")
     tab.wait_for_selector(".sorting img[data-example]" if page == "sort" else "h1", timeout=60_000)
     settled(tab)
@@ -71,9 +78,9 @@ def test_nothing_serious(browser: Browser, server: Server, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["team", "human-model", "runs"])
-def test_no_figure_is_cut_off(browser: Browser, server: Server, page: str) -> None:
-    tab = browser.new_page(viewport={"width": 1280, "height": 800})
-    tab.context.add_cookies([server.cookie("Ana")])
+def test_no_figure_is_cut_off(anas: BrowserContext, server: Server, page: str) -> None:
+    tab = anas.new_page()
+    tab.set_viewport_size({"width": 1280, "height": 800})
     tab.goto(f"{server.url}/{page}?dataset=textures")
     tab.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
     settled(tab)
