@@ -31,12 +31,14 @@ from tests.conftest import CHECKOUT, PIN
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 QUIET += ["--disable-gpu", "--disable-software-rasterizer"]  # no page draws in three dimensions: a GPU played by the processor only costs
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""The first has no windows to draw, and takes half the processor time."""
 TILE = ".sorting .tile[data-example]"
 
 
 def find_chromium() -> str:
-    """An installed Chromium: $CHROMIUM, or a usual name on the path; first the one without windows, which takes half the processor time."""
-    for name in (os.environ.get("CHROMIUM", ""), "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+    """An installed Chromium: $CHROMIUM, or a usual name on the path."""
+    for name in (os.environ.get("CHROMIUM", ""), *CHROMIUMS):
         if name and (found := shutil.which(name)):
             return found
     pytest.fail(
