@@ -122,6 +122,7 @@ def look_for_overlaps(store: Store, name: str, progress: overlaps.Progress | Non
         DatasetError: an image can't be read, or there are too many.
     """
     dataset, frame = get_dataset(store, name), examples(store, name)
+    overlaps.check_count(len(frame))  # before an image is decoded
     names = frame["example"].tolist()
 
     def decoded(done: int, total: int) -> None:

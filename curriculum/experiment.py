@@ -24,10 +24,10 @@ from curriculum.cluster import Cluster, Task
 from curriculum.config import ARMS, CompareConfig, Home, TrainConfig, base_of, control_of
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
-from curriculum.images import split_examples
 from curriculum.pacing import REPORT_STAGE_EPOCHS
 from curriculum.reporter import Reporter, supervise
 from curriculum.rundir import RunDir, Status
+from curriculum.splits import split_examples
 
 Work = subprocess.Popen[bytes] | Task
 POLL_SECONDS = 0.3
@@ -234,13 +234,7 @@ def leak_percent(order: pd.DataFrame, clusters: dict[str, str], config: CompareC
 
 def work(run: RunDir) -> int:
     """Conduct a comparison, or go on with it; returns the process's exit code. Whatever fails is said in status.json."""
-    earlier = run.status().seconds
-
-    def conducted(reporter: Reporter) -> None:
-        reporter.before = earlier
-        conduct(run, reporter)
-
-    return supervise(run, conducted)
+    return supervise(run, lambda reporter: conduct(run, reporter), before=run.status().seconds)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from curriculum.cache import CachedRows
 from curriculum.errors import DatasetError
-from curriculum.images import assign_parts
+from curriculum.splits import assign_parts
 
 SIZE = 256
 """Pixels at which images are compared."""
@@ -50,6 +50,13 @@ class Overlap:
     rotation: float  # degrees, -180 to 180
 
 
+def check_count(images: int) -> None:
+    """Refuse what takes more memory than a common machine has: DatasetError for more than MAX_IMAGES."""
+    if images > MAX_IMAGES:
+        raise DatasetError("overlaps are looked for among a limited number of images", got=f"{images:,}", allowed=f"up to {MAX_IMAGES:,}",
+                           todo="Split the data set by hand so that images of one place stay together.")  # fmt: skip
+
+
 def find_overlaps(images: Images, progress: Progress | None = None) -> list[Overlap]:
     """Every pair of images that show the same ground.
 
@@ -61,13 +68,11 @@ def find_overlaps(images: Images, progress: Progress | None = None) -> list[Over
         Pairs by a, then b.
 
     Raises:
-        DatasetError: more than MAX_IMAGES, whose features need more memory than a common machine has.
+        DatasetError: as `check_count` says.
 
     Source: Lowe 2004 (SIFT, the ratio of distances), Arandjelović & Zisserman 2012 (RootSIFT), Fischler & Bolles 1981 (RANSAC).
     """
-    if len(images) > MAX_IMAGES:
-        raise DatasetError("overlaps are looked for among a limited number of images", got=f"{len(images):,}", allowed=f"up to {MAX_IMAGES:,}",
-                           todo="Split the data set by hand so that images of one place stay together.")  # fmt: skip
+    check_count(len(images))
     grey, points, descriptors, owner = _features(images, progress)
     if len(owner) <= NEIGHBOURS:
         return []

@@ -53,10 +53,10 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
         results = {run_id: RunDir(home.runs / run_id).result() for run_id in started[step.name]}
         if found := recipe_runs.chosen(results):
             chosen[step.name] = found
-    write_json(run / "result.json", _result(home, run, made, request, chosen, reporter.seconds))
     if request.scale == "small":
         for run_id in (each for mine in started.values() for each in mine):
             (home.runs / run_id / "model.pt").unlink(missing_ok=True)  # of no use; a transformer's is 340 MB
+    write_json(run / "result.json", _result(home, run, made, request, chosen, reporter.seconds))
 
 
 def _points(made: Recipe, step: Step, request: Request, chosen: dict[str, str]) -> list[Config]:
@@ -120,13 +120,7 @@ def _result(home: Home, run: RunDir, made: Recipe, request: Request, chosen: dic
 
 def main() -> int:
     run = RunDir(Path(sys.argv[1]))
-    before = run.status().seconds
-
-    def work(reporter: Reporter) -> None:
-        reporter.before = before
-        conduct(run, reporter)
-
-    return supervise(run, work)
+    return supervise(run, lambda reporter: conduct(run, reporter), before=run.status().seconds)
 
 
 if __name__ == "__main__":

@@ -120,12 +120,8 @@ def delete(run: RunDir) -> None:
 
 
 def resume(run: RunDir) -> subprocess.Popen[bytes]:
-    """Go on with what is left of a recipe that was cancelled, interrupted or has failed."""
-    state = run.status().state
-    if state in ("queued", "running", "done"):
-        raise RunError("only a recipe that was cancelled, interrupted or has failed can be resumed", got=f"{run.run_id} is {state}")
-    (run / "cancel").unlink(missing_ok=True)
-    run.write_status(dataclasses.replace(run.status(), state="queued", pid=None, pid_started=None, message=""))
+    """Go on with what is left of a recipe that was cancelled, interrupted or has failed; raises RunError for any other."""
+    run.queue_again()
     return launch(run)
 
 

@@ -22,10 +22,10 @@ STATUS_EVERY_SECONDS = 0.5
 class Reporter:
     """Writes status.json, not too often, and knows whether somebody asked to stop."""
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, before: float = 0.0) -> None:
         self.run, self.started, self.last_write, self.last_look = run, time.monotonic(), 0.0, 0.0
         self.stop = False
-        self.before = 0.0  # seconds worked before this process
+        self.before = before  # seconds worked before this process
         process = psutil.Process()
         self.status = Status("running", pid=process.pid, pid_started=process.create_time(), host=socket.gethostname(), phase="starting")
         self.write()
@@ -59,17 +59,17 @@ class Listener(Reporter):
         return False
 
 
-def supervise(run: RunDir, do: Callable[[Reporter], None]) -> int:
+def supervise(run: RunDir, do: Callable[[Reporter], None], before: float = 0.0) -> int:
     """Do the work of a run; returns the process's exit code. Whatever fails is said in status.json.
 
-    While another process works on the same directory, this one waits: two never write there at a time.
+    `before`: the seconds that earlier processes worked on it. While another process works on the same directory, this one waits: two never write there at a time.
     """
     with FileLock(run / "lock"):
-        return _supervise(run, do)
+        return _supervise(run, do, before)
 
 
-def _supervise(run: RunDir, do: Callable[[Reporter], None]) -> int:
-    reporter = Reporter(run)
+def _supervise(run: RunDir, do: Callable[[Reporter], None], before: float) -> int:
+    reporter = Reporter(run, before)
     try:
         if run.result() is None:  # else its process was killed between its last two words
             do(reporter)

@@ -162,6 +162,14 @@ class RunDir:
     def cancel_asked(self) -> bool:
         return (self / "cancel").exists()
 
+    def queue_again(self) -> None:
+        """What stopped before its end may be started again; raises RunError for what is going on or done."""
+        status = self.status()
+        if status.active or status.state == "done":
+            raise RunError("only what was cancelled, interrupted or has failed can be resumed", got=f"{self.run_id} is {status.state}")
+        (self / "cancel").unlink(missing_ok=True)
+        self.write_status(replace(status, state="queued", pid=None, pid_started=None, message=""))
+
     # -- what people say of it -------------------------------------------------------------------
 
     def about(self) -> About:

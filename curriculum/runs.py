@@ -24,8 +24,8 @@ import pandas as pd
 from curriculum import analysis, datasets, given, labels
 from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, LookConfig, ScoreConfig, TrainConfig, base_of
 from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, UnknownError, WeightsError
-from curriculum.images import split_examples, thin_out
 from curriculum.rundir import About, RunDir, Status, all_runs, open_run
+from curriculum.splits import split_examples, thin_out
 from curriculum.store import Store
 
 NOBODY_LOOKED = "Nobody has looked for images of the same ground (`data overlaps`): some of test may show what is in train."
@@ -167,6 +167,12 @@ def _of_its_model(home: Home, config: ScoreConfig) -> ScoreConfig:
     run = open_run(home, config.run or "")
     trained = run.config()
     _checked_weights(home, f"run:{config.run}", trained.architecture)
+    if isinstance(trained, TrainConfig) and trained.multi_label:
+        raise RunError(
+            "a ranking is by the loss of one class an image",
+            got=f"{config.run}, which learnt several",
+            todo="Rank out of fold, or by a run without --multi-label",
+        )
     if trained.image_size != config.image_size or trained.dataset != config.dataset:
         raise RunError(
             "a model judges the data set and the image size that it was trained on",
@@ -255,12 +261,8 @@ def cancel(run: RunDir, wait_seconds: float = 0.0) -> Status:
 
 
 def resume(run: RunDir) -> subprocess.Popen[bytes]:
-    """Go on with a cancelled, interrupted or failed run from its last checkpoint."""
-    state = run.status().state
-    if state in ("queued", "running", "done"):
-        raise RunError("only a cancelled, interrupted or failed run can be resumed", got=f"{run.run_id} is {state}")
-    (run / "cancel").unlink(missing_ok=True)
-    run.write_status(dataclasses.replace(run.status(), state="queued", pid=None, pid_started=None, message=""))
+    """Go on with a cancelled, interrupted or failed run from its last checkpoint; raises RunError for any other."""
+    run.queue_again()
     return launch(run)
 
 

@@ -25,11 +25,11 @@ from torch import nn
 from curriculum.cache import ArrayCache, CachedRows
 from curriculum.difficulty import stability
 from curriculum.errors import CancelledError, DatasetError
-from curriculum.images import assign_parts
 from curriculum.judging import Judge
 from curriculum.metrics import cross_entropy
 from curriculum.model import IMAGENET, Channels, Weights, autocast, build_backbone, eval_batch, normalise, to_numpy
 from curriculum.ranks import ALONE, Ranks
+from curriculum.splits import assign_parts
 
 BLOCK = 128
 """Images between two looks at whether to stop; what was extracted is stored as often."""

@@ -19,9 +19,9 @@ from curriculum.cluster import Cluster
 from curriculum.config import CompareConfig, Home, TrainConfig, config_from_json
 from curriculum.datasets import add_dataset, look_for_overlaps
 from curriculum.errors import ConfigError, LabelsMissingError, RunError, UnknownError
-from curriculum.images import split_examples
 from curriculum.model import Weights, build
 from curriculum.rundir import RunDir
+from curriculum.splits import split_examples
 from curriculum.store import Store
 from tests.ml import write_folder
 

@@ -74,11 +74,6 @@ def prepared(home: Home, name: str, **changes: Any) -> RunDir:
     return recipe_runs.prepare(home, made, Request(name, "small", data, changes))
 
 
-def again(run: RunDir) -> None:
-    """What `resume` does before it launches."""
-    (run / "cancel").unlink(missing_ok=True)
-
-
 def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
@@ -149,7 +144,7 @@ def test_cancelled_it_stops_and_resumes_where_it_was(kitchen: Home, begin: Calla
     assert first.result() is None
     assert run.result() is None
 
-    again(run)
+    run.queue_again()
     second = begin(run)
     until(lambda: len(first.epochs()) > before)
     run.ask_to_cancel()

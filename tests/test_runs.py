@@ -23,9 +23,9 @@ from curriculum.datasets import add_dataset
 from curriculum.difficulty import FROM_DYNAMICS
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
 from curriculum.files import write_json
-from curriculum.images import split_examples
 from curriculum.reporter import explain
 from curriculum.rundir import About, RunDir, Status, open_run
+from curriculum.splits import split_examples
 from curriculum.store import Store
 from tests.ml import write_folder
 
@@ -163,7 +163,7 @@ def test_started_run_ends_in_rows_equal_to_its_files(tints: Store, home: Home) -
     runs.ingest(tints, open_run(home, run.run_id))
     assert rows(tints, run) == before, "a run directory rebuilds its rows"
 
-    with pytest.raises(RunError, match="only a cancelled, interrupted or failed run can be resumed"):
+    with pytest.raises(RunError, match="only what was cancelled, interrupted or has failed can be resumed"):
         runs.resume(run)
     with pytest.raises(RunError, match="is done"):
         runs.cancel(run)

@@ -13,9 +13,11 @@ from curriculum.words import duration, figure
         (None, "unknown"),
         (0.2, "0 s"),
         (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
+        (2400, "40 min"),
+        (7200, "2 h"),
+        (59.6, "1 min"),
         (3599.4, "59 min 59 s"),
-        (3600, "1 h 0 min"),
+        (3600, "1 h"),
         (90_061, "25 h 1 min"),
     ],
 )

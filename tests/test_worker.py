@@ -14,7 +14,7 @@ from PIL import Image
 from curriculum import runs, worker
 from curriculum.config import Architecture, Config, EpisodesConfig, Home, LookConfig, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
-from curriculum.errors import DatasetError, UnknownError, WeightsError
+from curriculum.errors import DatasetError, RunError, UnknownError, WeightsError
 from curriculum.explainer import Desk
 from curriculum.images import index_folder
 from curriculum.model import IMAGENET, Channels
@@ -92,6 +92,8 @@ def test_several_classes_come_from_the_folder(tints: Store, home: Home) -> None:
     sums = np.stack(said["probabilities"].tolist()).sum(1)
     assert np.ptp(sums) > 1e-3, "each class for itself"
     assert not (run / "dynamics.parquet").exists()
+    with pytest.raises(RunError, match="by the loss of one class an image"):
+        runs.prepare(tints, ScoreConfig("tints", image_size=32, device="cpu", method="loss", run=run.run_id, architecture="small_cnn"))
 
 
 # -- a run's own channels -------------------------------------------------------------------------
