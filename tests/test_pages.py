@@ -15,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 from streamlit.testing.v1 import AppTest
 
 from curriculum import agreement, analysis, assignment, datasets, labels, people, runs
-from curriculum.app import layout, service
+from curriculum.app import layout, service, team
 from curriculum.config import Home
 from curriculum.errors import StoreError
 from curriculum.store import Store
@@ -226,6 +226,37 @@ def test_the_team_page_tells_what_agreement_says(open_page: Open, filled: Home) 
     divided = int((judged.groupby("example")["level"].nunique() > 1).sum())
     assert f"{divided} images have two different levels or more" in _text(test)
     assert len(test.dataframe[0].value) == 3
+
+
+def test_slow_figures_of_the_team_stay_until_somebody_asks(
+    open_page: Open, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(team, "KEPT_FOR", 1e9)
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "textures", write_folder(tmp_path / "pictures", each=5))
+        names = datasets.examples(store, "textures")["example"].tolist()
+        for name in names[:4]:
+            labels.annotate(store, "textures", name, "Ana", "easy")
+    test = open_page("team", home, dataset="textures")
+    assert [metric.value for metric in test.metric[:2]] == ["4", "0"]
+    for name in names[3:5]:
+        labels.annotate(service.current().store, "textures", name, "Ben", "hard")
+    test.run()
+    assert "There are new ones" in _text(test)
+    assert [metric.value for metric in test.metric[:2]] == ["4", "0"]
+    next(button for button in test.button if button.label == "Measure again").click().run()
+    for _ in range(2):
+        assert "There are new ones" not in _text(test)
+        assert [metric.value for metric in test.metric[:2]] == ["5", "1"]
+        test.run()
+    assert not test.exception
+
+
+def test_only_what_takes_long_is_kept_and_not_for_ever() -> None:
+    assert not team.stands(0.5, 0.0)
+    assert team.stands(10.0, 299.0)
+    assert not team.stands(10.0, 301.0)
 
 
 def test_the_team_page_sets_how_we_sort_and_shows_who_repeats_themselves(open_page: Open, home: Home, tmp_path: Path) -> None:

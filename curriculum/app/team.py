@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,9 +21,11 @@ from curriculum.charts.team import drift
 from curriculum.config import LEVELS
 from curriculum.consensus import AnnotatorReport
 from curriculum.datasets import Settings
-from curriculum.words import figure
+from curriculum.words import duration, figure
 
 IN_A_GALLERY = 40
+SLOW_SECONDS, KEPT_FOR = 2.0, 30.0
+"""Figures that take longer stay for so many times as long as they took, though there are new labels."""
 
 
 def page() -> None:
@@ -39,7 +44,7 @@ def page() -> None:
         st.info("Nobody here has sorted an image of this data set yet.", icon=":material/group:")
         layout.link("sort", "Sort images", ":material/sort:")
         return
-    found = _computed(dataset.name, who, layout.log_stamp(dataset.name))
+    found = _measured(dataset.name, who)
     _overall(found, dataset.examples)
     left, right = st.columns(2, gap="large")
     with left:
@@ -61,6 +66,46 @@ class Found:
     annotators: list[AnnotatorReport]
     drift: pd.DataFrame
     contested: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The last figures of a data set, measured from the log as it was at `stamp`, and what they cost."""
+
+    found: Found
+    stamp: str
+    at: datetime
+    seconds: float
+
+
+@st.cache_resource
+def _kept() -> dict[tuple[Path, str, str], Kept]:
+    return {}
+
+
+def _measured(dataset: str, who: str) -> Found:
+    """The figures of the labels as they are; where measuring takes long, those of a while ago, which say so, until somebody asks."""
+    stamp, kept, key = layout.log_stamp(dataset), _kept(), (layout.store().home.root, dataset, who)
+    if (last := kept.get(key)) and last.stamp != stamp and stands(last.seconds, (datetime.now() - last.at).total_seconds()):
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        left.caption(
+            f"Labels as they were at {last.at:%H:%M:%S}. There are new ones; to measure them takes about {duration(last.seconds)}."
+        )
+        right.button("Measure again", icon=":material/refresh:", on_click=kept.pop, args=(key, None))
+        return last.found
+    begun = time.monotonic()
+    found = _computed(dataset, who, stamp)
+    if not last or last.stamp != stamp:
+        kept[key] = Kept(found, stamp, datetime.now(), time.monotonic() - begun)
+    return found
+
+
+def stands(seconds: float, ago: float) -> bool:
+    """Whether figures that took `seconds` and were had `ago` seconds before are still shown though there are new labels.
+
+    While a team of many sorts a large set, a label comes every second: no lead waits anew at each click.
+    """
+    return seconds > SLOW_SECONDS and ago < KEPT_FOR * seconds
 
 
 @st.cache_data(max_entries=8, show_spinner="Measuring agreement ...")
