@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curriculum import assignment, datasets, labels, runs, simulate
+from curriculum import assignment, datasets, labels, runs, simulate, worker
 from curriculum.cache import ArrayCache, CachedRows
-from curriculum.config import Home, Level, ScoreConfig, TrainConfig
+from curriculum.config import Config, Home, Level, ScoreConfig, TrainConfig
 from curriculum.records import TrainingData
 from curriculum.rundir import RunDir
 from curriculum.store import Store
@@ -58,32 +58,29 @@ def write_folder(root: Path, each: int = 12, *, seed: int = 0, noise: float = 25
     return root
 
 
-def finish(store: Store, run: RunDir) -> None:
-    """Wait for a run's end and take it in."""
-    deadline = time.monotonic() + 90
-    while runs.ingest(store, run).active:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+def made(store: Store, config: Config) -> RunDir:
+    """A run, worked on in this process, with what it says in its log, and taken in: whether it is done or has failed."""
+    run = runs.prepare(store, config)
+    with (run / "log.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
+        worker.work(run)
+    assert not runs.ingest(store, run).active
+    return run
 
 
 def fill(store: Store, home: Home, people: dict[str, list[Level]]) -> None:
     """A data set `textures`, its ranking, simulated levels, each person's levels, a staged run and a failed one."""
     datasets.add_dataset(store, "textures", write_folder(home.root / "pictures", each=15))
-    finish(store, runs.start(store, ScoreConfig("textures", weights="none", image_size=SIZE)))
+    made(store, ScoreConfig("textures", weights="none", image_size=SIZE))
     simulate.simulate_annotators(store, "textures", dict(store.rows("SELECT example, difficulty FROM score")))
     for person, levels in people.items():
         labels.add_annotator(store, person)
         for level, example in zip(levels, assignment.queue(store, "textures", person, len(levels)), strict=True):
             labels.annotate(store, "textures", example, person, level)
-    staged = TrainConfig("textures", mode="staged", levels="simulated", weights="none", image_size=SIZE, epochs=3)
-    finish(store, runs.start(store, staged))
-    diverges = TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=1, learning_rate=10.0)
-    finish(store, runs.start(store, diverges))
+    made(store, TrainConfig("textures", mode="staged", levels="simulated", weights="none", image_size=SIZE, epochs=3))
+    made(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=1, learning_rate=10.0))  # diverges
 
 
 def trained(home: Home, store: Store, each: int = 12) -> str:
     """A data set `textures` and a run that has learnt it; the run's id."""
     datasets.add_dataset(store, "textures", write_folder(home.root / "pictures", each=each, noise=60.0))
-    run = runs.start(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=2, dynamics=False))
-    finish(store, run)
-    return run.run_id
+    return made(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=SIZE, epochs=2, dynamics=False)).run_id

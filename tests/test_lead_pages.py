@@ -245,8 +245,8 @@ def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Ho
             saved(page)
             page.get_by_role("button", name="Examples and practice").click()
             expect(page.get_by_role("button", name="Practise with 15 images")).to_be_visible()
-            page.keyboard.press("Escape")  # who has practised may skip it
-            page.locator(".sorting img[data-example]").wait_for(timeout=30_000)
+            back = page.locator(".sorting img[data-example]")
+            insist(page, ["Escape"], lambda: expect(back).to_be_visible(timeout=10_000))  # who has practised may skip it
     with Store.open(contested) as store:
         assert store.rows("SELECT action, level FROM annotation WHERE annotator = 'Dan'") == [("label", "medium")]
         assert calibration.practice_results(store, "textures", "Dan")[["answers", "same", "harder"]].to_numpy().tolist() == [[15, 5, -1]]

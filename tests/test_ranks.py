@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.cli import main
-from curriculum.config import Home
+from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.datasets import add_dataset
 from curriculum.ranks import ALONE, Ranks
 from curriculum.rundir import RunDir
+from curriculum.store import Store
 from tests.conftest import CHECKOUT
-from tests.ml import write_folder
+from tests.ml import made, write_folder
 
-COMMON = ["--dataset", "tints", "--weights", "none", "--image-size", "32", "--batch-size", "24", "--json"]
-SELF_PACED = [
-    "train", *COMMON, "--mode", "self-paced", "--epochs", "5", "--start-share", "0.3", "--step-share", "0.2", "--gate", "0.6",
-    "--learning-rate", "0.001",
-]  # fmt: skip
-TRANSFER = ["train", *COMMON, "--mode", "transfer", "--epochs", "4"]
-SCORE = ["score", *COMMON, "--folds", "3", "--repeats", "1"]
+COMMON: dict[str, Any] = {"weights": "none", "image_size": 32, "batch_size": 24, "device": "cpu"}
+SELF_PACED = TrainConfig(
+    "tints", mode="self-paced", epochs=5, start_share=0.3, step_share=0.2, gate=0.6, learning_rate=0.001, **COMMON
+)  # fmt: skip
+TRANSFER = TrainConfig("tints", mode="transfer", epochs=4, **COMMON)
+SCORE = ScoreConfig("tints", folds=3, repeats=1, **COMMON)
 
 
 @given(st.integers(0, 50), st.integers(1, 7))
@@ -48,51 +50,59 @@ def test_alone_everything_is_ones_own() -> None:
     assert (ALONE.mean(0.3), ALONE.any(True), ALONE.any(False), ALONE.share("mine")) == (0.3, True, False, "mine")
 
 
-def by_two(home: Home, *arguments: str) -> dict[str, Any]:
-    """A command's document, worked out by two processes."""
+def by_two(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
+    """A run as a command under torchrun makes it, in two processes."""
+    said = {name: value for name, value in asdict(config).items() if value != getattr(type(config), name, None) and value is not None}
+    options = [word for name, value in said.items() for word in ("--" + name.replace("_", "-"), str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "curriculum"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "--home", str(home.root), *arguments], cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=200
-    )
+        [*command, "--home", str(home.root), "train" if isinstance(config, TrainConfig) else "score", *options, "--json"],
+        cwd=CHECKOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    document: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return document
+    run = RunDir(home.runs / json.loads(done.stdout.strip().splitlines()[-1])["run_id"])
+    assert run.config() == config
+    return run
 
 
-def by_one(home: Home, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert main(["--home", str(home.root), *arguments]) == 0
-    document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return document
+def by_one(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
+    with Store.open(home) as store:
+        return made(store, config)
+
+
+def result(run: RunDir) -> dict[str, Any]:
+    found = run.result()
+    assert found is not None
+    return found
 
 
 @pytest.fixture
-def tints(home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Home:
+def tints(home: Home, tmp_path: Path) -> Home:
     """Three colours, 60 images each."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert main(["--home", str(home.root), "data", "add", str(write_folder(tmp_path / "pictures", 60)), "--name", "tints"]) == 0
-    capsys.readouterr()
+    with Store.open(home) as store:
+        add_dataset(store, "tints", write_folder(tmp_path / "pictures", 60))
     return home
 
 
-def test_two_processes_take_the_subsets_of_one_and_learn_as_well(tints: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    two, one = by_two(tints, *SELF_PACED), by_one(tints, capsys, *SELF_PACED)
-    traces = [[epoch["subset_size"] for epoch in RunDir(tints.runs / found["run_id"]).epochs()] for found in (two, one)]
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_take_the_subsets_of_one_and_learn_as_well(tints: Home) -> None:
+    two, one = by_two(tints, SELF_PACED), by_one(tints, SELF_PACED)
+    traces = [[epoch["subset_size"] for epoch in run.epochs()] for run in (two, one)]
     assert traces[0] == traces[1]
     assert len(set(traces[0])) > 2
-    assert two["samples_seen"] == one["samples_seen"]
-    assert two["test_accuracy"] == pytest.approx(one["test_accuracy"], abs=0.1)
-    said = pd.read_parquet(tints.runs / two["run_id"] / "predictions.parquet")
+    assert result(two)["samples_seen"] == result(one)["samples_seen"]
+    assert result(two)["test_accuracy"] == pytest.approx(result(one)["test_accuracy"], abs=0.1)
+    said = pd.read_parquet(two / "predictions.parquet")
     assert said["example"].is_unique
     assert len(said) == 180
     assert len(list(tints.runs.iterdir())) == 2, "one run each, not one a process"
 
 
-def test_where_no_batch_norm_is_in_the_way_two_processes_compute_what_one_does(tints: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    two, one = by_two(tints, *TRANSFER), by_one(tints, capsys, *TRANSFER)
-    losses = [[epoch["train_loss"] for epoch in RunDir(tints.runs / found["run_id"]).epochs()] for found in (two, one)]
+@pytest.mark.usefixtures("one_thread")
+def test_where_no_batch_norm_is_in_the_way_two_processes_compute_what_one_does(tints: Home) -> None:
+    losses = [[epoch["train_loss"] for epoch in run.epochs()] for run in (by_two(tints, TRANSFER), by_one(tints, TRANSFER))]
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
-    two, one = by_two(tints, *SCORE), by_one(tints, capsys, *SCORE)
+    two, one = (result(run) for run in (by_two(tints, SCORE), by_one(tints, SCORE)))
     assert two["examples"] == one["examples"] == 180
     assert two["mean_loss"] == pytest.approx(one["mean_loss"], rel=0.01)
 
@@ -101,5 +111,5 @@ def test_a_comparison_under_torchrun_is_refused(tints: Home, monkeypatch: pytest
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    assert main(["--home", str(tints.root), "compare", *COMMON, "--arms", "self-paced"]) == 2
+    assert main(["--home", str(tints.root), "compare", "--dataset", "tints", "--weights", "none", "--arms", "self-paced"]) == 2
     assert "torchrun starts one run in several processes" in capsys.readouterr().err

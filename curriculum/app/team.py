@@ -83,6 +83,10 @@ def _kept() -> dict[tuple[Path, str, str], Kept]:
     return {}
 
 
+def _forget(key: tuple[Path, str, str]) -> None:
+    _kept().pop(key, None)
+
+
 def _measured(dataset: str, who: str) -> Found:
     """The figures of the labels as they are; where measuring takes long, those of a while ago, which say so, until somebody asks."""
     stamp, kept, key = layout.log_stamp(dataset), _kept(), (layout.store().home.root, dataset, who)
@@ -91,7 +95,7 @@ def _measured(dataset: str, who: str) -> Found:
         left.caption(
             f"Labels as they were at {last.at:%H:%M:%S}. There are new ones; to measure them takes about {duration(last.seconds)}."
         )
-        right.button("Measure again", icon=":material/refresh:", on_click=kept.pop, args=(key, None))
+        right.button("Measure again", icon=":material/refresh:", on_click=_forget, args=(key,))
         return last.found
     begun = time.monotonic()
     found = _computed(dataset, who, stamp)
