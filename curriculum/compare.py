@@ -15,6 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from curriculum.words import chance
+
 RESAMPLES = 10_000
 LEVEL = 0.05
 FEWEST_SEEDS = 5
@@ -192,4 +194,4 @@ def _way(found: Difference) -> str:
 
 def points(found: Difference) -> str:
     """A difference as people read it: percentage points with their interval and p."""
-    return f"{100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {found.p_holm:.2g}"
+    return f"{100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}], {chance(found.p_holm)}"

@@ -13,6 +13,11 @@ def duration(seconds: float | None) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
 
 
+def chance(p: float) -> str:
+    """A p-value; how far below a thousandth it is means nothing."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def figure(value: float | None, spec: str = ".4f") -> str:
     """A number in a format, or the word for one that isn't defined, such as the neighbours of a single image."""
     return "undefined" if value is None else format(value, spec)

@@ -69,7 +69,7 @@ def photograph(page: Page, server: Server, dataset: str, suffix: str, out: Path,
     for name, path in PAGES.items():
         page.set_viewport_size(size)
         page.goto(f"{server.url}/{path}{'&' if '?' in path else '?'}dataset={dataset}")
-        page.wait_for_selector("h1, .sorting img")
+        page.locator("h1:visible, .sorting:visible").first.wait_for()
         page.wait_for_timeout(3500)  # charts and thumbnails fade in
         if whole:
             height = page.locator("[data-testid=stMain]").evaluate("main => main.scrollHeight")

@@ -155,7 +155,7 @@ def test_every_recipe_tells_its_steps_its_data_and_how_long_it_takes(opened: Ope
             assert f"**{layout.plain(step.name)}**" in text
         for one in (one for step in made.steps for one in step.reported):
             words = recipe_results.in_words(one.figure)
-            assert layout.plain(f"{words} {recipe_results.number(one.figure, one.value)}") in text
+            assert layout.plain(f"{words} {recipe_results.number(one.figure, one.value, places=2)}") in text
             assert "_" not in words and "." not in words
         boxes = [box for box in test.selectbox if box.label.startswith("Data: ")]
         assert [box.value for box in boxes] == [None] * len(made.roles)
@@ -213,9 +213,9 @@ def test_ours_stand_beside_the_reports(opened: Open, home: Home) -> None:
     test = opened(lambda store: begun(home, all_done(store)))
     text = shown(test)
     assert test.table[0].value.fillna("").to_numpy().tolist() == [
-        ["staged", "accuracy on its own levels, after stage 1", "0.9100", "after easy", "0.8750", "-0.0350", layout.plain(f"Theirs are one person's {HOSTILE}")],
-        ["staged", "peak test accuracy (biased)", "0.5000", "", "0.7500", "+0.2500", ""],
-        ["tuned", "test accuracy", "", "", "0.3000", "", ""],
+        ["staged", "accuracy on its own levels, after stage 1", "0.910", "after easy", "0.875", "-0.035", layout.plain(f"Theirs are one person's {HOSTILE}")],
+        ["staged", "peak test accuracy (biased)", "0.500", "", "0.750", "+0.250", ""],
+        ["tuned", "test accuracy", "", "", "0.300", "", ""],
         ["look", "filters of the first layer", "96", "", "64", "-32", ""],
     ]  # fmt: skip
     assert recipe_results.PEAK in text and SMALL not in text and "aren't there yet" not in text

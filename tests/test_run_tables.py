@@ -134,9 +134,9 @@ def test_ours_stand_beside_the_reports() -> None:
     assert theirs["accuracy"].tolist() == [0.88, 0.86, 0.94, 0.97, 0.92]
     assert theirs["protocol"].str.contains("biased").all()
     assert both[both["by"] == "this project"]["protocol"].tolist() == [
-        "64/16/20, epoch chosen on val",
+        "64/16/20, chosen on val",
         "80/20, last epoch",
-        "64/16/20, epoch chosen on val",
+        "64/16/20, chosen on val",
     ]
     assert run_tables.beside_the_reports(over, reported=False)["by"].unique().tolist() == ["this project"]
     assert run_tables.beside_the_reports(over.iloc[:0], reported=True)["accuracy"].tolist() == theirs["accuracy"].tolist()

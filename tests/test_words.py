@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curriculum.words import duration, figure
+from curriculum.words import chance, duration, figure
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ from curriculum.words import duration, figure
 )
 def test_durations(seconds: float | None, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_chances() -> None:
+    assert [chance(p) for p in (2e-8, 0.00099, 0.001, 0.0514, 1.0)] == ["p < 0.001", "p < 0.001", "p = 0.001", "p = 0.051", "p = 1"]
 
 
 def test_figures() -> None:

@@ -13,6 +13,7 @@ from curriculum.app import doubts, gallery, layout
 from curriculum.app.layout import Tile
 from curriculum.charts.tables import count_table, error_shares
 from curriculum.mistakes import OUTCOMES
+from curriculum.words import chance
 
 IN_A_GALLERY = 40
 MEANING = {"test": "never seen in training", "val": "the epoch was chosen on them", "train": "trained on"}
@@ -161,7 +162,7 @@ def _against(done: pd.DataFrame, words: dict[str, str], run_id: str, split: str,
         place.metric(outcome.capitalize(), f"{counts[outcome]:,}", help=OUTCOME_MEANING[outcome].capitalize() + ".")
     more = counts["fixed"] - counts["broken"]
     verdict = "No detectable difference" if found.p >= 0.05 else f"A difference: {abs(more)} images {'more' if more > 0 else 'fewer'} right"
-    st.write(f"{verdict} between these two networks on the {len(found.images):,} {split} images of both (exact p = {found.p:.2g}).")
+    st.write(f"{verdict} between these two networks on the {len(found.images):,} {split} images of both (exact {chance(found.p)}).")
     st.caption("Two networks tell nothing about two methods: other seeds may turn it round. The page Comparison asks that.")
     outcome = (
         st.segmented_control("Images", OUTCOMES[:3], default="fixed", key="_outcome", format_func=lambda one: f"{one} · {counts[one]:,}")

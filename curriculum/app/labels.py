@@ -70,8 +70,9 @@ def _one_image(dataset: Dataset) -> None:
             "seconds": log["seconds"], "from": log["source"],
         }),
         hide_index=True,
+        placeholder="",
         column_config={
-            "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+            "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
             "seconds": st.column_config.NumberColumn(format="%.1f"),
         },
     )  # fmt: skip

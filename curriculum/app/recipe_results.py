@@ -98,9 +98,9 @@ def in_words(figure: str) -> str:
     return IN_WORDS.get(figure, figure.replace("_", " "))
 
 
-def number(figure: str, value: float, sign: str = "") -> str:
-    """A figure in a table: a count without decimals, else four; nothing where there is none. `sign` "+": always with its sign."""
-    return "" if pd.isna(value) else format(value, f"{sign}.0f" if figure in COUNTS else f"{sign}.4f")
+def number(figure: str, value: float, sign: str = "", places: int = 3) -> str:
+    """A figure in a table: a count without decimals; nothing where there is none. `sign` "+": always with its sign."""
+    return "" if pd.isna(value) else format(value, f"{sign}.0f" if figure in COUNTS else f"{sign}.{places}f")
 
 
 def _figures(figures: pd.DataFrame) -> None:

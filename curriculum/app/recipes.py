@@ -113,7 +113,10 @@ def _asked(run: RunDir) -> dict[str, object]:
 
 
 def _choose() -> None:
-    known = {name: recipe.read(name) for name in recipe.names()}
+    there = {dataset.name for dataset in datasets.list_datasets(layout.store())}
+    known = {
+        made.name: made for made in sorted(map(recipe.read, recipe.names()), key=lambda made: bool({r.name for r in made.roles} - there))
+    }
     made = known[st.selectbox("Recipe", list(known), format_func=lambda name: known[name].title, key="_recipe")]
     _describe(made)
     scale: Scale = st.segmented_control(
@@ -133,10 +136,7 @@ def _choose() -> None:
 
 
 def _expected(made: Recipe) -> str:
-    said = [
-        f"{duration(60 * minutes).removesuffix(' 0 s').removesuffix(' 0 min')} on a {device.upper()}"
-        for device, minutes in made.minutes.items()
-    ]
+    said = [f"{duration(60 * minutes)} on a {device.upper()}" for device, minutes in made.minutes.items()]
     return f"Expected: about {' and '.join(said)}." if said else "How long it takes is not known."
 
 
@@ -157,7 +157,8 @@ def _told(step: Step) -> str:
     runs = math.prod(len(values) for values in step.grid.values())
     of = f" The best on val of {runs} runs, by {' and '.join(step.grid)}." if runs > 1 else ""
     figures = [
-        f"{recipe_results.in_words(one.figure)} {recipe_results.number(one.figure, one.value)}" + (f" ({one.at})" if one.at else "")
+        f"{recipe_results.in_words(one.figure)} {recipe_results.number(one.figure, one.value, places=2)}"
+        + (f" ({one.at})" if one.at else "")
         for one in step.reported
     ]
     what = f": {step.what}." if step.what else "."

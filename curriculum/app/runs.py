@@ -19,7 +19,7 @@ STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", 
           "interrupted": "⚠ interrupted", "gone": "∅ gone"}  # fmt: skip
 ROW_PIXELS, ROWS_IN_SIGHT = 35, 10
 SIZE = st.column_config.NumberColumn(format="%d", help="Image size in pixels.")
-FOUR = st.column_config.NumberColumn(format="%.4f")
+THREE = st.column_config.NumberColumn(format="%.3f")
 
 
 def page() -> None:
@@ -128,9 +128,9 @@ def _intervals(rows: pd.DataFrame) -> list[str]:
 def _columns(single: bool) -> dict[str, Any]:
     what = "of the test images, by Wilson" if single else "over the seeds, by Student's t; of one seed over its test images"
     return {
-        **dict.fromkeys(("accuracy", "loss", "KNN", "SD"), FOUR),
+        **dict.fromkeys(("accuracy", "loss", "KNN", "SD"), THREE),
         "peak (biased)": st.column_config.NumberColumn(
-            format="%.4f", help="Protocol report: the best of all epochs on test, biased upwards."
+            format="%.3f", help="Protocol report: the best of all epochs on test, biased upwards."
         ),
         "95 % interval": st.column_config.TextColumn(help=f"Of the accuracy: {what}."),
         "samples seen": st.column_config.NumberColumn(format="localized"),
@@ -223,7 +223,7 @@ def _figures(result: dict[str, Any], row: pd.Series) -> None:
             "accuracy": "accuracy on all", "loss": "loss on all", "knn": "KNN on all",
         })  # fmt: skip
         st.dataframe(
-            stages, hide_index=True, column_config={str(c): FOUR for c in stages if str(c).split()[0] in ("accuracy", "loss", "KNN")}
+            stages, hide_index=True, column_config={str(c): THREE for c in stages if str(c).split()[0] in ("accuracy", "loss", "KNN")}
         )
 
 
@@ -289,9 +289,9 @@ def _methods(rows: pd.DataFrame, dataset: str) -> None:
     st.header("The reports' table 1, and ours" if reported else "Each method over its seeds")
     both = run_tables.beside_the_reports(over, reported=reported)
     shown = pd.DataFrame({
-        "method": both["method"], "by": both["by"], "weights": both["weights"], "accuracy": both["accuracy"],
+        "method": both["method"], "by": both["by"], "protocol": both["protocol"], "weights": both["weights"], "accuracy": both["accuracy"],
         "95 % interval": _intervals(both), "seeds": both["seeds"], "loss": both["loss"], "KNN": both["knn"],
-        "peak (biased)": both["peak"], "protocol": both["protocol"], "px": both["image_size"],
+        "peak (biased)": both["peak"], "px": both["image_size"],
     })  # fmt: skip
     shown = shown.dropna(axis="columns", how="all")
     st.dataframe(shown, hide_index=True, column_config=_columns(False), placeholder="", height=_height(shown, 2 * ROWS_IN_SIGHT))

@@ -163,7 +163,7 @@ def _data(dataset: datasets.Dataset | None) -> None:
             with st.expander(f"{len(rejected):,} files were left out"):
                 st.dataframe(pd.DataFrame([vars(file) for file in rejected]), hide_index=True)
     st.write("Add images:")
-    demo, rsscn7, others, own = st.tabs(["Demo scenes", "RSSCN7", "DTD, EuroSAT, CIFAR", "A folder of mine"])
+    demo, rsscn7, others, own = st.tabs(["Demo", "RSSCN7", "DTD, EuroSAT, CIFAR", "My own"])
     known = {d.name for d in datasets.list_datasets(store)}
     with demo:
         st.caption("Seven classes of aerial scenes, drawn by the program, each with a known difficulty.")

@@ -46,11 +46,8 @@ def page() -> None:
         return
     found = _measured(dataset.name, who)
     _overall(found, dataset.examples)
-    left, right = st.columns(2, gap="large")
-    with left:
-        _annotators(found.annotators, found.report)
-    with right:
-        _pairs(found.report["pairwise_kappa"])
+    _annotators(found.annotators, found.report)
+    _pairs(found.report["pairwise_kappa"])
     _drift(found.drift)
     _contested(found.contested, dataset.name)
     scale.section(dataset.name)
@@ -177,6 +174,7 @@ def _annotators(found: list[AnnotatorReport], report: dict[str, Any]) -> None:
         "seconds an image": [a.pace_seconds for a in found],
     })  # fmt: skip
     st.dataframe(table, hide_index=True, placeholder="", column_config={
+        "images": st.column_config.NumberColumn(format="localized"),
         "with the others": st.column_config.NumberColumn(format="percent", help="Share of shared images with the others' consensus level."),
         "finds harder by": st.column_config.NumberColumn(format="%+.2f", help="Levels above (+) or below (-) the others' mean on shared images."),
         "same level again": st.column_config.NumberColumn(format="percent", help="Of the images that came a second time, unannounced."),

@@ -179,7 +179,7 @@ def _past(dataset: str) -> None:
     if frame.empty:
         return
     st.header("Earlier runs")
-    for row in frame.head(20).to_dict("records"):
+    for row in frame.head(5).to_dict("records"):
         result = row["result"] or {}
         columns = st.columns([5, 4, 2, 2], vertical_alignment="center")
         title = f"{layout.plain(row['title'])} · " if isinstance(row["title"], str) else ""

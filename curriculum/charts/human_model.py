@@ -87,5 +87,7 @@ def agreement_intervals(rows: pd.DataFrame) -> alt.LayerChart:
         x=alt.X("low:Q", title=f"{title} (95 % interval)"), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
     )
     points = base.mark_point(filled=True, size=80, opacity=1).encode(x=alt.X("value:Q"), y=y, color=colour, shape=shape, tooltip=tooltip)
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x=alt.X("x:Q"))
+    # up to 1, which is also what no interval passes
+    ends = alt.Scale(domain=[min(0.0, float(rows["low"].min(skipna=True))) if rows["low"].notna().any() else 0.0, 1.0])
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="gray").encode(x=alt.X("x:Q", scale=ends))
     return (zero + intervals + points).properties(height=alt.Step(24))

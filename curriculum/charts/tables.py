@@ -52,10 +52,11 @@ def error_shares(frame: pd.DataFrame, column: str, title: str) -> alt.LayerChart
         x=alt.X("share:Q", title=title, axis=alt.Axis(format="%")), y=y, tooltip=tooltip
     )
     intervals = base.mark_rule(color="gray", strokeWidth=2).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, tooltip=tooltip)
+    room = alt.Scale(domain=[0, 1.25 * max(float(frame["high"].max()), 0.01)], nice=False)  # for the words behind the widest interval
     text = (
         base.transform_calculate(label="datum.wrong + ' of ' + datum.images")
         .mark_text(align="left", dx=6, color="gray")
-        .encode(x=alt.X("high:Q"), y=y, text=alt.Text("label:N"))
+        .encode(x=alt.X("high:Q", scale=room), y=y, text=alt.Text("label:N"))
     )
     return (bars + intervals + text).properties(height=alt.Step(28))
 
