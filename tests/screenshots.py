@@ -6,6 +6,7 @@ that is there already, as a lead of its own sees them, from top to bottom."""
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def fill(home: Home, weights: str, size: str, epochs: str) -> None:
         ["score", *common],
         ["train", *common, "--mode", "fine-tune", "--epochs", epochs],
         ["train", *common, "--mode", "staged", "--levels", "simulated", "--epochs", epochs],
+        ["recipe", "run", "small-networks-dtd", "--scale", "small"],
         ["compare", *common, "--arms", "staged", "--levels", "simulated", "--seeds", "3", "--epochs", epochs, "--workers", "2"],
     ):
         if main(["--home", str(home.root), *words]):
@@ -71,6 +73,12 @@ def photograph(page: Page, server: Server, dataset: str, suffix: str, out: Path,
         page.goto(f"{server.url}/{path}{'&' if '?' in path else '?'}dataset={dataset}")
         page.locator("h1:visible, .sorting:visible").first.wait_for()
         page.wait_for_timeout(3500)  # charts and thumbnails fade in
+        explain = page.get_by_role("button", name="Explain with")
+        if name == "why" and explain.count():
+            explain.click()
+            page.get_by_text(re.compile("table: over")).first.wait_for(timeout=300_000)
+            page.get_by_text("Regions by").scroll_into_view_if_needed()
+            page.wait_for_timeout(2500)
         if whole:
             height = page.locator("[data-testid=stMain]").evaluate("main => main.scrollHeight")
             page.set_viewport_size({"width": size["width"], "height": max(min(height, 6000), size["height"])})

@@ -49,6 +49,10 @@ def page() -> None:
 
 
 def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.DataFrame) -> None:
+    if judged.empty:
+        st.info("Nobody has sorted an image of this data set yet.", icon=":material/group:")
+        layout.link("sort", "Sort images", ":material/sort:")
+        return
     if contested.empty:
         st.success("No image is left that people disagree on and nobody has decided.", icon=":material/done_all:")
         return

@@ -22,6 +22,7 @@ def page() -> None:
             "labels": person.labels, "here since": person.since, "last seen": person.last_seen,
         } for person in everybody]),
         hide_index=True,
+        placeholder="",
         column_config={
             "labels": st.column_config.NumberColumn(help="In force now, of all data sets."),
             "here since": st.column_config.DatetimeColumn(format="YYYY-MM-DD"),
