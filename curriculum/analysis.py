@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from curriculum import datasets, sources
 from curriculum.config import LEVELS, Level
@@ -111,7 +111,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     counts = [int((both["level_index"] == i).sum()) for i in range(len(LEVELS))]
     both["model_level"] = [LEVELS[i] for i in cut_levels(both["difficulty"].to_numpy(float), counts)]
     for side, values in (("human_rank", both["level_index"]), ("model_rank", both["difficulty"])):
-        both[side] = (stats.rankdata(values) - 0.5) / max(len(both), 1)
+        both[side] = (scipy.stats.rankdata(values) - 0.5) / max(len(both), 1)
     both["gap"] = both["model_rank"] - both["human_rank"]
     return both
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from curriculum.words import chance
 
@@ -111,7 +111,7 @@ def student_interval(means: NDArray[np.float64]) -> tuple[float, float]:
     """95 % interval of the mean of the seeds' differences (seeds,), by Student's t; (NaN, NaN) for one seed."""
     if len(means) < 2:
         return float("nan"), float("nan")
-    reach = float(stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
+    reach = float(scipy.stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
     return float(means.mean()) - reach, float(means.mean()) + reach
 
 

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.spatial.distance import cdist
-from sklearn.neighbors import NearestNeighbors
 
 from curriculum.apportion import apportion
 from curriculum.config import LEVELS
@@ -43,7 +41,7 @@ def rank_difficulty(values: NDArray[np.floating]) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise ValueError("raw scores must be finite")
     count = len(values)
-    return np.asarray((stats.rankdata(values) - 1) / (count - 1) if count > 1 else np.full(count, 0.5))
+    return np.asarray((scipy.stats.rankdata(values) - 1) / (count - 1) if count > 1 else np.full(count, 0.5))
 
 
 def stability(values: NDArray[np.floating]) -> float | None:
@@ -55,7 +53,7 @@ def stability(values: NDArray[np.floating]) -> float | None:
     Returns:
         -1 to 1, higher = steadier; None for a single repeat or scores that are all equal.
     """
-    ranks = np.array([stats.rankdata(row) for row in values])
+    ranks = np.array([scipy.stats.rankdata(row) for row in values])
     if len(ranks) < 2 or (np.ptp(ranks, axis=1) == 0).any():
         return None
     matrix = np.corrcoef(ranks)
@@ -127,7 +125,7 @@ def margin(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> 
 
 def entropy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """How undecided the model is, whatever is true: Shannon's entropy in nats, 0 to log(classes). `labels` aren't looked at."""
-    return np.asarray(stats.entropy(probabilities.astype(np.float64), axis=1))
+    return np.asarray(scipy.stats.entropy(probabilities.astype(np.float64), axis=1))
 
 
 def el2n(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -155,6 +153,8 @@ def knn_disagreement(features: NDArray[np.floating], labels: NDArray[np.integer]
     neighbours = min(k, len(labels) - 1)
     if neighbours < 1:
         return np.zeros(len(labels))
+    from sklearn.neighbors import NearestNeighbors  # half a second that most processes don't need
+
     points = np.asarray(features, dtype=np.float64)
     near = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(points).kneighbors(return_distance=False)
     return np.asarray((labels[near] != labels[:, None]).mean(1))
@@ -175,7 +175,7 @@ def prototype_distance(features: NDArray[np.floating], labels: NDArray[np.intege
     means = sums / counts[:, None]
     rest = np.maximum(counts[where] - 1, 1)[:, None]
     own = np.linalg.norm(points - (sums[where] - points) / rest, axis=1)
-    others = cdist(points, means)
+    others = scipy.spatial.distance.cdist(points, means)
     others[np.arange(len(labels)), where] = np.inf
     return np.asarray(np.where(counts[where] > 1, own / np.maximum(others.min(1), 1e-12), 0.0))
 

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from curriculum.config import EpisodeClassifier
@@ -76,6 +75,8 @@ def _nearest_mean(support: NDArray[np.float32], queries: NDArray[np.float32]) ->
 
 def _logistic(support: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.int64]:
     ways, shots, width = support.shape
+    from sklearn.linear_model import LogisticRegression  # half a second that no other run needs
+
     learner = LogisticRegression(C=10.0, max_iter=1000)
     learner.fit(support.reshape(ways * shots, width), np.repeat(np.arange(ways), shots))
     return np.asarray(learner.predict(queries), dtype=np.int64)
@@ -88,5 +89,5 @@ _LEARNERS: dict[EpisodeClassifier, Callable[[NDArray[np.float32], NDArray[np.flo
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """A 95 % interval of the mean over episodes, by Student's t."""
-    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    reach = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - reach), float(values.mean() + reach)

@@ -1,5 +1,5 @@
-"""What a trained network saw: regions of an image that speak for or against a class (LIME), first-layer filters and what they answer,
-neighbours in its feature space.
+"""What a trained network saw: regions of an image that speak for or against a class (LIME), neighbours in its feature
+space.
 
 LIME's sampling is ours, a batch of covered images composed at once and one forward pass in the run's precision; its kernel and its
 regression are the library's. Five misclassified RSSCN7 images at 128 px, 1,000 samples: docs/results.md has the seconds beside lime's own.
@@ -167,35 +167,6 @@ def delete(looker: Looker, regions: list[int], label: int, seed: int, progress: 
         before=said[0], after=said[1], area=float(shares[found].sum()), random=tuple(float(said[0] - one) for one in said[2:]),
         random_area=float((drawn @ shares).mean()) if len(drawn) else None,
     )  # fmt: skip
-
-
-# -- the first layer -----------------------------------------------------------------------------
-
-
-def _first_layer(net: nn.Module) -> tuple[nn.Conv2d, nn.Module, nn.Module]:
-    """The first convolution, the batch norm that follows it (or nothing) and the activation (ReLU where the network has none there)."""
-    layers = [layer for layer in net.modules() if not list(layer.children())]
-    place = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
-    convolution, rest = layers[place], layers[place + 1 :]
-    assert isinstance(convolution, nn.Conv2d)
-    norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm2d) else nn.Identity()
-    return convolution, norm, rest[0] if rest and isinstance(rest[0], nn.ReLU | nn.Tanh) else nn.ReLU()
-
-
-def filters(net: nn.Module) -> NDArray[np.float32]:
-    """The first layer's filters, (count, height, width, 3), as learnt: centred on 0. Of ResNets 64 of 7 x 7."""
-    return to_numpy(_first_layer(net)[0].weight.permute(0, 2, 3, 1))
-
-
-def activations(
-    net: nn.Module, image: NDArray[np.uint8], device: torch.device, channels: Channels = IMAGENET
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the first layer answers to an image, (filters, height, width), before (convolution and batch norm) and after its activation."""
-    convolution, norm, activation = _first_layer(net.to(device).eval())
-    with torch.inference_mode():
-        before = norm(convolution(normalise(torch.from_numpy(image[None]).to(device), channels)))
-        after = activation(before.clone())
-    return to_numpy(before[0]), to_numpy(after[0])
 
 
 # -- the feature space ---------------------------------------------------------------------------

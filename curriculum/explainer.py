@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curriculum import explain, metrics, questions, regions
+from curriculum import explain, first_layer, metrics, questions, regions
 from curriculum.config import Home, TrainConfig
 from curriculum.errors import CancelledError, CurriculumError, UnknownError
 from curriculum.explain import Looker, Progress, Stop
@@ -111,8 +111,8 @@ class Desk:
 
     def _layers(self, question: Layers) -> Answer:
         _, net = self._model(question)
-        before, after = explain.activations(net, self._image(question), self.device, self._channels(question))
-        return Answer({}, {"filters": explain.filters(net), "before": before.astype(np.float16), "after": after.astype(np.float16)})
+        before, after = first_layer.activations(net, self._image(question), self.device, self._channels(question))
+        return Answer({}, {"filters": first_layer.filters(net), "before": before.astype(np.float16), "after": after.astype(np.float16)})
 
     # -- many images -----------------------------------------------------------------------------
 

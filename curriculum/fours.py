@@ -13,7 +13,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from curriculum.scaling import PRIOR_VARIANCE, Floats, Scale
 
@@ -105,7 +105,7 @@ def telling(mean: Floats, covariance: Floats, first: int) -> Floats:
     Large where both are uncertain and nobody can say which is harder.
     """
     variance = np.maximum(np.diag(covariance) + covariance[first, first] - 2 * covariance[first], 0.0)
-    harder = expit((mean[first] - mean) / np.sqrt(1 + np.pi * variance / 8))  # averaged over what isn't known (MacKay 1992)
+    harder = scipy.special.expit((mean[first] - mean) / np.sqrt(1 + np.pi * variance / 8))  # averaged over what isn't known (MacKay 1992)
     return np.asarray(variance * harder * (1 - harder))
 
 

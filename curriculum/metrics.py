@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
@@ -79,7 +79,7 @@ def knn_purity(features: FloatArray, labels: IntArray, k: int = 5, block: int | 
 
 def rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Spearman's correlation, -1 to 1, of two rows of values; NaN where one is all equal."""
-    a, b = stats.rankdata(x), stats.rankdata(y)
+    a, b = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale else float("nan")
@@ -89,7 +89,7 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
     """95 % interval of a share, 0 to 1. (NaN, NaN) for none at all. Source: Wilson 1927."""
     if not total:
         return float("nan"), float("nan")
-    interval = stats.binomtest(successes, total).proportion_ci(method="wilson")
+    interval = scipy.stats.binomtest(successes, total).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -100,7 +100,7 @@ def wilson_bounds(shares: FloatArray, totals: FloatArray) -> tuple[NDArray[np.fl
         shares: (n,), 0 to 1.
         totals: (n,), how many each is a share of, above 0.
     """
-    z = stats.norm.ppf(0.975)
+    z = scipy.stats.norm.ppf(0.975)
     share, total = np.asarray(shares, dtype=np.float64), np.asarray(totals, dtype=np.float64)
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     reach = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))

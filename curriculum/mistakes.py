@@ -11,7 +11,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from cleanlab.filter import find_label_issues
 
 from curriculum import metrics
 from curriculum.analysis import latest_score
@@ -177,6 +176,8 @@ def label_issues(store: Store, score_run: str) -> pd.DataFrame:
     if probabilities.shape[1] != len(classes):
         raise UnknownError("this ranking knows other classes than the data set has", got=score_run, todo="Rank the images anew")
     place = {name: i for i, name in enumerate(classes)}
+    from cleanlab.filter import find_label_issues  # more than a second, before every other command too
+
     rows = find_label_issues(
         frame["class"].map(place).to_numpy(np.int64), probabilities / probabilities.sum(1, keepdims=True),
         return_indices_ranked_by="self_confidence", n_jobs=1,

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from curriculum.cache import CachedRows
 from curriculum.errors import DatasetError
@@ -162,8 +161,8 @@ def _verified(grey: list[NDArray[np.uint8]], points: NDArray[np.float32], a: int
 def group(pairs: Sequence[tuple[int, int]], count: int) -> list[int | None]:
     """The group of each of `count` images: all that are linked by pairs share one, numbered from 1; None for an image alone."""
     linked = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(linked)), (linked[:, 0], linked[:, 1])), shape=(count, count))
-    _, labels = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array((np.ones(len(linked)), (linked[:, 0], linked[:, 1])), shape=(count, count))
+    _, labels = scipy.sparse.csgraph.connected_components(graph, directed=False)
     sizes = np.bincount(labels, minlength=1)
     numbers: dict[int, int] = {}
     return [numbers.setdefault(int(label), len(numbers) + 1) if sizes[label] > 1 else None for label in labels]

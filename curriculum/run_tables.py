@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, KINDS, SPLITS, TrainConfig
 from curriculum.metrics import wilson_bounds
@@ -166,7 +166,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     in_order = done.sort_values("seed", kind="stable").groupby("configuration", sort=False)["run_id"].agg(list)
     found["run_ids"] = found["configuration"].map(in_order)
     several, seeds = (found["seeds"] > 1).to_numpy(), found["seeds"].to_numpy()
-    reach = stats.t.ppf(0.975, np.maximum(seeds - 1, 1)) * found["sd"].to_numpy() / np.sqrt(seeds)
+    reach = scipy.stats.t.ppf(0.975, np.maximum(seeds - 1, 1)) * found["sd"].to_numpy() / np.sqrt(seeds)
     found["low"] = np.where(several, np.maximum(found["accuracy"] - reach, 0.0), found["low"])
     found["high"] = np.where(several, np.minimum(found["accuracy"] + reach, 1.0), found["high"])
     return found[["method", "protocol", "weights", "image_size", "rate", "seeds", "accuracy", "sd", "low", "high", "loss", "knn", "peak",

@@ -13,11 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from curriculum.agreement import RESAMPLES, Coefficient
 from curriculum.difficulty import rank_difficulty
@@ -270,12 +267,14 @@ def _estimate(order: Ints, count: int) -> tuple[Floats, Floats]:
     if not len(pairs):
         return np.zeros(count), np.zeros((count, count))
     rows, sign = np.arange(len(pairs)), np.where(np.arange(len(pairs)) % 2, 1.0, -1.0)  # a classifier wants both outcomes
-    meets = sparse.csr_matrix((np.r_[sign, -sign], (np.r_[rows, rows], np.r_[pairs[:, 0], pairs[:, 1]])), shape=(len(pairs), count))
+    meets = scipy.sparse.csr_matrix((np.r_[sign, -sign], (np.r_[rows, rows], np.r_[pairs[:, 0], pairs[:, 1]])), shape=(len(pairs), count))
+    from sklearn.linear_model import LogisticRegression  # half a second, before every other command too
+
     model = LogisticRegression(C=PRIOR_VARIANCE, fit_intercept=False, solver="newton-cholesky", tol=1e-8)
     model.fit(meets, sign > 0, sample_weight=np.full(len(pairs), PAIR_WEIGHT))
     latent: Floats = model.coef_[0]
     harder, easier = pairs.T
-    certain = expit(latent[harder] - latent[easier])
+    certain = scipy.special.expit(latent[harder] - latent[easier])
     cells = np.bincount(harder * count + easier, PAIR_WEIGHT * certain * (1 - certain), count * count).reshape(count, count)
     cells = cells + cells.T
     return latent, np.diag(cells.sum(1)) - cells
@@ -288,8 +287,8 @@ def _covariance(information: Floats) -> Floats:
 def _components(order: Ints, count: int) -> Ints:
     """Which images are linked by comparisons; 0 is the largest component, of equally large ones that of the first name."""
     links = np.c_[np.repeat(order[:, 0], 3), order[:, 1:].ravel()]
-    graph = sparse.csr_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(count, count))
-    found, label = connected_components(graph, directed=False)
+    graph = scipy.sparse.csr_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(count, count))
+    found, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
     rank = np.empty(found, dtype=np.int64)
     rank[np.argsort(-np.bincount(label, minlength=found), kind="stable")] = np.arange(found)
     return np.asarray(rank[label])

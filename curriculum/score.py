@@ -15,10 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 
@@ -196,6 +192,11 @@ def _head(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[n
     if len(np.unique(labels)) < classes:
         raise DatasetError("all images of a class overlap one another, so none can be judged by a head that knows the class",
                            todo="Add images of other places to that class")  # fmt: skip
+    from sklearn.exceptions import ConvergenceWarning  # half a second that a training run doesn't need
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     head = make_pipeline(StandardScaler(), LogisticRegression(C=HEAD_C, max_iter=200, tol=1e-3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged head ranks as well

@@ -27,8 +27,8 @@ from curriculum.charts.overlays import filter_grid, map_grid
 from curriculum.config import CURRICULA, LEVELS, EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
 from curriculum.difficulty import FROM_FEATURES, FROM_PROBABILITIES, Dynamics
 from curriculum.errors import CancelledError, RunError
-from curriculum.explain import activations, filters
 from curriculum.files import write_json, write_whole
+from curriculum.first_layer import activations, filters
 from curriculum.images import load_images
 from curriculum.judging import Inputs, Judge, Objective
 from curriculum.metrics import accuracy

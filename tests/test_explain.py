@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import ResNet, resnet18
 
-from curriculum import explain
+from curriculum import explain, first_layer
 from curriculum.config import SUPERPIXELS, Superpixels
 from curriculum.errors import CancelledError, ConfigError, DatasetError
 from curriculum.explain import Looker, compose, covered, weigh
@@ -175,10 +175,10 @@ def test_an_image_of_one_colour_has_no_regions_but_slic_s() -> None:
 def test_the_first_layer_s_answers_before_and_after_relu() -> None:
     torch.manual_seed(0)
     net: ResNet = resnet18(num_classes=3)
-    before, after = explain.activations(net, patched(), CPU)
+    before, after = first_layer.activations(net, patched(), CPU)
     assert before.shape == after.shape == (64, SIZE // 2, SIZE // 2)
     assert (before < 0).any() and np.array_equal(after, np.maximum(before, 0))
-    shown = explain.filters(net)
+    shown = first_layer.filters(net)
     assert shown.shape == (64, 7, 7, 3)
     assert shown[5, 2, 3, 1] == pytest.approx(float(net.conv1.weight[5, 1, 2, 3].detach()))
     # one answer by hand: filter 5 at the place whose window has its centre at row 10, column 20, through a batch norm that is new

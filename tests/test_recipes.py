@@ -42,7 +42,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # of the process that all are forked from
     home = Home(tmp_path_factory.mktemp("kitchen"))
-    FORKS.set_forkserver_preload(["curriculum.recipe_process", "tests.test_recipes"])
+    FORKS.set_forkserver_preload(["curriculum.recipe_process", "scipy.stats", "sklearn.linear_model", "tests.test_recipes"])
     with Store.open(home, owner="a test") as store:
         add_dataset(store, "demo", make_demo(home.data, per_class=16))
     yield home

@@ -18,6 +18,10 @@ from typing import Any
 
 READ_ALREADY = (
     "altair",
+    "cleanlab.filter",
+    "scipy.stats",
+    "skimage.segmentation",
+    "sklearn.linear_model",
     "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.auto",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from skimage.segmentation import find_boundaries
 
 from curriculum.charts.palette import AGAINST_COLOUR, FOR_COLOUR
 
@@ -25,6 +24,8 @@ def regions_over(image: Pixels, segments: NDArray[np.integer], for_it: list[int]
         image: uint8 (size, size, 3). segments: (size, size), the region of each pixel.
         for_it, against: regions, the strongest first.
     """
+    from skimage.segmentation import find_boundaries  # half a second that a training run doesn't need
+
     times = max(1, -(-SIDE // len(image)))
     large = np.asarray(Image.fromarray(image).resize((image.shape[1] * times, image.shape[0] * times), Image.Resampling.BICUBIC)).astype(
         float
