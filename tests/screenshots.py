@@ -49,11 +49,11 @@ def fill(home: Home, weights: str, size: str, epochs: str) -> None:
     common = ["--dataset", "demo", "--weights", weights, "--image-size", size]
     for words in (
         ["data", "demo"],
+        ["recipe", "run", "small-networks-dtd", "--scale", "small"],
         ["labels", "simulate", "--dataset", "demo"],
         ["score", *common],
         ["train", *common, "--mode", "fine-tune", "--epochs", epochs],
         ["train", *common, "--mode", "staged", "--levels", "simulated", "--epochs", epochs],
-        ["recipe", "run", "small-networks-dtd", "--scale", "small"],
         ["compare", *common, "--arms", "staged", "--levels", "simulated", "--seeds", "3", "--epochs", epochs, "--workers", "2"],
     ):
         if main(["--home", str(home.root), *words]):

@@ -97,7 +97,7 @@ def test_what_is_gone_is_said_and_the_page_goes_on(opened: AppTest, asked: tuple
     opened.query_params["run"] = "20200101-000000-staged-0000"
     opened.run()
     assert not opened.exception, opened.exception
-    assert "There is no finished run 20200101" in shown(opened)
+    assert "There is no model of the run 20200101" in shown(opened)
     opened.session_state["_why_group"] = "test"
     opened.run()
     assert "It is **" in shown(opened)
@@ -105,7 +105,7 @@ def test_what_is_gone_is_said_and_the_page_goes_on(opened: AppTest, asked: tuple
     aside = shutil.move(model, home.root / "model.pt")
     try:
         opened.run()
-        assert "that run left no model" in shown(opened) and "It is **" in shown(opened)
+        assert "No finished run has kept its model" in shown(opened)
         assert not opened.exception
     finally:
         shutil.move(aside, model)

@@ -26,6 +26,11 @@ def page() -> None:
     done = layout.finished_runs(dataset.name)
     if done is None:
         return
+    done = done[[(layout.store().home.runs / run_id / "model.pt").is_file() for run_id in done["run_id"]]]
+    if done.empty:
+        st.info("No finished run has kept its model: of a comparison only the first seed's models stay.", icon=":material/model_training:")
+        layout.link("train", "Train one", ":material/model_training:")
+        return
     _start_anew(dataset.name)
     words = run_tables.in_words(done)
     run_id, other = _runs(done, words)
@@ -71,7 +76,9 @@ def _runs(done: pd.DataFrame, words: dict[str, str]) -> tuple[str, str | None]:
     known, state = done["run_id"].tolist(), st.session_state
     asked = state.get("why_run") or st.query_params.get("run")
     if asked and asked not in known:
-        st.warning(f"There is no finished run {layout.plain(asked)} of this data set: it may have been deleted. This is the newest one.")
+        st.warning(
+            f"There is no model of the run {layout.plain(asked)} here: it may have been deleted, or be of a later seed of a comparison. This is the newest one."
+        )
     place = known.index(asked) if asked in known else 0
     state["why_run"] = st.sidebar.selectbox("Run", known, index=place, format_func=words.__getitem__, key="_why_run")
     others = [None, *(run for run in known if run != state["why_run"])]
