@@ -97,7 +97,10 @@ def _as_it_was(dataset: Dataset) -> None:
     counts = pd.crosstab(who, then["level"]).reindex(columns=list(LEVELS), fill_value=0)
     st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True)
     st.caption(f"{len(then):,} levels on {then['example'].nunique():,} images were in force.")
-    st.download_button("These levels as CSV", then.to_csv(index=False).encode(), f"{dataset.name}-levels.csv", icon=":material/download:")
+    st.download_button(
+        "These levels as CSV", session.file_for_leads(lambda: then.to_csv(index=False).encode()), f"{dataset.name}-levels.csv", "text/csv",
+        on_click="ignore", icon=":material/download:",
+    )  # fmt: skip
 
 
 def _take_out(dataset: Dataset) -> None:
