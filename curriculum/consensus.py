@@ -200,20 +200,19 @@ def _mean(values: pd.Series[bool] | pd.Series[float], resamples: int, seed: int)
 # -- contested images ----------------------------------------------------------------------------
 
 
-def contested(frame: pd.DataFrame, limit: int | None = 20) -> pd.DataFrame:
+def contested(counts: pd.DataFrame) -> pd.DataFrame:
     """The images that people disagree on, the widest disagreement first.
 
     Args:
-        frame: see `agreement.check_judgements`.
-        limit: how many at most; None for all.
+        counts: votes by example (the index), columns easy, medium, hard, at least one vote each.
 
     Returns:
         One row an example with at least two different levels: example, easy, medium, hard (votes), annotators,
-        variance (of the votes' levels 0, 1, 2, in levels squared, 0 to 1, higher = further apart), entropy (of the
-        votes, in bits, 0 to log2 3, higher = less of a majority) and reason (a phrase for people). Sorted by
-        variance, then entropy, then number of annotators, then name.
+        variance (of the votes' levels 0, 1, 2, in levels squared, 0 to 1, higher = further apart) and entropy (of the
+        votes, in bits, 0 to log2 3, higher = less of a majority). Sorted by variance, then entropy, then number of
+        annotators, then name.
     """
-    counts = count_votes(frame)
+    counts = counts[(counts > 0).sum(axis=1) > 1]
     votes = counts.to_numpy(np.float64)
     total, place = votes.sum(1), np.arange(len(LEVELS))
     shares = votes / total[:, None]
@@ -223,18 +222,15 @@ def contested(frame: pd.DataFrame, limit: int | None = 20) -> pd.DataFrame:
         variance=(shares * (place - mean[:, None]) ** 2).sum(1).round(12),  # equal votes must tie exactly
         entropy=-(shares * np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(1).round(12),
     ).reset_index()
-    table = table[(votes > 0).sum(1) > 1]
     table = table.sort_values(["variance", "entropy", "annotators", "example"], ascending=[False, False, False, True], kind="stable")
-    table = table.head(len(table) if limit is None else limit).reset_index(drop=True)
-    table["reason"] = [_why_contested(row) for row in table[list(LEVELS)].to_numpy(np.int64)]
-    return table
+    return table.reset_index(drop=True)
 
 
-def _why_contested(votes: NDArray[np.int64]) -> str:
-    said = ", ".join(f"{count} {level}" for level, count in zip(LEVELS, votes, strict=True) if count)
-    if not (votes[0] and votes[-1]):
-        return f"{said}: one level apart"
-    return f"{said}: all three levels" if votes.all() else f"{said}: opposite ends, nothing between"
+def how_contested(easy: int, medium: int, hard: int) -> str:
+    """How far apart the votes of a contested image lie, in words."""
+    if not (easy and hard):
+        return "one level apart"
+    return "all three levels" if medium else "opposite ends, nothing between"
 
 
 def drift(judgements: pd.DataFrame, block: int = 50) -> pd.DataFrame:

@@ -235,6 +235,21 @@ def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     )
 
 
+def vote_counts(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
+    """How many current labels put each labelled example (the index, in order) into each level: columns easy, medium, hard.
+
+    `who`: people | simulated | all.
+    """
+    counted = store.query(
+        """SELECT example, count(*) FILTER (level = 'easy') AS easy, count(*) FILTER (level = 'medium') AS medium,
+                  count(*) FILTER (level = 'hard') AS hard
+           FROM current_label WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated'))
+           GROUP BY example ORDER BY example""",
+        {"dataset": dataset, "who": who},
+    )
+    return counted.set_index("example")
+
+
 def repeats(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     """What was judged twice, the second time without the first in sight: example, annotator, first, second (levels).
 

@@ -19,7 +19,7 @@ from curriculum.cli import main
 from curriculum.config import Home
 from curriculum.labels import append_many
 from curriculum.store import Store
-from tests.browser import Server, chromium, cookies, serving
+from tests.browser import Server, chromium, cookies, serving, settled
 from tests.conftest import CHECKOUT, PIN
 
 PAGES = {
@@ -72,12 +72,13 @@ def photograph(page: Page, server: Server, dataset: str, suffix: str, out: Path,
         page.set_viewport_size(size)
         page.goto(f"{server.url}/{path}{'&' if '?' in path else '?'}dataset={dataset}")
         page.locator("h1:visible, .sorting:visible").first.wait_for()
+        settled(page)
         page.wait_for_timeout(3500)  # charts and thumbnails fade in
         explain = page.get_by_role("button", name="Explain with")
         if name == "why" and explain.count():
             explain.click()
             page.get_by_text(re.compile("table: over")).first.wait_for(timeout=300_000)
-            page.get_by_text("Regions by").scroll_into_view_if_needed()
+            page.get_by_text("Regions by").evaluate("label => label.scrollIntoView({block: 'start'})")
             page.wait_for_timeout(2500)
         if whole:
             height = page.locator("[data-testid=stMain]").evaluate("main => main.scrollHeight")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curriculum import labels
+from curriculum.agreement import count_votes
 from curriculum.config import LEVELS
-from curriculum.consensus import Posterior, annotator_reports, contested, dawid_skene, drift, glad, majority, posterior
+from curriculum.consensus import Posterior, annotator_reports, contested, dawid_skene, drift, glad, how_contested, majority, posterior
 from curriculum.errors import ConfigError
 from curriculum.store import Store
 
@@ -276,34 +277,32 @@ def test_pace_is_the_median_of_known_seconds() -> None:
 
 
 def test_contested_by_hand() -> None:
-    frame = judged(Ann="eeeehe", Bob="emhehh", Cleo="eehmh-", Dan="-mmhh-")
-    found = contested(frame)
+    found = contested(count_votes(judged(Ann="eeeehe", Bob="emhehh", Cleo="eehmh-", Dan="-mmhh-")))
     assert found["example"].tolist() == ["image 5", "image 2", "image 3", "image 1"]
     assert found["variance"].tolist() == pytest.approx([1.0, 0.6875, 0.6875, 0.25])
     assert found["entropy"].tolist() == pytest.approx([1.0, 1.5, 1.5, 1.0])
     assert found[[*LEVELS, "annotators"]].to_numpy().tolist() == [[1, 0, 1, 2], [1, 1, 2, 4], [2, 1, 1, 4], [2, 2, 0, 4]]
-    assert found["reason"].tolist() == [
-        "1 easy, 1 hard: opposite ends, nothing between",
-        "1 easy, 1 medium, 2 hard: all three levels",
-        "2 easy, 1 medium, 1 hard: all three levels",
-        "2 easy, 2 medium: one level apart",
+    assert [how_contested(*row) for row in found[list(LEVELS)].to_numpy().tolist()] == [
+        "opposite ends, nothing between",
+        "all three levels",
+        "all three levels",
+        "one level apart",
     ]
 
 
-def test_contested_has_a_limit_and_may_be_empty() -> None:
+def test_contested_are_all_with_two_levels_and_may_be_none() -> None:
     frame, _ = team(60, [0.3, 0.3, 0.3], seed=7)
-    assert len(contested(frame, limit=5)) == 5
-    everything = contested(frame, limit=None)
+    everything = contested(count_votes(frame))
     assert len(everything) == int((frame.groupby("example")["level"].nunique() > 1).sum())
     assert (everything["variance"].diff().dropna() <= 0).all()
     for calm in (judged(), judged(Ann="emh"), judged(Ann="emh", Bob="emh")):
-        assert contested(calm).empty and "reason" in contested(calm)
+        assert contested(count_votes(calm)).empty
 
 
 # -- input -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [majority, dawid_skene, glad, annotator_reports, contested])
+@pytest.mark.parametrize("function", [majority, dawid_skene, glad, annotator_reports, count_votes])
 def test_bad_input_is_refused(function: object) -> None:
     assert callable(function)
     with pytest.raises(ConfigError, match="unknown level"):

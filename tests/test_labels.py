@@ -9,11 +9,12 @@ from typing import cast
 import pandas as pd
 import pytest
 
+from curriculum.agreement import count_votes
 from curriculum.assignment import progress, queue
 from curriculum.config import LEVELS, Level
-from curriculum.datasets import check_dataset, get_dataset
+from curriculum.datasets import check_dataset, examples, get_dataset
 from curriculum.errors import ConfigError
-from curriculum.labels import add_annotator, annotate, append_many, check_annotator, consensus, summary, undo
+from curriculum.labels import add_annotator, annotate, append_many, check_annotator, consensus, judgements, summary, undo, vote_counts
 from curriculum.store import Store
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -231,6 +232,18 @@ def test_consensus_is_the_majority_and_of_tied_levels_the_harder(tiny: Store, vo
     for n, vote in enumerate(votes):
         annotate(tiny, "tiny", "b/b0.jpg", f"person {n}", vote)
     assert consensus(tiny, "tiny").values.tolist() == [["b/b0.jpg", level, count, len(votes), False]]
+
+
+def test_votes_are_counted_as_the_judgements_are(tiny: Store) -> None:
+    names = examples(tiny, "tiny")["example"].tolist()
+    for annotator, levels in {"Ann": "emh", "Bob": "emm", "Cleo": "hm"}.items():
+        for example, letter in zip(names, levels, strict=False):
+            annotate(tiny, "tiny", example, annotator, LEVELS["emh".index(letter)])
+    append_many(tiny, frame(*((name, "simulated-1", "easy") for name in names[:5])), "simulate")
+    undo(tiny, "tiny", "Cleo")
+    for who in ("people", "simulated", "all"):
+        pd.testing.assert_frame_equal(vote_counts(tiny, "tiny", who), count_votes(judgements(tiny, "tiny", who)), check_index_type=False)
+    assert vote_counts(tiny, "tiny").to_numpy().tolist() == [[2, 0, 1], [0, 2, 0], [0, 1, 1]]
 
 
 def test_people_and_simulated_never_mix(tiny: Store) -> None:

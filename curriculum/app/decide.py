@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import adjudication, consensus, labels
+from curriculum import adjudication, consensus, datasets, evidence, labels
 from curriculum.app import gallery, layout, session
 from curriculum.config import LEVELS, Level
 from curriculum.datasets import Dataset
@@ -29,16 +29,16 @@ def page() -> None:
     if dataset is None:
         return
     lead = str(st.session_state["annotator"])
-    judged = labels.judgements(layout.store(), dataset.name)
+    votes = labels.vote_counts(layout.store(), dataset.name)
     decided, wishes = adjudication.decisions(layout.store(), dataset.name), adjudication.wishes(layout.store(), dataset.name, "opinion")
     waiting = wishes[~wishes["answered"]]
-    contested = consensus.contested(judged, limit=None)
+    contested = consensus.contested(votes)
     contested = contested[~contested["example"].isin([*decided["example"], *waiting["example"]])]
     queue, sent, done = st.tabs(
         [f"Contested: {len(contested):,}", f"Waiting for an opinion: {len(waiting):,}", f"Decided: {len(decided):,}"]
     )
     with queue:
-        _queue(dataset, lead, contested, judged)
+        _queue(dataset, lead, contested, anything=not votes.empty)
     with sent:
         _sent(waiting)
     with done:
@@ -48,8 +48,8 @@ def page() -> None:
 # -- one after another ---------------------------------------------------------------------------
 
 
-def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.DataFrame) -> None:
-    if judged.empty:
+def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, *, anything: bool) -> None:
+    if not anything:
         st.info("Nobody has sorted an image of this data set yet.", icon=":material/group:")
         layout.link("sort", "Sort images", ":material/sort:")
         return
@@ -57,18 +57,21 @@ def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.Data
         st.success("No image is left that people disagree on and nobody has decided.", icon=":material/done_all:")
         return
     place = min(int(st.session_state.get("_contested", 0)), len(contested) - 1)
-    row = contested.iloc[place].to_dict()
-    sha256, class_name = judged.loc[judged["example"] == row["example"], ["sha256", "class"]].iloc[0]
+    example, *coming = map(str, contested["example"].iloc[place : place + 3])
+    found = datasets.described(layout.store(), dataset.name, [example, *coming])
+    class_of, content = ({str(e): str(v) for e, v in zip(found["example"], found[name], strict=True)} for name in ("class", "sha256"))
     left, right = st.columns([5, 4], gap="medium")
     with left:
-        layout.picture(sha256, row["example"])
-        _load_next(contested, place, judged)
+        layout.picture(content[example], example)
+        for after in coming:
+            layout.preload(content[after])  # so that it shows at once
     with right:
-        title = layout.class_titles(dataset.classes).get(class_name, class_name)
+        title = layout.class_titles(dataset.classes).get(class_of[example], class_of[example])
         st.subheader(f"Is it hard to tell that this is {layout.plain(title)}?")
-        st.caption(f"{place + 1:,} of {len(contested):,}, the widest apart first. {layout.plain(row['example'])}")
-        gallery.said_by_people(dataset.name, row["example"], judged[judged["example"] == row["example"]])
-        _answer(dataset.name, lead, row["example"])
+        st.caption(f"{place + 1:,} of {len(contested):,}, the widest apart first. {layout.plain(example)}")
+        said = evidence.votes(layout.store(), dataset.name, example)
+        gallery.said_by_people(dataset.name, example, said[~said["simulated"]])
+        _answer(dataset.name, lead, example)
         back, on = st.columns(2, gap="xsmall")
         back.button(
             "Back", icon=":material/arrow_back:", shortcut="Left", disabled=place == 0, on_click=_go, args=[place - 1], width="stretch"
@@ -82,12 +85,6 @@ def _queue(dataset: Dataset, lead: str, contested: pd.DataFrame, judged: pd.Data
 @session.for_leads
 def _go(place: int) -> None:
     st.session_state["_contested"] = max(place, 0)
-
-
-def _load_next(contested: pd.DataFrame, place: int, judged: pd.DataFrame) -> None:
-    """So that it shows at once."""
-    for example in contested["example"].iloc[place + 1 : place + 3]:
-        layout.preload(judged.loc[judged["example"] == example, "sha256"].iloc[0])
 
 
 def _answer(dataset: str, lead: str, example: str) -> None:

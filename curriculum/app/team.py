@@ -13,7 +13,7 @@ import streamlit as st
 
 from curriculum import agreement, consensus, datasets, labels
 from curriculum.agreement import Coefficient
-from curriculum.app import layout, scale
+from curriculum.app import layout, scale, session
 from curriculum.app.layout import Tile
 from curriculum.charts.palette import LEVEL_MARK
 from curriculum.charts.tables import pair_table
@@ -80,6 +80,7 @@ def _kept() -> dict[tuple[Path, str, str], Kept]:
     return {}
 
 
+@session.for_leads
 def _forget(key: tuple[Path, str, str]) -> None:
     _kept().pop(key, None)
 
@@ -120,7 +121,7 @@ def _computed(dataset: str, who: str, stamp: str) -> Found:
         report=agreement.report(judged, labels.repeats(layout.store(), dataset, who)),
         annotators=consensus.annotator_reports(judged),
         drift=consensus.drift(judged[judged["source"] == "sort"]),  # files and simulations have an order of their own
-        contested=consensus.contested(judged, limit=None),
+        contested=consensus.contested(labels.vote_counts(layout.store(), dataset, who)),
     )
 
 
@@ -236,5 +237,9 @@ def _contested(rows: pd.DataFrame, dataset: str) -> None:
     votes = [", ".join(f"{LEVEL_MARK[level]} {row[level]}" for level in LEVELS if row[level]) for row in shown.to_dict("records")]
     tiles = zip(shown.to_dict("records"), votes, strict=True)
     layout.gallery(
-        (Tile(row["sha256"], row["example"], (row["class"], said, row["reason"].split(": ", 1)[-1])) for row, said in tiles), 130
+        (
+            Tile(row["sha256"], row["example"], (row["class"], said, consensus.how_contested(*(row[level] for level in LEVELS))))
+            for row, said in tiles
+        ),
+        130,
     )
