@@ -6,6 +6,7 @@ It knows no data set and reads nothing of what is built.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -18,6 +19,11 @@ from curriculum.errors import DatasetError, DownloadError
 _STALE_SECONDS = 3600.0
 
 
+def beside(folder: Path, pid: int) -> str:
+    """How the names of a process's temporary folders for `folder` begin."""
+    return f".{folder.name}-{pid}-"
+
+
 @contextlib.contextmanager
 def building(folder: Path, kind: type[DatasetError] | type[DownloadError]) -> Iterator[Path]:
     """A temporary folder beside `folder` that is gone afterwards, whatever happens; a full disk is said as `kind`."""
@@ -27,7 +33,7 @@ def building(folder: Path, kind: type[DatasetError] | type[DownloadError]) -> It
             with contextlib.suppress(OSError):
                 if time.time() - old.stat().st_mtime > _STALE_SECONDS:
                     shutil.rmtree(old)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=beside(folder, os.getpid()), dir=folder.parent))
         try:
             yield temporary
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from curriculum.building import beside
 from curriculum.download import Progress
 from curriculum.errors import CurriculumError, DatasetError, DownloadError, UnknownError
 
-END_SECONDS = 20.0
+END_SECONDS = 10.0
 """For the process to remove what it has half-made."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -71,7 +73,7 @@ def fetch(name: str, data_dir: Path, source: Path | None = None, progress: Progr
     command = [sys.executable, "-m", "curriculum.torchvision_data", name, str(folder)]
     if source is not None:
         command += ["--from", str(source.expanduser().absolute())]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, _process(command, log) as process:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, _process(command, log, folder) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said = json.loads(line)
@@ -85,20 +87,22 @@ def fetch(name: str, data_dir: Path, source: Path | None = None, progress: Progr
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: IO[str]) -> Iterator[subprocess.Popen[str]]:
-    """A process in a session of its own: Ctrl-C comes here, and from here to it, once, so that it can clean up undisturbed."""
+def _process(command: list[str], log: IO[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in a session of its own that makes `folder`: Ctrl-C comes here, and from here to it, so that it can clean up undisturbed;
+    where it can't, that is done here."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, cwd=_PACKAGE,
                                start_new_session=True)  # fmt: skip
     with process:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(END_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            for sign in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):  # a library may swallow the first
+                if process.poll() is None:
+                    process.send_signal(sign)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(END_SECONDS)
+            for left in folder.parent.glob(f"{beside(folder, process.pid)}*"):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _error(said: dict[str, Any]) -> CurriculumError:

@@ -9,7 +9,9 @@ import inspect
 import json
 import pickle
 import shutil
+import signal
 import socket
+import sys
 import tarfile
 import threading
 import zipfile
@@ -380,6 +382,27 @@ def test_who_gives_up_ends_the_process_and_leaves_nothing(tmp_path: Path, monkey
         with pytest.raises(KeyboardInterrupt):
             fetching.fetch("cifar10", tmp_path / "data", progress=give_up)
     assert left_in(tmp_path / "data") == set()
+
+
+def test_what_a_process_that_hears_nothing_leaves_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = "import os, signal, sys, tempfile, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    deaf += "print(tempfile.mkdtemp(prefix=f'.cifar10-{os.getpid()}-', dir=sys.argv[1]), flush=True); time.sleep(60)"
+    other = tmp_path / ".cifar10-1-another"
+    other.mkdir()
+    monkeypatch.setattr(fetching, "END_SECONDS", 0.1)
+    command = [sys.executable, "-c", deaf, str(tmp_path)]
+    with (
+        (tmp_path / "log").open("w") as log,
+        pytest.raises(KeyboardInterrupt),
+        fetching._process(command, log, tmp_path / "cifar10") as process,
+    ):
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        assert left.is_dir()
+        raise KeyboardInterrupt
+    assert process.returncode == -signal.SIGKILL
+    assert not left.exists()
+    assert other.is_dir(), "another process's is its own"
 
 
 def test_a_process_that_cant_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
