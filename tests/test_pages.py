@@ -235,10 +235,11 @@ def test_slow_figures_of_the_team_stay_until_somebody_asks(
     monkeypatch.setattr(team, "KEPT_FOR", 1e9)
     with Store.open(home) as store:
         datasets.add_dataset(store, "textures", write_folder(tmp_path / "pictures", each=5))
+        people.register(store, "Ana", PIN, "lead")
         names = datasets.examples(store, "textures")["example"].tolist()
         for name in names[:4]:
             labels.annotate(store, "textures", name, "Ana", "easy")
-    test = open_page("team", home, dataset="textures")
+    test = open_page("team", home, annotator="Ana", dataset="textures")
     assert [metric.value for metric in test.metric[:2]] == ["4", "0"]
     for name in names[3:5]:
         labels.annotate(service.current().store, "textures", name, "Ben", "hard")
