@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from curriculum.agreement import Coefficient, Floats, check_judgements, count_votes, mean_of, why_nothing_shared
 from curriculum.config import LEVELS
 
+BLOCK, MOST_POINTS = 50, 200  # labels that a point of `drift` stands for, points an annotator
 TIED = 1e-9  # probabilities that differ by less are tied: they differ by rounding alone
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -233,7 +234,13 @@ def how_contested(easy: int, medium: int, hard: int) -> str:
     return "all three levels" if medium else "opposite ends, nothing between"
 
 
-def drift(judgements: pd.DataFrame, block: int = 50) -> pd.DataFrame:
+def block_for(judgements: pd.DataFrame) -> int:
+    """Labels that a point of `drift` should stand for: 50, more where somebody has so many that a chart couldn't show them apart."""
+    most = int(judgements["annotator"].value_counts().max()) if len(judgements) else 0
+    return BLOCK * max(1, -(-most // (BLOCK * MOST_POINTS)))
+
+
+def drift(judgements: pd.DataFrame, block: int = BLOCK) -> pd.DataFrame:
     """How each annotator's measure of hardness, and pace, move while they sort.
 
     The order of images is random, so blocks differ only by chance while an annotator's measure stays the same.

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from curriculum import labels
 from curriculum.agreement import count_votes
 from curriculum.config import LEVELS
-from curriculum.consensus import Posterior, annotator_reports, contested, dawid_skene, drift, glad, how_contested, majority, posterior
+from curriculum.consensus import (
+    Posterior,
+    annotator_reports,
+    block_for,
+    contested,
+    dawid_skene,
+    drift,
+    glad,
+    how_contested,
+    majority,
+    posterior,
+)
 from curriculum.errors import ConfigError
 from curriculum.store import Store
 
@@ -309,6 +320,13 @@ def test_bad_input_is_refused(function: object) -> None:
         function(judged(Ann="emh", Bob="emh").replace("medium", "tricky"))
     with pytest.raises(ConfigError, match="lacks columns"):
         function(judged(Ann="emh").drop(columns="annotator"))
+
+
+def test_a_point_of_drift_stands_for_more_where_there_are_many() -> None:
+    for most, block in ((0, 50), (1, 50), (10_000, 50), (10_001, 100), (100_000, 500)):
+        log = pd.DataFrame({"annotator": ["Ann"] * most + ["Bob"] * (most // 2)})
+        assert block_for(log) == block
+        assert most // block <= 200
 
 
 def test_drift_by_hand() -> None:

@@ -48,7 +48,7 @@ def page() -> None:
     _overall(found, dataset.examples)
     _annotators(found.annotators, found.report)
     _pairs(found.report["pairwise_kappa"])
-    _drift(found.drift)
+    _drift(found.drift, found.block)
     _contested(found.contested, dataset.name)
     scale.section(dataset.name)
 
@@ -62,6 +62,7 @@ class Found:
     report: dict[str, Any]
     annotators: list[AnnotatorReport]
     drift: pd.DataFrame
+    block: int  # labels that a point of it stands for
     contested: pd.DataFrame
 
 
@@ -114,13 +115,18 @@ def stands(seconds: float, ago: float) -> bool:
 def _computed(dataset: str, who: str, stamp: str) -> Found:
     """Seconds of bootstrap and Dawid-Skene, kept for as long as the log of labels is what it was at `stamp`."""
     judged = labels.judgements(layout.store(), dataset, who)
-    images = judged["example"].value_counts()
+    images, sorted_here = (
+        judged["example"].value_counts(),
+        judged[judged["source"] == "sort"],
+    )  # files and simulations have an order of their own
+    block = consensus.block_for(sorted_here)
     return Found(
         labelled=len(images),
         shared=int((images > 1).sum()),
         report=agreement.report(judged, labels.repeats(layout.store(), dataset, who)),
         annotators=consensus.annotator_reports(judged),
-        drift=consensus.drift(judged[judged["source"] == "sort"]),  # files and simulations have an order of their own
+        drift=consensus.drift(sorted_here, block),
+        block=block,
         contested=consensus.contested(labels.vote_counts(layout.store(), dataset, who)),
     )
 
@@ -212,7 +218,7 @@ def _pairs(pairs: list[dict[str, Any]]) -> None:
     st.caption("Cohen's kappa, quadratic weights. 1: the same levels; 0: as by chance. Hover for interval and images shared.")
 
 
-def _drift(moved: pd.DataFrame) -> None:
+def _drift(moved: pd.DataFrame, block: int) -> None:
     moved = moved[moved.groupby("annotator")["labels"].transform("size") > 1]
     st.header("Does the measure drift?")
     if moved.empty:
@@ -222,7 +228,9 @@ def _drift(moved: pd.DataFrame) -> None:
     left.altair_chart(drift(moved, "mean_level", "mean level (0 easy, 2 hard)"), width="stretch")
     if moved["seconds"].notna().any():
         right.altair_chart(drift(moved, "seconds", "seconds an image (median)"), width="stretch")
-    st.caption("Each point is 50 images, which come in random order: a line that rises or falls for long is the annotator, not the images.")
+    st.caption(
+        f"Each point is {block:,} images, which come in random order: a line that rises or falls for long is the annotator, not the images."
+    )
 
 
 def _contested(rows: pd.DataFrame, dataset: str) -> None:
