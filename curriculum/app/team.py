@@ -115,10 +115,8 @@ def stands(seconds: float, ago: float) -> bool:
 def _computed(dataset: str, who: str, stamp: str) -> Found:
     """Seconds of bootstrap and Dawid-Skene, kept for as long as the log of labels is what it was at `stamp`."""
     judged = labels.judgements(layout.store(), dataset, who)
-    images, sorted_here = (
-        judged["example"].value_counts(),
-        judged[judged["source"] == "sort"],
-    )  # files and simulations have an order of their own
+    images = judged["example"].value_counts()
+    sorted_here = judged[judged["source"] == "sort"]  # files and simulations have an order of their own
     block = consensus.block_for(sorted_here)
     return Found(
         labelled=len(images),
