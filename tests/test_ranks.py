@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.cli import main
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
-from curriculum.ranks import ALONE, Ranks
+from curriculum.ranks import ALONE, Ranks, leave
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.conftest import CHECKOUT
@@ -105,6 +106,24 @@ def test_where_no_batch_norm_is_in_the_way_two_processes_compute_what_one_does(t
     two, one = (result(run) for run in (by_two(tints, SCORE), by_one(tints, SCORE)))
     assert two["examples"] == one["examples"] == 180
     assert two["mean_loss"] == pytest.approx(one["mean_loss"], rel=0.01)
+
+
+def test_who_has_left_has_no_threads_of_the_group_that_could_abort_its_end() -> None:
+    """A thread of gloo's that gives back a tensor while Python ends takes the process with it: SIGABRT after the work was done."""
+
+    def threads() -> list[str]:
+        names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        return [name for name in names if "gloo" in name]
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    net = Ranks(0, 2).wrap(torch.nn.Linear(2, 2))
+    net(torch.ones(1, 2)).sum().backward()
+    circle: list[Any] = [net]
+    circle.append(circle)
+    assert threads()
+    del net, circle
+    leave()
+    assert not threads()
 
 
 def test_a_comparison_under_torchrun_is_refused(tints: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
