@@ -108,14 +108,14 @@ def test_where_no_batch_norm_is_in_the_way_two_processes_compute_what_one_does(t
     assert two["mean_loss"] == pytest.approx(one["mean_loss"], rel=0.01)
 
 
-def test_who_has_left_has_no_threads_of_the_group_that_could_abort_its_end() -> None:
+def test_who_has_left_has_no_threads_of_the_group_that_could_abort_its_end(tmp_path: Path) -> None:
     """A thread of gloo's that gives back a tensor while Python ends takes the process with it: SIGABRT after the work was done."""
 
     def threads() -> list[str]:
         names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
         return [name for name in names if "gloo" in name]
 
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
     net = Ranks(0, 2).wrap(torch.nn.Linear(2, 2))
     net(torch.ones(1, 2)).sum().backward()
     circle: list[Any] = [net]

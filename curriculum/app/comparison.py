@@ -15,7 +15,7 @@ from curriculum.config import ARM_MEANING, LEVEL_SOURCES, CompareConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.rundir import open_run
-from curriculum.words import duration
+from curriculum.words import chance, duration
 
 
 def page() -> None:
@@ -85,10 +85,13 @@ def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> 
     if pairs.empty:
         return
     percent = pairs.assign(**{name: 100 * pairs[name] for name in ("difference", "low", "high")})
+    percent = percent.assign(
+        **{name: pairs[name].map(lambda p: chance(p).removeprefix("p ").removeprefix("= ")) for name in ("p", "p_holm")}
+    )
     points = {name: st.column_config.NumberColumn(f"{name} (points)", format="%+.1f") for name in ("difference", "low", "high")}
     st.dataframe(percent.rename(columns={"a": "arm", "b": "less"}), hide_index=True, column_config={
-        **points, "p": st.column_config.NumberColumn("p", format="%.3g", help="Exact, for the networks that were trained; images of the same ground count once."),
-        "seeds": "seeds", "p_holm": st.column_config.NumberColumn("p, corrected", format="%.3g", help="For the number of pairs, by Holm's method."),
+        **points, "p": st.column_config.TextColumn("p", help="Exact, for the networks that were trained; images of the same ground count once."),
+        "seeds": "seeds", "p_holm": st.column_config.TextColumn("p, corrected", help="For the number of pairs, by Holm's method."),
     })  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -68,7 +69,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Kept:
-    """The last figures of a data set, measured from the log as it was at `stamp`, and what they cost."""
+    """The last figures of a data set, measured from the log as it was at `stamp`, and what they cost. Nobody changes them: all leads share them."""
 
     found: Found
     stamp: str
@@ -81,6 +82,12 @@ def _kept() -> dict[tuple[Path, str, str], Kept]:
     return {}
 
 
+@st.cache_resource
+def _measuring() -> Lock:
+    """Leads who ask at the same time wait for one measurement."""
+    return Lock()
+
+
 @session.for_leads
 def _forget(key: tuple[Path, str, str]) -> None:
     _kept().pop(key, None)
@@ -88,19 +95,21 @@ def _forget(key: tuple[Path, str, str]) -> None:
 
 def _measured(dataset: str, who: str) -> Found:
     """The figures of the labels as they are; where measuring takes long, those of a while ago, which say so, until somebody asks."""
-    stamp, kept, key = layout.log_stamp(dataset), _kept(), (layout.store().home.root, dataset, who)
-    if (last := kept.get(key)) and last.stamp != stamp and stands(last.seconds, (datetime.now() - last.at).total_seconds()):
+    kept, key = _kept(), (layout.store().home.root, dataset, who)
+    with st.spinner("Measuring agreement ..."), _measuring():
+        stamp = layout.log_stamp(dataset)
+        last = kept.get(key)
+        if last is None or (last.stamp != stamp and not stands(last.seconds, (datetime.now() - last.at).total_seconds())):
+            begun = time.monotonic()
+            found = _computed(dataset, who)
+            last = kept[key] = Kept(found, stamp, datetime.now(), time.monotonic() - begun)
+    if last.stamp != stamp:
         left, right = st.columns([3, 1], vertical_alignment="center")
         left.caption(
             f"Labels as they were at {last.at:%H:%M:%S}. There are new ones; to measure them takes about {duration(last.seconds)}."
         )
         right.button("Measure again", icon=":material/refresh:", on_click=_forget, args=(key,))
-        return last.found
-    begun = time.monotonic()
-    found = _computed(dataset, who, stamp)
-    if not last or last.stamp != stamp:
-        kept[key] = Kept(found, stamp, datetime.now(), time.monotonic() - begun)
-    return found
+    return last.found
 
 
 def stands(seconds: float, ago: float) -> bool:
@@ -111,9 +120,8 @@ def stands(seconds: float, ago: float) -> bool:
     return seconds > SLOW_SECONDS and ago < KEPT_FOR * seconds
 
 
-@st.cache_data(max_entries=8, show_spinner="Measuring agreement ...")
-def _computed(dataset: str, who: str, stamp: str) -> Found:
-    """Seconds of bootstrap and Dawid-Skene, kept for as long as the log of labels is what it was at `stamp`."""
+def _computed(dataset: str, who: str) -> Found:
+    """Seconds of bootstrap and Dawid-Skene."""
     judged = labels.judgements(layout.store(), dataset, who)
     images = judged["example"].value_counts()
     sorted_here = judged[judged["source"] == "sort"]  # files and simulations have an order of their own

@@ -56,7 +56,7 @@ def difference_intervals(pairs: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("p_holm", format=".3g"),
     ]
     intervals = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title="percentage points"), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
+        x=alt.X("low:Q", title="percentage points", axis=alt.Axis(labelBound=True)), x2=alt.X2("high:Q"), y=y, color=colour, tooltip=tooltip
     )
     points = base.mark_point(size=90, filled=True, opacity=1).encode(
         x=alt.X("difference:Q"), y=y, color=colour, shape=shape, tooltip=tooltip
