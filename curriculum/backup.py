@@ -7,6 +7,7 @@ never loses the database that was there.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from curriculum.files import digest, flush, write_json, write_whole
 from curriculum.store import SCHEMA_VERSION, Store
 
 MANIFEST = "manifest.json"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def backup(store: Store, folder: Path | None = None) -> Path:
         made = {"schema_version": SCHEMA_VERSION, "made_at": datetime.now(UTC).isoformat(), "rows": counts, "sha256": sums}
         write_json(fresh / MANIFEST, made)
         fresh.rename(folder)
+        log.info("backup made", extra={"folder": str(folder)})
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
@@ -73,7 +77,9 @@ def restore(home: Home, folder: Path) -> Restored:
         Store.build(beside, folder)
         with Store.open(beside, owner="labels restore") as store:
             store.rows("CHECKPOINT")
-        return Restored(_swap(home, beside.database), rows)
+        restored = Restored(_swap(home, beside.database), rows)
+        log.info("backup restored", extra={"folder": str(folder), "kept": str(restored.kept)})
+        return restored
     finally:
         shutil.rmtree(beside.root, ignore_errors=True)
 

@@ -8,8 +8,6 @@ machine does hits them alike; the first round only warms up. It never opens the 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -29,6 +27,7 @@ from curriculum.config import TrainConfig, config_from_json
 from curriculum.errors import CurriculumError
 from curriculum.files import write_json
 from curriculum.images import load_images
+from curriculum.machine import machine
 from curriculum.metrics import knn_purity
 from curriculum.model import Weights, autocast, build, eval_batch, pick_device
 from curriculum.records import EpochResult, TrainingData
@@ -208,28 +207,6 @@ def _knn(function: Callable[..., float], calls: int, features: NDArray[np.float3
 
 
 # -- saying --------------------------------------------------------------------------------------
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What was measured on."""
-    has = torch.cpu.get_capabilities()
-    return {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "bfloat16_instructions": [name for name in ("avx512_bf16", "amx_bf16") if has.get(name)],
-        "torch": torch.__version__,
-        "device": device.type,
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "precision": "bfloat16" if torch.is_autocast_enabled(device.type) else "float32",
-    }
-
-
-def _cpu_name() -> str:
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def bench(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:

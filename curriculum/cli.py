@@ -16,7 +16,16 @@ from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Any
 
-from curriculum import bench_command, commands, explain_command, label_commands, people_commands, recipe_commands, run_commands
+from curriculum import (
+    bench_command,
+    commands,
+    doctor_command,
+    explain_command,
+    label_commands,
+    people_commands,
+    recipe_commands,
+    run_commands,
+)
 from curriculum.config import (
     DEVICES,
     LEVEL_SOURCES,
@@ -303,6 +312,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--image-size", type=int, default=256, metavar="PIXELS", help="default: 256")
     command.add_argument("--batch-size", type=int, default=32, metavar="IMAGES", help="default: 32")
     command.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
+    _command(groups, "doctor", doctor_command.examine, "look whether all is well: versions, GPU, disk, database, weights, runs; and say what to do",
+             "doctor --json")  # fmt: skip
     return top
 
 

@@ -6,6 +6,7 @@ its place, so that nobody can take the name with a PIN of their own. Who is on w
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -36,6 +37,7 @@ PROVIDER = "provider "
 NAMES = "SELECT annotator, pin_hash FROM annotator WHERE NOT simulated"
 ATTEMPTS, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, FORGOTTEN_AFTER_SECONDS = 5, 30.0, 900.0, 3600.0
 
+log = logging.getLogger(__name__)
 _hasher = PasswordHasher()
 _hashing = threading.BoundedSemaphore(2)
 """A hash takes 64 MiB and 0.1 s by design: many who come at once take turns."""
@@ -105,6 +107,7 @@ def register(store: Store, name: str, pin: str, role: Role | None = None) -> str
         name = _enter(cursor, found[0] if found else name, pin_hash)
         if role:
             _set_role(cursor, name, role)
+    log.info("registered", extra={"annotator": name})
     return name
 
 
@@ -133,6 +136,7 @@ def sign_in(store: Store, name: str, pin: str, now: Callable[[], float] = time.m
     key = _key(store, name)
     _count_attempt(key, now())
     if not _fits(pin_hash, pin) or _find(store.rows(NAMES), name) != (stored, pin_hash):  # changed while we looked
+        log.warning("name and PIN don't fit", extra={"annotator": stored})
         raise SignInError(
             "name and PIN don't fit",
             todo="Try again; who is here for the first time, or has no PIN any more, chooses one under First time here",
@@ -141,6 +145,7 @@ def sign_in(store: Store, name: str, pin: str, now: Callable[[], float] = time.m
         _attempts.pop(key, None)
     if pin_hash and _hasher.check_needs_rehash(pin_hash):
         _set_pin(store, stored, _hash(unicodedata.normalize("NFC", pin)), pin_hash)
+    log.info("signed in", extra={"annotator": stored})
     return stored
 
 
@@ -149,6 +154,7 @@ def change_pin(store: Store, name: str, old: str, new: str) -> None:
     name = sign_in(store, name, old)
     _, present = _find(store.rows(NAMES), name) or (name, None)
     _set_pin(store, name, _hash(check_pin(new, name)), present)
+    log.info("PIN changed", extra={"annotator": name})
 
 
 def check_pin(pin: str, name: str = "") -> str:
@@ -256,6 +262,7 @@ def set_role(store: Store, name: str, role: Role) -> None:
     with store.write() as cursor:
         _known(cursor, name)
         _set_role(cursor, name, role)
+    log.info("role given", extra={"annotator": name, "role": role})
 
 
 def _set_role(cursor: Cursor, name: str, role: Role) -> None:
@@ -275,6 +282,7 @@ def reset_pin(store: Store, name: str, pin: str | None = None) -> None:
         cursor.execute("UPDATE annotator SET pin_hash = ? WHERE annotator = ?", [pin_hash, name])
     with _lock:
         _attempts.pop(_key(store, name), None)
+    log.info("PIN reset", extra={"annotator": name})
 
 
 def _known(cursor: Cursor, name: str) -> None:

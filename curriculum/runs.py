@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -36,6 +37,8 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_":
 PACKAGE = Path(__file__).resolve().parent.parent
 
 _children: list[subprocess.Popen[bytes]] = []
+
+log = logging.getLogger(__name__)
 
 
 # -- starting ------------------------------------------------------------------------------------
@@ -217,15 +220,16 @@ def launch(run: RunDir, *more: RunDir, threads: int | None = None) -> subprocess
     return spawn(program, [each.path for each in (run, *more)], run / "log.txt", environment)
 
 
-def spawn(program: str, directories: Sequence[Path], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def spawn(program: str, directories: Sequence[Path], output: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a module of this package as a process in a session of its own, whose end is taken note of."""
     _reap()
-    with log.open("ab") as out:
+    with output.open("ab") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", program, *map(str, directories)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment, cwd=PACKAGE,
         )  # fmt: skip
     _children.append(child)
+    log.info("process started", extra={"program": program, "directories": [str(path) for path in directories], "child": child.pid})
     return child
 
 
@@ -254,6 +258,7 @@ def cancel(run: RunDir, wait_seconds: float = 0.0) -> Status:
     if not run.status().active:
         raise RunError("only a run that is going on can be cancelled", got=f"{run.run_id} is {run.status().state}")
     run.ask_to_cancel()
+    log.info("run to be cancelled", extra={"run_id": run.run_id})
     deadline = time.monotonic() + wait_seconds
     while run.status().active and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -277,6 +282,7 @@ def delete(store: Store, run: RunDir) -> None:
             cursor.executemany(f"DELETE FROM {table} WHERE run_id = ?", [[each.run_id] for each in all_of_it])
     for each in all_of_it:
         shutil.rmtree(each.path, ignore_errors=not each.path.exists())
+    log.info("run deleted", extra={"run_id": run.run_id})
 
 
 def describe(store: Store, run: RunDir, *, title: str | None = None, note: str | None = None) -> About:

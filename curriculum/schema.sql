@@ -1,4 +1,4 @@
--- The team's database, schema version 2. store.py runs this file on a new database, migrations/ lifts an older one to the same.
+-- The team's database, schema version 3. store.py runs this file on a new database, migrations/ lifts an older one to the same.
 -- Singular nouns are tables; nothing here is ever computed by a training process.
 
 CREATE TABLE schema_version (

@@ -69,10 +69,7 @@ class Store:
         except duckdb.IOException as error:
             raise _open_error(home, error) from error
         except (duckdb.Error, OSError) as error:
-            raise StoreError(
-                f"the database {home.database} can't be opened ({error})",
-                todo="Check the folder's permissions and free space; if the file is damaged, restore a backup of labels/.",
-            ) from error
+            raise _damaged(home, error) from error
         store = cls(connection, home, writable=True)
         try:
             _secure(connection)
@@ -100,6 +97,22 @@ class Store:
             if not (home.snapshot / "schema_version.parquet").exists():
                 raise
             return cls.from_snapshot(home)
+
+    @classmethod
+    def open_to_look(cls, home: Home) -> Store:
+        """The database as it lies there, of whatever version: only to be read, nothing is made, migrated or written out.
+
+        Raises:
+            StoreLockedError: another process owns it. StoreError: there is none, or it can't be read.
+        """
+        try:
+            connection = duckdb.connect(str(home.database), read_only=True)
+        except duckdb.IOException as error:
+            raise _open_error(home, error) from error
+        except duckdb.Error as error:
+            raise _damaged(home, error) from error
+        _secure(connection)
+        return cls(connection, home, writable=False)
 
     @classmethod
     def from_snapshot(cls, home: Home) -> Store:
@@ -151,6 +164,20 @@ class Store:
             return self._cursor().execute(sql, parameters).fetchall()
         except duckdb.Error as error:
             raise StoreError(f"the database could not answer ({error})") from error
+
+    def version(self) -> int:
+        """Of the schema that the rows have; 0: an empty database."""
+        made = self.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'schema_version'")
+        return int(self.rows("SELECT max(version) FROM schema_version")[0][0]) if made else 0
+
+    def read_all(self) -> dict[str, int]:
+        """Read every value of every table, whose checksums DuckDB compares; returns the rows of each.
+
+        Raises:
+            StoreError: a block is damaged.
+        """
+        names = [name for (name,) in self.rows("SELECT table_name FROM duckdb_tables() ORDER BY table_name")]
+        return {name: self.rows(f'SELECT count(*), bit_xor(hash(whole)) FROM "{name}" AS whole')[0][0] for name in names}
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -305,15 +332,14 @@ def _secure(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _migrate(store: Store) -> None:
     """Bring the schema to SCHEMA_VERSION inside one transaction, or leave the database as it was; an older one is copied first."""
-    exists = store.rows("SELECT 1 FROM information_schema.tables WHERE table_name = 'schema_version'")
-    version = store.rows("SELECT max(version) FROM schema_version")[0][0] if exists else None
+    version = store.version()
     if version == SCHEMA_VERSION:
         return
-    if version is not None:
+    if version:
         _check_version(version)
         _keep_copy(store, version)
     with store.write() as cursor:
-        if version is None:
+        if not version:
             _make(cursor)
             cursor.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
         else:
@@ -354,13 +380,17 @@ def _owner_pid(home: Home) -> int | None:
         return None
 
 
+def _damaged(home: Home, error: Exception) -> StoreError:
+    return StoreError(
+        f"the database {home.database} can't be opened ({error})",
+        todo="Check the folder's permissions and free space; if the file is damaged, restore a backup of labels/.",
+    )
+
+
 def _open_error(home: Home, error: duckdb.IOException) -> StoreError:
     """Tell a lock from any other failure to open."""
-    if "lock" not in str(error).lower():
-        return StoreError(
-            f"the database {home.database} can't be opened ({error})",
-            todo="Check the folder's permissions and free space; if the file is damaged, restore a backup of labels/.",
-        )
+    if "could not set lock" not in str(error).lower():
+        return _damaged(home, error)
     found = re.search(r"PID (\d+)", str(error))
     pid = int(found.group(1)) if found else _owner_pid(home)
     return StoreLockedError(

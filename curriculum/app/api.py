@@ -166,8 +166,10 @@ def route(path: str, fields: Sequence[str], respond: Callable[[Request, Body], R
             body = parse(await read_body(request), fields)
             return await run_in_threadpool(respond, request, body)
         except RefusedError as error:
+            log.warning("request refused", extra={"path": path, "status": error.status, "reason": str(error)})
             return _refusal(error.status, str(error))
         except IdentityError as error:
+            log.warning("request refused", extra={"path": path, "status": 403, "reason": str(error)})
             return _refusal(403, str(error))
         except CallError as error:
             return _refusal(400, str(error))

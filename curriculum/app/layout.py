@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from curriculum.words import duration
 
 KEPT = ("dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
+
+log = logging.getLogger(__name__)
 
 WHO = {"people": "people", "simulated": "simulated annotators", "all": "people and simulated together"}
 
@@ -64,10 +67,12 @@ def guarded(page: Callable[[], None]) -> None:
     try:
         page()
     except StoreLockedError as error:
+        log.warning("%s", error)
         st.error(str(error), icon=":material/lock:")
         st.write("As soon as that process ends, this page works. Nothing is lost meanwhile.")
         st.button("Try again", icon=":material/refresh:")
     except CurriculumError as error:
+        log.warning("%s", error)
         st.error(str(error), icon=":material/error:")
 
 

@@ -16,6 +16,7 @@ from curriculum.app import (
     decide,
     errors,
     examples,
+    health,
     human_model,
     labels,
     layout,
@@ -45,6 +46,7 @@ FOR_LEADS = (
     (recipes.page, "Recipes", ":material/science:", "recipes"),
     (errors.page, "Errors", ":material/error_outline:", "errors"),
     (why.page, "Why", ":material/visibility:", "why"),
+    (health.page, "Health", ":material/monitor_heart:", "health"),
 )
 Entry = tuple[Callable[[], None], str, str, str]
 

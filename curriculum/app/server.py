@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from curriculum.app import api, service, session
@@ -72,6 +72,16 @@ def thumbnail(request: Request) -> Response:
     return FileResponse(made, media_type="image/jpeg", headers=FOREVER)
 
 
+def health(_request: Request) -> Response:
+    """For a monitor: 200, or 503 with a reason."""
+    try:
+        trouble = service.current().trouble()
+    except CurriculumError as error:
+        log.error("%s", error)
+        trouble = "the database can't be opened"
+    return JSONResponse({"ok": not trouble, "reason": trouble}, status_code=503 if trouble else 200, headers=api.NEVER_KEPT)
+
+
 def _find(request: Request) -> tuple[Path, str] | None:
     """Only files that the database lists can be had; the address never becomes a path."""
     store = service.current().store
@@ -91,4 +101,4 @@ def _encoded(picture: Image.Image, image_format: str) -> bytes:
     return buffer.getvalue()
 
 
-ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail), *api.ROUTES, *session.ROUTES]
+ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail), Route("/api/health", health), *api.ROUTES, *session.ROUTES]

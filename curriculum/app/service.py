@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from curriculum.app import journal
 from curriculum.asking import Explainer
 from curriculum.backup import Restored, restore
 from curriculum.config import Home
@@ -24,6 +27,9 @@ from curriculum.store import Store
 
 INGEST_EVERY_SECONDS = 1.0
 SNAPSHOT_EVERY_SECONDS = 20.0
+SILENCE_SECONDS = 300.0
+"""Taking in the largest run takes less."""
+LEAST_DISK = 50_000_000
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +53,15 @@ class Service:
 
     def __init__(self, home: Home) -> None:
         self.home, self.store = home, Store.open(home, owner="the app")
+        self._journal = journal.begin(home)
+        log.info("database opened", extra={"home": str(home.root), "process": os.getpid()})
         self.leases = Leases()
         self.explainer = Explainer(home)
         self.jobs: dict[str, Job] = {}
         self.failed_runs: dict[str, str] = {}
         self._ingester = Ingester(self.store)
         self._saving, self._saved, self._saved_at = threading.Lock(), -1, 0.0
-        self._stop = threading.Event()
+        self._stop, self.looked_at = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._keep_up, name="ingest and snapshot", daemon=True)
         self._thread.start()
 
@@ -65,7 +73,18 @@ class Service:
                     self.save_snapshot()
             except (CurriculumError, OSError):
                 log.exception("taking runs in or writing the snapshot failed; trying again")
+            self.looked_at = time.monotonic()
             self._stop.wait(INGEST_EVERY_SECONDS)
+
+    def trouble(self) -> str:
+        """Why this service can't do its work just now, for a monitor; empty: it can. Says nothing of people, labels or folders."""
+        try:
+            self.store.rows("SELECT 1")
+        except CurriculumError:
+            return "the database doesn't answer"
+        if time.monotonic() - self.looked_at > SILENCE_SECONDS:
+            return "runs aren't taken in and no snapshot is written"
+        return "the disk is full" if shutil.disk_usage(self.home.labels).free < LEAST_DISK else ""
 
     def save_snapshot(self) -> None:
         """Write the snapshot where the database has changed since the last one: a process that starts now reads what is known now."""
@@ -99,6 +118,8 @@ class Service:
         self._thread.join(timeout=10)
         self.explainer.close()
         self.store.close()
+        log.info("database closed", extra={"home": str(self.home.root)})
+        journal.end(self._journal)
 
 
 _services: dict[Home, Service] = {}
