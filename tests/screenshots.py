@@ -39,6 +39,7 @@ PAGES = {
     "runs": "runs",
     "errors": "errors",
     "why": "why",
+    "health": "health",
 }
 TEAM = ("Lead", "First annotator", "Second annotator")
 OUT = CHECKOUT / "docs" / "screenshots"

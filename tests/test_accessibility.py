@@ -31,6 +31,7 @@ PAGES = [
     "runs",
     "errors",
     "why",
+    "health",
 ]
 
 

@@ -200,4 +200,5 @@ def test_a_role_has_its_pages() -> None:
         "recipes",
         "errors",
         "why",
+        "health",
     ]

@@ -35,6 +35,7 @@ LEADS_PAGES = [
     "Recipes",
     "Errors",
     "Why",
+    "Health",
 ]
 
 
@@ -185,7 +186,20 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         first = press(bob, "1")
         saved(bob)
         assert linked(bob) == ["Start", "Sort"]
-        for path in ("team", "examples", "decide", "people", "labels", "human-model", "train", "comparison", "runs", "errors", "why"):
+        for path in (
+            "team",
+            "examples",
+            "decide",
+            "people",
+            "labels",
+            "human-model",
+            "train",
+            "comparison",
+            "runs",
+            "errors",
+            "why",
+            "health",
+        ):
             bob.goto(f"{server.url}/{path}")
             expect(bob.get_by_text("You sort as an annotator. Ann can make you a lead")).to_be_visible(timeout=30_000)
             settled(bob)

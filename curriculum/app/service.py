@@ -54,7 +54,7 @@ class Service:
     def __init__(self, home: Home) -> None:
         self.home, self.store = home, Store.open(home, owner="the app")
         self._journal = journal.begin(home)
-        log.info("database opened", extra={"home": str(home.root), "process": os.getpid()})
+        log.info("database opened", extra={"home": str(home.root), "pid": os.getpid()})
         self.leases = Leases()
         self.explainer = Explainer(home)
         self.jobs: dict[str, Job] = {}
