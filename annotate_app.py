@@ -5,4 +5,4 @@ import streamlit as st
 from curriculum.app import server
 
 # Streamlit finds the application by reading this line, so it can't be made elsewhere.
-app = st.App(server.SCRIPT, lifespan=server.lifespan, routes=server.ROUTES)
+app = st.App(server.SCRIPT, lifespan=server.lifespan, routes=server.ROUTES, middleware=server.MIDDLEWARE)

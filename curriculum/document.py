@@ -82,8 +82,10 @@ def figure(chart: alt.TopLevelMixin, caption: str) -> Figure:
     return Figure(svg(chart), caption)
 
 
-def picture(path: Path, alt: str, lines: Sequence[str], pixels: int = PICTURE_PIXELS) -> Picture:
-    """An image file, made smaller; one that has gone or is damaged leaves its words."""
+def picture(path: Path | None, alt: str, lines: Sequence[str], pixels: int = PICTURE_PIXELS) -> Picture:
+    """An image file, made smaller; one that has gone or is damaged leaves its words. None: it has gone."""
+    if path is None:
+        return Picture("", alt, tuple(lines))
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")

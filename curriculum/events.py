@@ -21,8 +21,8 @@ from curriculum.store import Cursor, Store
 
 FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch")
 COMPARISON_FIELDS = ("id", "action", "examples", "hardest", "easiest", "adaptive", "undoes", "shown_at", "answered_at", "seconds")
-MAX_EVENTS = 1000
-"""Of one batch."""
+MAX_EVENTS = 100
+"""Of one batch: nobody else can store anything meanwhile. A browser sends no more (outbox.js)."""
 
 
 # -- storing -------------------------------------------------------------------------------------

@@ -147,6 +147,12 @@ def _visible(folder: Path) -> Iterator[Path]:
     return (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in IGNORED)
 
 
+def inside(root: Path, example: str) -> Path | None:
+    """An example's file; None where there is none, or a link leads out of the data set's folder by now."""
+    path, real = root / example, Path(os.path.realpath(root / example))
+    return path if real.is_file() and real.is_relative_to(os.path.realpath(root)) else None
+
+
 def _inside(root: Path, path: Path) -> bool:
     return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)  # Path.resolve raises on a loop
 

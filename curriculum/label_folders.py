@@ -12,7 +12,7 @@ from pathlib import Path
 
 from curriculum.config import LEVELS
 from curriculum.errors import ConfigError, DatasetError, LabelFileError
-from curriculum.images import IGNORED, SUFFIXES
+from curriculum.images import IGNORED, SUFFIXES, inside
 from curriculum.label_formats import Row, cut
 
 
@@ -85,9 +85,9 @@ def write_folders(path: Path, root: Path, levels: dict[str, str], *, links: bool
         for each in LEVELS:
             (fresh / each).mkdir(parents=True)
         for example, level in levels.items():
-            source, place = root / example, Path(level) / example
-            if not source.is_file():
-                raise DatasetError(f"the image {source} is gone", todo="Run `data check` on its data set.")
+            source, place = inside(root, example), Path(level) / example
+            if source is None:
+                raise DatasetError(f"the image {root / example} is gone", todo="Run `data check` on its data set.")
             (fresh / place).parent.mkdir(exist_ok=True)
             if links:
                 (fresh / place).symlink_to(os.path.relpath(source, (path / place).parent))

@@ -233,6 +233,12 @@ def _without_quote(text: str) -> str:
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
+def spreadsheet(frame: pd.DataFrame) -> bytes:
+    """A table as CSV in which a spreadsheet takes no text for a formula. Numbers stay as they are."""
+    safe = frame.map(lambda value: "'" + value if isinstance(value, str) and FORMULA.match(value) else value)
+    return safe.to_csv(index=False).encode()
+
+
 def _json_lines(table: pa.Table) -> Iterator[str]:
     return (json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in table.to_pylist())
 

@@ -11,7 +11,8 @@ import secrets
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 _hasher = PasswordHasher()
 _hashing = threading.BoundedSemaphore(2)
 """A hash takes 64 MiB and 0.1 s by design: many who come at once take turns."""
+_queue = threading.BoundedSemaphore(24)
+"""Who hashes or waits for it, about a second and a half in all."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +135,14 @@ def sign_in(store: Store, name: str, pin: str, now: Callable[[], float] = time.m
         SignInError: they don't fit, or too many didn't before.
     """
     name = " ".join(name.split())
-    stored, pin_hash = _find(store.rows(NAMES), name) or (name, None)
-    key = _key(store, name)
+    known = _find(store.rows(NAMES), name)
+    stored, pin_hash = known or (name, None)
+    key = _key(store, stored, known is not None)
     _count_attempt(key, now())
     if not _fits(pin_hash, pin) or _find(store.rows(NAMES), name) != (stored, pin_hash):  # changed while we looked
-        log.warning("name and PIN don't fit", extra={"annotator": stored})
+        log.warning(
+            "name and PIN don't fit", extra={"annotator": stored if known else "somebody unknown"}
+        )  # who may have typed a PIN there
         raise SignInError(
             "name and PIN don't fit",
             todo="Try again; who is here for the first time, or has no PIN any more, chooses one under First time here",
@@ -177,7 +183,7 @@ def _fits(pin_hash: str | None, pin: str) -> bool:
     known = pin_hash is not None and not pin_hash.startswith(PROVIDER)
     decoy = _decoy()
     try:
-        with _hashing:
+        with _turn():
             return _hasher.verify(pin_hash if pin_hash is not None and known else decoy, pin) and known
     except VerificationError:
         return False
@@ -190,8 +196,20 @@ def _decoy() -> str:
 
 
 def _hash(pin: str) -> str:
-    with _hashing:
+    with _turn():
         return _hasher.hash(pin)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """At most two hash at a time, and few wait for it: a flood of invented names keeps nobody out for long."""
+    if not _queue.acquire(blocking=False):
+        raise SignInError("too many people sign in at this moment", todo="Try again in a few seconds")
+    try:
+        with _hashing:
+            yield
+    finally:
+        _queue.release()
 
 
 def _enter(cursor: Cursor, name: str, pin_hash: str) -> str:
@@ -227,8 +245,9 @@ _attempts: dict[tuple[str, str], tuple[int, float]] = {}
 _lock = threading.Lock()
 
 
-def _key(store: Store, name: str) -> tuple[str, str]:
-    return str(store.home.root), _folded(name[: 2 * MAX_NAME])
+def _key(store: Store, name: str, known: bool = True) -> tuple[str, str]:
+    """Of whom attempts are counted: each person, so that a namesake's success forgives none; of unknown names all spellings together."""
+    return str(store.home.root), f"known {name}" if known else f"unknown {_folded(name[: 2 * MAX_NAME])}"
 
 
 def _count_attempt(key: tuple[str, str], now: float) -> None:

@@ -20,6 +20,7 @@ from curriculum.charts.tables import count_table, error_shares
 from curriculum.config import ARCHITECTURE_TITLE, ARM_MEANING, LEVELS, MODE_MEANING, base_of
 from curriculum.document import Document, Figure, Part, Picture, Table, figure, picture, render
 from curriculum.errors import RunError
+from curriculum.images import inside
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from curriculum.words import duration
@@ -220,7 +221,7 @@ def _errors(store: Store, row: dict[str, Any]) -> list[Part]:
     root = _root(store, row["dataset"])
     pictures = [
         picture(
-            root / each["example"],
+            inside(root, each["example"]),
             each["example"],
             (f"is {each['class']}", f"said {each['predicted']}, {each['probability']:.0%}", each["example"]),
         )
@@ -311,7 +312,8 @@ def _arm_errors(store: Store, row: dict[str, Any]) -> list[Part]:
     again = mistakes.stubborn(store, row["dataset"], among=[member["run_id"] for member in members])
     root = _root(store, row["dataset"])
     pictures = [
-        picture(root / each["example"], each["example"], (f"is {each['class']}", f"wrong in {each['wrong']} of {each['runs']} runs", f"mostly said {each['said']}",
+        picture(inside(root, each["example"]), each["example"],
+                (f"is {each['class']}", f"wrong in {each['wrong']} of {each['runs']} runs", f"mostly said {each['said']}",
                                                           each["example"])) for each in again.head(PICTURES).to_dict("records")
     ]  # fmt: skip
     always = f"{int((again['share'] == 1).sum()):,} images were misclassified by every run of this comparison that had them in test."

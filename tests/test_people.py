@@ -315,3 +315,30 @@ def test_the_list_says_what_the_log_knows(tiny: Store) -> None:
     assert (ann.name, ann.role, ann.signs_in, ann.labels) == ("Ann", "lead", "PIN", 1)
     assert ann.last_seen is not None and ann.last_seen >= ann.since
     assert (bob.name, bob.role, bob.signs_in, bob.labels, bob.last_seen) == ("Bob", "annotator", "not yet", 0, None)
+
+
+def test_a_namesakes_success_forgives_no_wrong_pins(store: Store) -> None:
+    people.register(store, "Anna", PIN)
+    labels.add_annotator(store, "anna")  # as an import does, which takes names as they are
+    people.register(store, "anna", "another pin")
+    for _ in range(people.ATTEMPTS):
+        with pytest.raises(SignInError, match="don't fit"):
+            people.sign_in(store, "Anna", "wrong")
+        people.sign_in(store, "anna", "another pin")
+    with pytest.raises(SignInError, match="too many wrong PINs"):
+        people.sign_in(store, "Anna", "wrong")
+
+
+def test_a_flood_is_turned_away_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    people.register(store, "Anna", PIN)
+    monkeypatch.setattr(people, "_queue", threading.BoundedSemaphore(1))
+    with people._turn(), pytest.raises(SignInError, match="too many people sign in"):
+        people.sign_in(store, "Anna", PIN)
+    assert people.sign_in(store, "Anna", PIN) == "Anna"
+
+
+def test_what_is_typed_as_a_name_is_written_down_of_nobody(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SignInError):
+        people.sign_in(store, "my secret pin", "Anna")
+    (record,) = caplog.records
+    assert record.__dict__["annotator"] == "somebody unknown"

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -166,10 +166,10 @@ def route(path: str, fields: Sequence[str], respond: Callable[[Request, Body], R
             body = parse(await read_body(request), fields)
             return await run_in_threadpool(respond, request, body)
         except RefusedError as error:
-            log.warning("request refused", extra={"path": path, "status": error.status, "reason": str(error)})
+            log.warning("request refused", extra={"path": path, "status": error.status, "reason": str(error)[:200]})
             return _refusal(error.status, str(error))
         except IdentityError as error:
-            log.warning("request refused", extra={"path": path, "status": 403, "reason": str(error)})
+            log.warning("request refused", extra={"path": path, "status": 403, "reason": str(error)[:200]})
             return _refusal(403, str(error))
         except CallError as error:
             return _refusal(400, str(error))
@@ -195,7 +195,7 @@ def _refusal(status: int, reason: str) -> Response:
     return JSONResponse({"error": reason}, status_code=status, headers=NEVER_KEPT)
 
 
-def check_origin(request: Request) -> None:
+def check_origin(request: HTTPConnection) -> None:
     """Refuse what another site's page sends. A proxy's own header counts too: another site can't set it without asking us first."""
     origin = request.headers.get("origin")
     hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
@@ -232,10 +232,9 @@ def parse(raw: bytes, allowed: Sequence[str]) -> Body:
         raise RefusedError(400, "The request is no JSON.") from error
     if not isinstance(body, dict):
         raise RefusedError(400, "The request is no JSON object.")
-    if unknown := set(body) - set(allowed):
-        raise RefusedError(
-            400, f"Unknown fields: {', '.join(sorted(ascii(name[:40]) for name in unknown))}. Allowed: {', '.join(allowed)}."
-        )
+    if unknown := sorted(set(body) - set(allowed)):
+        named = ", ".join(ascii(name[:40]) for name in unknown[:5]) + (" and more" if len(unknown) > 5 else "")
+        raise RefusedError(400, f"Unknown fields: {named}. Allowed: {', '.join(allowed)}.")
     return body
 
 

@@ -136,7 +136,7 @@ def _confirm_delete(run_id: str) -> None:
         try:
             runs.delete(layout.store(), run)
         except CurriculumError as error:  # such as an arm that an earlier process left going
-            st.error(str(error), icon=":material/error:")
+            st.error(layout.plain(str(error)), icon=":material/error:")
         else:
             st.rerun()
 
@@ -179,7 +179,7 @@ def _form(dataset: Dataset) -> None:
                 CompareConfig(dataset.name, arms=tuple(arms), protocol=protocol, noise=noise / 100, workers=int(workers), **options)
             )
         except CurriculumError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(layout.plain(str(error)), icon=":material/error:")
         else:
             st.rerun()
 

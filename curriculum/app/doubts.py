@@ -26,7 +26,7 @@ def labels(dataset: Dataset) -> None:
     try:
         found = _issues(ranked[0], dataset.name, layout.log_stamp(dataset.name))
     except CurriculumError as error:
-        st.warning(str(error), icon=":material/warning:")
+        st.warning(layout.plain(str(error)), icon=":material/warning:")
         return
     if found.empty:
         st.success("No class is doubted.", icon=":material/done_all:")

@@ -28,6 +28,6 @@ def page() -> None:
     well = pd.DataFrame([{"looked at": check.name, "found": check.detail} for check in checks if check.ok])
     st.dataframe(well, hide_index=True, row_height=52, column_config={"looked at": st.column_config.TextColumn(width="small")})
     st.caption(
-        "The same on the command line: `python -m curriculum doctor`. For a monitor: `/api/health` answers 200 or 503, "
-        "`/_stcore/health` whether the server lives."
+        "The same on the command line: python -m curriculum doctor. For a monitor: /api/health answers 200 or 503, "
+        "/_stcore/health whether the server lives."
     )

@@ -211,7 +211,7 @@ def _by_group(rows: pd.DataFrame) -> None:
 
 def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> None:
     st.header("Side by side")
-    name = st.segmented_control("Class", ["all", *dataset.classes], default="all", key="_side_class") or "all"
+    name = st.segmented_control("Class", ["all", *dataset.classes], default="all", key="_side_class", format_func=layout.plain) or "all"
     of_class = frame if name == "all" else frame[frame["class"] == name]
     labelled = both if name == "all" else both[both["class"] == name]
     longest = int(labelled["level"].value_counts().max()) if len(labelled) else -(-len(of_class) // len(LEVELS))

@@ -21,6 +21,7 @@ from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.history import example_log, recently_judged, replay
 from curriculum.label_files import ImportResult, export_labels, import_labels
+from curriculum.label_formats import spreadsheet
 from curriculum.label_log import export_log, import_log
 from curriculum.store import Store
 
@@ -98,7 +99,7 @@ def _as_it_was(dataset: Dataset) -> None:
     st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True)
     st.caption(f"{len(then):,} levels on {then['example'].nunique():,} images were in force.")
     st.download_button(
-        "These levels as CSV", session.file_for_leads(lambda: then.to_csv(index=False).encode()), f"{dataset.name}-levels.csv", "text/csv",
+        "These levels as CSV", session.file_for_leads(lambda: spreadsheet(then)), f"{dataset.name}-levels.csv", "text/csv",
         on_click="ignore", icon=":material/download:",
     )  # fmt: skip
 

@@ -25,6 +25,9 @@ from curriculum.words import duration
 KEPT = ("dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
 
+AFTER_ESCAPES = re.compile(r"(?i)https?(?=:|\\:)|www(?=\.|\\\.)|@(?=\w)|:(?=[a-z+_-])")
+"""Where Streamlit makes links, icons and pictures of what was escaped: a joiner that nobody sees parts it."""
+
 log = logging.getLogger(__name__)
 
 WHO = {"people": "people", "simulated": "simulated annotators", "all": "people and simulated together"}
@@ -68,12 +71,12 @@ def guarded(page: Callable[[], None]) -> None:
         page()
     except StoreLockedError as error:
         log.warning("%s", error)
-        st.error(str(error), icon=":material/lock:")
+        st.error(plain(str(error)), icon=":material/lock:")
         st.write("As soon as that process ends, this page works. Nothing is lost meanwhile.")
         st.button("Try again", icon=":material/refresh:")
     except CurriculumError as error:
         log.warning("%s", error)
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
 
 
 def store() -> Store:
@@ -199,8 +202,9 @@ def class_titles(classes: Iterable[str]) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text in which Markdown finds nothing to format."""
-    return "".join("\\" + letter if letter in r"\`*_{}[]()#+-.!|<>~$:" else letter for letter in text)
+    """Text in one line in which Markdown finds nothing to format, no entity and no address."""
+    escaped = "".join("\\" + letter if letter in r"\`*_{}[]()#+-.!|<>~$:&" else letter for letter in " ".join(text.split()))
+    return AFTER_ESCAPES.sub("\\g<0>\N{WORD JOINER}", escaped)
 
 
 def short(example: str) -> str:

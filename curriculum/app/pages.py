@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from curriculum import people as team_members
 from curriculum.app import (
@@ -16,6 +17,7 @@ from curriculum.app import (
     decide,
     errors,
     examples,
+    gate,
     health,
     human_model,
     labels,
@@ -59,6 +61,8 @@ def allowed(role: Role | None) -> tuple[Entry, ...]:
 def run(role: Role | None) -> None:
     """Show the page of the address, or why it can't be shown."""
     mine = allowed(role)
+    if context := get_script_run_ctx():
+        gate.note(context.session_id, role == "lead")
     shown = [st.Page(function, title=title, icon=icon, url_path=path, default=not path) for function, title, icon, path in mine]
     hint = _needs_lead if role else _needs_name
     others = [

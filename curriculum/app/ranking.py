@@ -31,7 +31,7 @@ def form(dataset: Dataset, again: bool) -> bool:
             try:
                 layout.start_run(ScoreConfig(dataset.name, weights=weights, image_size=size))
             except CurriculumError as error:
-                st.error(str(error))
+                st.error(layout.plain(str(error)))
             else:
                 st.rerun()
     return False
@@ -41,7 +41,7 @@ def _say_failure(dataset: Dataset) -> None:
     """The newest scoring run's failure, until another one succeeds."""
     newest = runs.list_runs(layout.store(), dataset.name, "score").head(1)
     for row in newest[newest["state"].isin(["failed", "interrupted"])].itertuples():
-        st.error(f"The last ranking {row.state}: {row.message}", icon=":material/error:")
+        st.error(f"The last ranking {row.state}: {layout.plain(str(row.message))}", icon=":material/error:")
 
 
 @st.fragment(run_every=0.7)

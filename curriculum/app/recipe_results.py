@@ -13,6 +13,7 @@ from curriculum import recipe_runs
 from curriculum.app import layout, service, session
 from curriculum.app.runs import STATES
 from curriculum.errors import CurriculumError
+from curriculum.label_formats import spreadsheet
 from curriculum.recipe import Recipe, Step
 from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir
@@ -106,7 +107,7 @@ def number(figure: str, value: float, sign: str = "", places: int = 3) -> str:
 def _figures(figures: pd.DataFrame) -> None:
     rows = figures.to_dict("records")
     shown = pd.DataFrame([{
-        "step": layout.plain(row["step"]), "figure": in_words(row["figure"]), "reported": number(row["figure"], row["reported"]),
+        "step": layout.plain(row["step"]), "figure": layout.plain(in_words(row["figure"])), "reported": number(row["figure"], row["reported"]),
         "at": layout.plain(row["at"]), "ours": number(row["figure"], row["ours"]),
         "difference": number(row["figure"], row["difference"], "+"), "why they may differ": layout.plain(row["why"]),
     } for row in rows])  # fmt: skip
@@ -125,7 +126,7 @@ def _figures(figures: pd.DataFrame) -> None:
 
 
 def _csv(run: RunDir) -> bytes:
-    return beside_the_reports(run).to_csv(index=False).encode()
+    return spreadsheet(beside_the_reports(run))
 
 
 # -- the steps -----------------------------------------------------------------------------------

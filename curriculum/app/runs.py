@@ -13,6 +13,7 @@ from curriculum import run_tables, runs
 from curriculum.app import curves, entering, layout, run_actions, service, session
 from curriculum.charts.runs import MOST_RUNS
 from curriculum.config import CURRICULA
+from curriculum.label_formats import spreadsheet
 from curriculum.words import duration, figure
 
 STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",
@@ -156,7 +157,7 @@ def _download_tables(dataset: str, rows: pd.DataFrame, chosen: list[str]) -> Non
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False).encode()
+    return spreadsheet(frame)
 
 
 # -- the chosen ones -----------------------------------------------------------------------------

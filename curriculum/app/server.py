@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from curriculum.app import api, service, session
+from curriculum.app import api, gate, service, session
 from curriculum.errors import CurriculumError
 from curriculum.files import write_whole
-from curriculum.images import open_rgb
+from curriculum.images import inside, open_rgb
 
 THUMBNAIL = 224
 """Pixels of a thumbnail's longer side: sharp at half that size on a dense screen."""
-FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 
 SCRIPT = Path(__file__).with_name("main.py")
 
 log = logging.getLogger(__name__)
+_decoding = threading.BoundedSemaphore(2)
 
 
 @asynccontextmanager
@@ -45,14 +49,14 @@ async def lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
 
 
 def image(request: Request) -> Response:
-    """The image as it is; formats that browsers don't show, as PNG."""
+    """The image as it is; formats that browsers don't show, as PNG, made once."""
     found = _find(request)
     if found is None:
         return PlainTextResponse("no such image", status_code=404)
     path, image_format = found
     if image_format in MEDIA_TYPES:
         return FileResponse(path, media_type=MEDIA_TYPES[image_format], headers=FOREVER)
-    return Response(_encoded(open_rgb(path), "PNG"), media_type="image/png", headers=FOREVER)
+    return _made_once(request, path, "shown", "PNG", lambda whole: whole)
 
 
 def thumbnail(request: Request) -> Response:
@@ -60,16 +64,23 @@ def thumbnail(request: Request) -> Response:
     found = _find(request)
     if found is None:
         return PlainTextResponse("no such image", status_code=404)
+    return _made_once(request, found[0], "thumbnails", "JPEG", lambda whole: ImageOps.contain(whole, (THUMBNAIL, THUMBNAIL)))
+
+
+def _made_once(request: Request, path: Path, kind: str, image_format: str, change: Callable[[Image.Image], Image.Image]) -> Response:
+    """An image that is made of another and kept; at most two at a time, so that large ones leave threads for those who sort."""
     sha256 = request.path_params["sha256"]
-    made = service.current().home.cache / "thumbnails" / sha256[:2] / f"{sha256}.jpg"
+    made = service.current().home.cache / kind / sha256[:2] / f"{sha256}{SUFFIXES[image_format]}"
     if not made.exists():
-        try:
-            small = ImageOps.contain(open_rgb(found[0]), (THUMBNAIL, THUMBNAIL))
-        except CurriculumError:
-            return PlainTextResponse("this image can't be read any more", status_code=404)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(made, lambda path: path.write_bytes(_encoded(small, "JPEG")), sync=False)
-    return FileResponse(made, media_type="image/jpeg", headers=FOREVER)
+        with _decoding:
+            if not made.exists():
+                try:
+                    encoded = _encoded(change(open_rgb(path)), image_format)
+                except CurriculumError:
+                    return PlainTextResponse("this image can't be read any more", status_code=404)
+                made.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(made, lambda fresh: fresh.write_bytes(encoded), sync=False)
+    return FileResponse(made, media_type=MEDIA_TYPES[image_format], headers=FOREVER)
 
 
 def health(_request: Request) -> Response:
@@ -83,7 +94,7 @@ def health(_request: Request) -> Response:
 
 
 def _find(request: Request) -> tuple[Path, str] | None:
-    """Only files that the database lists can be had; the address never becomes a path."""
+    """Only files that the database lists can be had, and only where they still lie in their data set; the address never becomes a path."""
     store = service.current().store
     rows = store.rows(
         "SELECT root, example, format FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1",
@@ -91,8 +102,8 @@ def _find(request: Request) -> tuple[Path, str] | None:
     )
     if not rows:
         return None
-    path = store.home.root / rows[0][0] / rows[0][1]
-    return (path, rows[0][2]) if path.is_file() else None
+    path = inside(store.home.root / rows[0][0], rows[0][1])
+    return (path, rows[0][2]) if path else None
 
 
 def _encoded(picture: Image.Image, image_format: str) -> bytes:
@@ -102,3 +113,4 @@ def _encoded(picture: Image.Image, image_format: str) -> bytes:
 
 
 ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail), Route("/api/health", health), *api.ROUTES, *session.ROUTES]
+MIDDLEWARE = [Middleware(gate.Gate)]

@@ -66,6 +66,18 @@ def for_leads(action: Callable[P, None]) -> Callable[P, None]:
     return checked
 
 
+def by_oneself(action: Callable[P, None]) -> Callable[P, None]:
+    """The same for what an annotator's callbacks store under a name, their second argument: the session is that person's still."""
+
+    @wraps(action)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        if role() is None or st.session_state.get("annotator") != args[1]:
+            st.rerun()
+        action(*args, **kwargs)
+
+    return checked
+
+
 def file_for_leads(make: Callable[[], bytes]) -> Callable[[], bytes]:
     """The same for what a download button makes at the click, in a thread that knows no session: there is no file for who leads no more."""
     name, credential = st.session_state.get("annotator"), st.session_state.get("_credential")

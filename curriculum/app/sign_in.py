@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import streamlit as st
 from streamlit.errors import StreamlitAuthError
 
@@ -77,7 +79,7 @@ def _secret(label: str, *, new: bool = False) -> str:
 def _register(name: str, pin: str, again: str) -> str:
     if pin != again:
         raise ConfigError("the two PINs differ", todo="Type the same one twice.")
-    if provider.names() and "@" in name:
+    if provider.names() and "@" in unicodedata.normalize("NFKC", name):
         raise ConfigError("addresses sign in through the provider", got=name, todo="Choose a name without @, or use the button above.")
     return people.register(layout.store(), name, pin)
 

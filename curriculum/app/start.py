@@ -127,7 +127,7 @@ def _show_jobs(role: people.Role | None) -> None:
         _poll_jobs(going)
     for name, job in list(jobs.items()) if role == "lead" else ():
         if job.error:
-            st.error(job.error, icon=":material/error:")
+            st.error(layout.plain(job.error), icon=":material/error:")
             if st.button("Dismiss", key=f"_dismiss_{name}"):
                 jobs.pop(name, None)
                 st.rerun()
@@ -143,7 +143,7 @@ def _poll_jobs(before: list[Job]) -> None:
     for job in before:
         share = min(job.done / job.total, 1.0) if job.total else 0.0
         amount = f"{job.done:,} of {job.total:,}" if job.total else f"{job.done:,}" if job.done else "starting"
-        st.progress(share, text=f"{job.what}: {amount}")
+        st.progress(share, text=f"{layout.plain(job.what)}: {amount}")
     if _going() != before:
         st.rerun()
 

@@ -84,7 +84,7 @@ def _form(dataset: Dataset) -> None:
         try:
             layout.start_run(TrainConfig(dataset.name, **config))
         except CurriculumError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(layout.plain(str(error)), icon=":material/error:")
         else:
             st.rerun()
 

@@ -38,7 +38,7 @@ def _answered(question: Question) -> Answer | None:
         if job is None:
             explainer.ask(question, asker())
     except CurriculumError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(layout.plain(str(error)), icon=":material/error:")
         return None
     if active(question):
         watch([question])

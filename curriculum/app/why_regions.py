@@ -79,7 +79,7 @@ def _one(question: Regions, titles: dict[str, str]) -> None:
         answer = explainer.answer(question)
         job = explainer.job(question)
     except CurriculumError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(layout.plain(str(error)), icon=":material/error:")
         return
     if answer is None:
         say_end(job)
@@ -156,7 +156,7 @@ def ask(wanted: Sequence[Question]) -> None:
         try:
             service.current().explainer.ask(question, asker())
         except CurriculumError as error:
-            st.toast(str(error), icon=":material/error:")
+            st.toast(layout.plain(str(error)), icon=":material/error:")
 
 
 def active(question: Question) -> bool:

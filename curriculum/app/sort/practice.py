@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import calibration
-from curriculum.app import layout
+from curriculum.app import layout, session
 from curriculum.app.layout import Tile
 from curriculum.calibration import PRACTICE, Practice
 from curriculum.config import LEVELS, Level
@@ -98,6 +98,7 @@ def _by_example(images: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return cast(dict[str, dict[str, Any]], images.set_index("example").to_dict("index"))
 
 
+@session.by_oneself
 def _begin(dataset: str, annotator: str) -> None:
     again = calibration.practice(layout.store(), dataset, annotator, anew=True)
     st.session_state["_practice_attempt"] = again.attempt
@@ -132,6 +133,7 @@ def _question(dataset: Dataset, row: dict[str, Any], left: int) -> None:
     layout.picture(row["sha256"], "a practice image", share=50)
 
 
+@session.by_oneself
 def _answer(dataset: str, annotator: str, attempt: int, example: str, level: Level) -> None:
     calibration.answer(layout.store(), dataset, annotator, attempt, example, level)
     st.session_state[TOLD] = (example, level)

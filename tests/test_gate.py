@@ -1,0 +1,220 @@
+"""What the server lets in and gives out: websockets, uploads, files of data sets, text of strangers on a page, cells of a CSV file."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+from starlette.requests import Request
+from starlette.responses import Response
+from streamlit.testing.v1 import AppTest
+
+from curriculum import datasets, people
+from curriculum.app import gate, layout, server, service
+from curriculum.config import Home
+from curriculum.label_formats import spreadsheet
+from tests.browser import serving
+from tests.conftest import PIN
+
+Asked = list[dict[str, Any]]
+
+
+def through(scope: dict[str, Any]) -> tuple[bool, Asked]:
+    """Whether the gate lets it through to the application, and what it answers itself."""
+    let: list[bool] = []
+    said: Asked = []
+
+    async def application(*_: object) -> None:
+        let.append(True)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        said.append(dict(message))
+
+    asyncio.run(gate.Gate(application)(scope, receive, send))
+    return bool(let), said
+
+
+def socket(origin: str | None, host: str = "127.0.0.1:8501", **more: str) -> dict[str, Any]:
+    headers = {"host": host, **({"origin": origin} if origin else {}), **{name.replace("_", "-"): value for name, value in more.items()}}
+    return {"type": "websocket", "path": "/_stcore/stream", "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
+
+
+@pytest.mark.parametrize(("scope", "let"), [
+    (socket("http://127.0.0.1:8501"), True),
+    (socket(None), True),  # no browser: it has no cookie of anybody
+    (socket("http://127.0.0.1:9999"), False),
+    (socket("http://localhost:8501"), False),
+    (socket("http://evil.example"), False),
+    (socket("null"), False),
+    (socket("https://sort.example", "10.0.0.2:8501", x_forwarded_host="sort.example"), True),
+])  # fmt: skip
+def test_a_websocket_is_of_a_page_of_ours(scope: dict[str, Any], let: bool) -> None:
+    assert through(scope)[0] is let
+    if not let:
+        assert [message["type"] for message in through(scope)[1]] == ["websocket.close"]
+
+
+def test_only_sessions_of_leads_upload() -> None:
+    def put(session: str, method: str = "PUT") -> dict[str, Any]:
+        return {"type": "http", "method": method, "path": f"/base/_stcore/upload_file/{session}/f1", "headers": []}
+
+    assert not through(put("s1"))[0]
+    assert through(put("s1"))[1][0]["status"] == 403
+    gate.note("s1", True)
+    assert through(put("s1"))[0]
+    assert not through(put("s2"))[0]
+    gate.note("s1", False)  # leads no more, or signed out
+    assert not through(put("s1"))[0]
+    assert through(put("s1", "GET"))[0]
+    assert through({"type": "lifespan"})[0]
+
+
+def test_the_real_server_has_the_gate(home: Home) -> None:
+    with serving(home) as running:
+        for origin, status in ((running.url, 101), ("http://127.0.0.1:9999", 403)):
+            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+            headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Origin": origin}
+            connection.request("GET", "/_stcore/stream", headers={**headers, "Sec-WebSocket-Key": "c29ydGluZyBpbWFnZXMhIQ=="})
+            assert connection.getresponse().status == status
+            connection.close()
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        connection.request("PUT", "/_stcore/upload_file/somebody/something", b"much")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (403, b"Only leads upload files.")
+        connection.close()
+
+
+# -- files of data sets --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(home: Home, tiny_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[service.Service]:
+    """The service of a home with the data set `tiny`, one image of which is a TIFF."""
+    monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
+    folder = tiny_folder()
+    Image.new("RGB", (40, 30), "red").save(folder / "a" / "z.tif")
+    found = service.current()
+    datasets.add_dataset(found.store, "tiny", folder)
+    yield found
+    service.close_all()
+
+
+def asked(route: Callable[[Request], Response], running: service.Service, example: str) -> Response:
+    ((sha256,),) = running.store.rows("SELECT sha256 FROM example WHERE example = ?", [example])
+    return route(Request({"type": "http", "path_params": {"sha256": sha256}}))
+
+
+@pytest.mark.parametrize("route", [server.image, server.thumbnail])
+def test_a_link_that_came_after_indexing_leads_nowhere(running: service.Service, home: Home, route: Callable[[Request], Response]) -> None:
+    root = datasets.get_dataset(running.store, "tiny").root
+    secret = home.labels / "secret.jpg"
+    shutil.copyfile(root / "a" / "a0.jpg", secret)
+    assert asked(route, running, "a/a1.jpg").status_code == 200
+    for name, target in (("a/a2.jpg", secret), ("a/a3.jpg", Path("/etc/hostname"))):
+        (root / name).unlink()
+        (root / name).symlink_to(target)
+        assert asked(route, running, name).status_code == 404
+    (root / "b" / "b0.jpg").unlink()
+    (root / "b" / "b0.jpg").symlink_to(root / "b" / "b1.jpg")
+    assert asked(route, running, "b/b0.jpg").status_code == 200, "within the data set a link is a file like any"
+
+
+def test_a_format_that_browsers_do_not_show_is_converted_once(running: service.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = asked(server.image, running, "a/z.tif")
+    assert (first.status_code, first.media_type, first.headers["X-Content-Type-Options"]) == (200, "image/png", "nosniff")
+    monkeypatch.setattr(server, "open_rgb", lambda _path: pytest.fail("decoded again"))
+    assert asked(server.image, running, "a/z.tif").status_code == 200
+
+
+@pytest.mark.parametrize("route", [server.image, server.thumbnail])
+def test_a_file_that_was_damaged_later_is_not_there(running: service.Service, route: Callable[[Request], Response]) -> None:
+    (datasets.get_dataset(running.store, "tiny").root / "a" / "z.tif").write_bytes(b"II*\0 no more of it")
+    assert asked(route, running, "a/z.tif").status_code == 404
+
+
+# -- text of strangers ---------------------------------------------------------------------------
+
+STRANGE = [
+    "![x](http:&sol;&sol;127.0.0.1:9&sol;p.png)", "fine\n\n● hard: Anna, Boss", "    four spaces", "see https://example.org/x and www.example.org",
+    "ask ana@example.org", ":material/lock: :smile: :red[x]", "&sol;&amp;&#47;", "# no title", "<b>no</b> $x$ `code` **bold** ~~gone~~", "1. one",
+]  # fmt: skip
+
+
+def test_text_of_strangers_stays_text(browser: Browser, home: Home, tmp_path: Path) -> None:
+    script = tmp_path / "strange.py"
+    script.write_text(textwrap.dedent(f"""
+        import streamlit as st
+        from curriculum.app import layout
+        for number, text in enumerate({STRANGE!r}):
+            with st.container(key=f"line{{number}}"):
+                st.markdown("note: " + layout.plain(text))
+        st.segmented_control("Class", {STRANGE!r}, format_func=layout.plain)
+        st.title("All")
+    """))  # fmt: skip
+    with serving(home, app=script) as strange:
+        page = browser.new_page()
+        fetched: list[str] = []
+        page.on("request", lambda request: fetched.append(request.url))
+        page.goto(strange.url)
+        page.get_by_role("heading", name="All").wait_for()
+        for number, text in enumerate(STRANGE):
+            line = page.locator(f".st-key-line{number} [data-testid=stMarkdownContainer]")
+            assert line.inner_text().replace("\N{WORD JOINER}", "") == "note: " + " ".join(text.split())
+            assert line.locator("a, img, code, b, strong, em, del, h1, li, svg, [data-testid*=Icon]").count() == 0, text
+            assert line.locator("p").count() == 1
+        assert not [url for url in fetched if "127.0.0.1:9/" in url or "example.org" in url]
+        page.close()
+
+
+def test_a_formula_in_a_cell_is_text() -> None:
+    frame = pd.DataFrame({"annotator": ['=HYPERLINK("http://x")', "Ana", None, "-1+2"], "difference": [-0.5, 1.0, None, 2.0]})
+    read = pd.read_csv(io.BytesIO(spreadsheet(frame)))
+    assert read["annotator"].tolist()[:2] == ['\'=HYPERLINK("http://x")', "Ana"]
+    assert read["annotator"].tolist()[3] == "'-1+2"
+    assert read["difference"].tolist()[0] == -0.5
+
+
+# -- callbacks of who is no more signed in -------------------------------------------------------
+
+
+def test_practice_of_who_was_signed_out_stores_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
+    store = service.current().store
+    people.register(store, "Ann", PIN)
+    script = """
+        import streamlit as st
+        from curriculum.app.sort import practice
+        from curriculum import calibration
+        calibration.answer = lambda *given: st.session_state.update(stored=given)
+        st.button("answer", on_click=practice._answer, args=["tiny", "Ann", 1, "a/a0.jpg", "easy"])
+        st.button("for another", on_click=practice._answer, args=["tiny", "Bob", 1, "a/a0.jpg", "easy"])
+    """
+    test = AppTest.from_string(textwrap.dedent(script), default_timeout=30)
+    test.session_state["annotator"], test.session_state["_credential"] = "Ann", people.credential(store, "Ann")
+    test.run().button[1].click().run()
+    assert "stored" not in test.session_state
+    test.button[0].click().run()
+    assert test.session_state["stored"][2] == "Ann"
+    del test.session_state["stored"]
+    people.reset_pin(store, "Ann")
+    test.button[0].click().run()
+    assert "stored" not in test.session_state
+    service.close_all()
+
+
+def test_plain_is_one_line_and_has_no_entity() -> None:
+    assert "\n" not in layout.plain("a\n\nb")
+    assert r"\&sol" in layout.plain("&sol;")
