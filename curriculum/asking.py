@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import queue
 import subprocess
 import sys
@@ -24,6 +25,8 @@ IDLE_SECONDS = 600.0
 """The process ends when nothing was asked for so long: it holds about half a gigabyte."""
 END_SECONDS = 5.0
 REMEMBERED = 500
+
+log = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -133,6 +136,10 @@ class Explainer:
                 self._see_through(job)
             except OSError as error:
                 job.state, job.message = "failed", f"The process that explains can't be started ({error})."
+            except Exception as error:  # such as half a line from a process that dies: the next question gets another one
+                log.exception("a question couldn't be seen through")
+                job.state, job.message = "failed", f"The process that explains broke off ({type(error).__name__}: {error}). Ask again."
+                self._end()
 
     def _see_through(self, job: Job) -> None:
         """Hand a question over and listen until it is settled; a process that had ended before it heard of it is replaced."""

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from curriculum.config import Home
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, flush, write_json, write_whole
-from curriculum.store import SCHEMA_VERSION, Store
+from curriculum.store import LOGS, SCHEMA_VERSION, Store
 
-MANIFEST = "manifest.json"
+MANIFEST, RESCUED = "manifest.json", "rescued-"
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +46,50 @@ def backup(store: Store, folder: Path | None = None) -> Path:
     fresh = folder.with_name(f".{folder.name}.{_stamp()}")
     try:
         fresh.mkdir(parents=True)
-        sums, tables = {}, store.tables()
-        for table, rows in tables.items():
-            file = fresh / f"{table}.parquet"
-            pq.write_table(rows, file)
-            flush(file)
-            sums[file.name] = digest(file)
-        counts = {table: rows.num_rows for table, rows in tables.items()}
-        made = {"schema_version": SCHEMA_VERSION, "made_at": datetime.now(UTC).isoformat(), "rows": counts, "sha256": sums}
-        write_json(fresh / MANIFEST, made)
+        for table, rows in store.tables().items():
+            pq.write_table(rows, fresh / f"{table}.parquet")
+        _vouch(fresh, SCHEMA_VERSION)
         fresh.rename(folder)
         log.info("backup made", extra={"folder": str(folder)})
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _vouch(folder: Path, version: int) -> None:
+    """Give a folder of tables the manifest that makes it a backup, last of all."""
+    sums, counts = {}, {}
+    for file in sorted(folder.glob("*.parquet")):
+        flush(file)
+        sums[file.name], counts[file.stem] = digest(file), pq.read_metadata(file).num_rows
+    made = {"schema_version": version, "made_at": datetime.now(UTC).isoformat(), "rows": counts, "sha256": sums}
+    write_json(folder / MANIFEST, made)
+
+
+def rescue(store: Store) -> Path | None:
+    """Before a snapshot is written over: one that has labels which the database lacks becomes a backup, labels/backups/rescued-<UTC time>.
+
+    Rows of the logs are never deleted, so that fewer than in the snapshot means that the database's file was lost, or is an older one.
+    """
+    snapshot = store.home.snapshot
+    try:
+        there = {table: pq.read_metadata(snapshot / f"{table}.parquet").num_rows for table in LOGS}
+        version = pq.read_table(snapshot / "schema_version.parquet", partitioning=None).to_pandas()["version"].max()
+    except (OSError, ValueError, KeyError):
+        return None
+    if all(there[table] <= store.rows(f"SELECT count(*) FROM {table}")[0][0] for table in LOGS):
+        return None
+    folder = store.home.labels / "backups" / f"{RESCUED}{_stamp()}"
+    fresh = folder.with_name(f".{folder.name}")
+    try:
+        shutil.copytree(snapshot, fresh)
+        _vouch(fresh, int(version))
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    log.warning(
+        "the last snapshot has labels that the database lacks: it is kept as a backup", extra={"folder": str(folder), "rows": there}
+    )
     return folder
 
 
@@ -78,6 +109,7 @@ def restore(home: Home, folder: Path) -> Restored:
         with Store.open(beside, owner="labels restore") as store:
             store.rows("CHECKPOINT")
         restored = Restored(_swap(home, beside.database), rows)
+        shutil.rmtree(home.snapshot, ignore_errors=True)  # of the database that was there, which is kept
         log.info("backup restored", extra={"folder": str(folder), "kept": str(restored.kept)})
         return restored
     finally:

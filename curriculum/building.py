@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from curriculum.download import Progress, disk_errors
 from curriculum.errors import DatasetError, DownloadError
 
@@ -31,6 +33,8 @@ def building(folder: Path, kind: type[DatasetError] | type[DownloadError]) -> It
         folder.parent.mkdir(parents=True, exist_ok=True)
         for old in folder.parent.glob(f".{folder.name}-*"):  # left by a process that was killed
             with contextlib.suppress(OSError):
+                if _works(old.name.removeprefix(f".{folder.name}-")):
+                    continue
                 if time.time() - old.stat().st_mtime > _STALE_SECONDS:
                     shutil.rmtree(old)
         temporary = Path(tempfile.mkdtemp(prefix=beside(folder, os.getpid()), dir=folder.parent))
@@ -38,6 +42,12 @@ def building(folder: Path, kind: type[DatasetError] | type[DownloadError]) -> It
             yield temporary
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _works(rest: str) -> bool:
+    """Whether the process whose temporary folder it is, by the number that `beside` puts there, is still alive."""
+    pid = rest.partition("-")[0]
+    return pid.isdecimal() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))
 
 
 def put(whole: Path, folder: Path) -> None:

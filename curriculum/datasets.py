@@ -16,7 +16,7 @@ import pandas as pd
 
 from curriculum import overlaps
 from curriculum.config import Home
-from curriculum.errors import ConfigError, UnknownError
+from curriculum.errors import ConfigError, DatasetError, UnknownError
 from curriculum.images import Example, Index, Progress, Rejected, index_folder, load_images
 from curriculum.overlaps import Overlap
 from curriculum.store import Store
@@ -56,18 +56,26 @@ def add_dataset(store: Store, name: str, folder: Path, progress: Progress | None
     """Index a folder of class folders and register it, or bring a registered one up to date.
 
     Raises:
-        ConfigError: the name isn't usable, or stands for another folder already.
+        ConfigError: the name isn't usable, or stands for another folder already. Where that folder is gone and the new one has most of
+            its images, it was moved: the name goes with it.
         DatasetError: the folder can't serve as a data set.
     """
     if not re.fullmatch(r"[\w.-]{1,64}", name) or name.startswith("."):
         raise ConfigError("a data set's name has letters, digits, '_', '-' and '.' only, up to 64", got=name)
     folder = folder.expanduser().resolve()
     registered = store.rows("SELECT root FROM dataset WHERE dataset = ?", [name])
-    if registered and _absolute(store.home, registered[0][0]) != folder:
-        raise ConfigError(
-            f"the name {name} stands for another folder", got=str(_absolute(store.home, registered[0][0])), todo="Choose another --name."
-        )
-    index = index_folder(folder, known=_known(store, name), progress=progress)
+    before = _absolute(store.home, registered[0][0]) if registered else folder
+    if before != folder and before.is_dir():
+        raise ConfigError(f"the name {name} stands for another folder", got=str(before), todo="Choose another --name.")
+    if before == folder and registered and not folder.is_dir():
+        raise DatasetError(f"the folder of {name} is gone", got=str(folder), todo=f"Bring it back, or `data add NEW-PLACE --name {name}`")
+    known = _known(store, name)
+    index = index_folder(folder, known=known, progress=progress)
+    if before != folder and 2 * sum(
+        known.get(each.example, each).sha256 == each.sha256 for each in index.examples if each.example in known
+    ) < len(known):
+        raise ConfigError(f"the name {name} stands for another folder, which is gone, and this one has other images", got=str(before),
+                          todo="Choose another --name, or give the place where that folder lies now.")  # fmt: skip
     _save(store, name, index)
     return index
 

@@ -219,6 +219,11 @@ def _database(patient: Patient) -> Finding:
         if not patient.trouble:
             return True, "There is none yet: the app's first start makes it"
         return False, f"{patient.trouble} The newest backup: {_newest(patient.home) or 'none'}"
+    if rescued := sorted(str(path) for path in (patient.home.labels / "backups").glob(f"{backup.RESCUED}*")):
+        return False, (
+            f"The database was lost once, or replaced by an older one, when its snapshot still had more labels. Those are kept: {_some(rescued)}. "
+            "Bring them back (`labels restore FOLDER`, or the page Labels), or move that folder away if nothing is missing"
+        )
     rows, version = patient.store.read_all(), patient.store.version()
     what = f"the snapshot of {patient.owner}, which owns the database," if patient.owner else str(patient.home.database)
     said = f"{what} is whole: {sum(rows.values()):,} rows of {len(rows)} tables, {rows.get('annotation', 0):,} of them annotations"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     for step in made.steps:
         for place, config in enumerate(_points(made, step, request, chosen)):
             mine = started.setdefault(step.name, [])
-            if place == len(mine):
-                mine.append(_prepare(home, made, step, config, reporter).run_id)
+            if place == len(mine) or not (home.runs / mine[place] / "config.json").is_file():  # not begun yet, or somebody deleted its run
+                mine[place : place + 1] = [_prepare(home, made, step, config, reporter).run_id]
                 write_json(run / "steps.json", started)
             member = RunDir(home.runs / mine[place])
             if member.result() is None:
@@ -94,9 +94,10 @@ def _watched(member: RunDir, step: Step, reporter: Reporter, done: int, total: i
             status = member.status()
             share = status.epoch / status.epochs if status.epochs else 0.0
             phase = f"{step.name}: " + (f"epoch {status.epoch} of {status.epochs}" if status.epochs else status.phase)
-            reporter.write(phase=phase, epoch=done, epochs=total, done=round(100 * share), total=100, seconds_left=None)
-            if reporter.run.cancel_asked():
-                member.ask_to_cancel()
+            with suppress(OSError):  # a full disk, say: the step itself will tell
+                if reporter.run.cancel_asked():
+                    member.ask_to_cancel()
+                reporter.write(phase=phase, epoch=done, epochs=total, done=round(100 * share), total=100, seconds_left=None)
 
     if reporter.should_stop():
         raise CancelledError("the recipe was cancelled; resume goes on with what is left")

@@ -20,11 +20,12 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import psutil
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from curriculum.config import Config, Home, RunState, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
-from curriculum.files import without_nan, write_json, write_whole
+from curriculum.files import flush, without_nan, write_json, write_whole
 
 START_GRACE_SECONDS = 60.0
 SILENCE_SECONDS = 300.0
@@ -115,7 +116,18 @@ class RunDir:
             raise RunError(f"the run {self.run_id} can't be read ({error})", todo="Delete its directory, or restore it") from error
         if missing:
             raise RunError(f"config.json of run {self.run_id} is incomplete", got=f"no {', '.join(missing)}", todo="Delete the run")
-        return record
+        return self._moved(record)
+
+    def _moved(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record's paths as they are now, where the whole home lies elsewhere than when the run was prepared."""
+        before, now = Path(str(record["runs"])), self.path.absolute().parent
+        if before == now or before.parts[-2:] != now.parts[-2:] or before.is_dir():
+            return record
+        old, new = before.parents[1], now.parents[1]
+        moved = {
+            key: str(new / Path(record[key]).relative_to(old)) for key in ("root", "cache", "runs") if Path(record[key]).is_relative_to(old)
+        }
+        return {**record, **moved}
 
     def config(self) -> Config:
         try:
@@ -140,20 +152,32 @@ class RunDir:
             return Status("interrupted", message="The run's status can't be read.")
         if gone:
             return replace(status, state="interrupted", seconds_left=None,
-                           message="The process stopped without a word; resume goes on from the last checkpoint.")  # fmt: skip
+                           message="The process stopped without a word; resume goes on from the last checkpoint. Where it stops again, memory "
+                                   "may have run out: take a smaller --batch-size or --image-size.")  # fmt: skip
         return status
 
     def _alive(self, status: Status) -> bool:
         if status.pid is None:
-            return time.time() - status.updated_at < START_GRACE_SECONDS
+            return abs(time.time() - status.updated_at) < START_GRACE_SECONDS  # abs: the clock may have been set back
         if status.host and status.host != socket.gethostname():
-            return time.time() - status.updated_at < SILENCE_SECONDS
+            return abs(time.time() - status.updated_at) < SILENCE_SECONDS
         try:
             process = psutil.Process(status.pid)
             # abs: process start times are rounded differently by different readers
             same = abs(process.create_time() - (status.pid_started or 0)) < 2
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            return process.status() != psutil.STATUS_ZOMBIE and (same or self._locked())
         except psutil.Error:
+            return False
+
+    def _locked(self) -> bool:
+        """Whether a process works here: it holds the lock for as long as it does. When the clock is set, all start times move, the lock stays."""
+        lock = FileLock(self / "lock", timeout=0)
+        try:
+            with lock:
+                return False
+        except Timeout:
+            return True
+        except OSError:
             return False
 
     def ask_to_cancel(self) -> None:
@@ -216,6 +240,12 @@ class RunDir:
         with (self / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(without_nan(record)) + "\n")
 
+    def flush(self) -> None:
+        """Wait until the disk has every line: what counts on them, a checkpoint or a result, comes after."""
+        for name in ("epochs.jsonl", "lessons.jsonl"):
+            if (self / name).exists():
+                flush(self / name)
+
     def epochs(self) -> list[dict[str, Any]]:
         """Every whole line; a torn last line is passed over."""
         return self._lines("epochs.jsonl")
@@ -244,7 +274,7 @@ class RunDir:
                 record = json.loads(line) if line.endswith("\n") else None
             except ValueError:
                 record = None
-            if not isinstance(record, dict):
+            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
                 break
             records.append(record)
         return records
@@ -277,5 +307,13 @@ def all_runs(home: Home) -> list[RunDir]:
     """Every run directory, the newest first."""
     if not home.runs.is_dir():
         return []
-    found = [RunDir(path) for path in home.runs.iterdir() if (path / "config.json").is_file()]
+    found = [RunDir(path) for path in home.runs.iterdir() if _readable(path / "config.json")]
     return sorted(found, key=lambda run: run.run_id, reverse=True)
+
+
+def _readable(file: Path) -> bool:
+    """Whether a file is there, and nobody's permissions are in the way."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False

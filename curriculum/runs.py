@@ -277,6 +277,8 @@ def delete(store: Store, run: RunDir) -> None:
     for each in all_of_it:
         if each.status().active:
             raise RunError("a run that is going on can't be deleted", got=each.run_id, todo="Cancel it first")
+    for each in all_of_it:  # first: a folder without it is no run, so that nobody takes in again what stays of it
+        (each / "config.json").unlink(missing_ok=True)
     with store.write() as cursor:
         for table in ("epoch", "prediction", "score", "run"):
             cursor.executemany(f"DELETE FROM {table} WHERE run_id = ?", [[each.run_id] for each in all_of_it])
@@ -320,15 +322,22 @@ def ingest(store: Store, run: RunDir) -> Status:
         "created_at": datetime.fromtimestamp(request["created_at"], UTC), "seconds": status.seconds,
         "result": json.dumps(result) if result else None, "title": about.title or None, "note": about.note or None,
     }])  # fmt: skip
-    epochs = pd.DataFrame(run.epochs())
-    predictions = _results(run, config, "predictions.parquet") if result else pd.DataFrame()
-    scores = _results(run, config, "scores.parquet") if result else pd.DataFrame()
+    tables, damaged = {"epoch": pd.DataFrame(run.epochs())}, None
+    for table, name in (("prediction", "predictions.parquet"), ("score", "scores.parquet")):
+        try:
+            tables[table] = _results(run, config, name) if result else pd.DataFrame()
+        except RunError as error:  # the rest is taken all the same: a run that has ended mustn't seem to go on
+            tables[table], damaged = pd.DataFrame(), error
+    if damaged:
+        row["message"] = str(damaged)
     with store.write() as cursor:
         store.upsert(cursor, "run", row, ("run_id",))
-        for table, frame in (("epoch", epochs), ("prediction", predictions), ("score", scores)):
+        for table, frame in tables.items():
             cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.run_id])
             if not frame.empty:
                 store.insert(cursor, table, frame.assign(run_id=run.run_id))
+    if damaged:
+        raise damaged
     return status
 
 
@@ -353,23 +362,27 @@ class Ingester:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._seen: dict[str, tuple[object, ...]] = {}
+        self._failed: dict[str, str] = {}
 
     def once(self) -> dict[str, str]:
-        """Look at all runs; returns what couldn't be taken, by run."""
-        failed = {}
-        for run in all_runs(self.store.home):
-            signature = self._signature(run)
-            if self._seen.get(run.run_id) == signature:
-                continue
+        """Look at all runs; returns what couldn't be taken, by run, until it is or the run has gone."""
+        found = all_runs(self.store.home)
+        for run in found:
             try:
+                signature = self._signature(run)
+                if self._seen.get(run.run_id) == signature:
+                    continue
+                self._failed.pop(run.run_id, None)
                 ingest(self.store, run)
-            except CurriculumError as error:
-                failed[run.run_id] = str(error)
-                if isinstance(error, StoreError):
+            except Exception as error:  # whatever stands in one run's files mustn't stop the others
+                self._failed[run.run_id] = str(error) if isinstance(error, CurriculumError) else f"{type(error).__name__}: {error}"
+                log.warning("a run can't be taken in", extra={"run_id": run.run_id, "reason": self._failed[run.run_id]})
+                if isinstance(error, StoreError | OSError):
                     continue  # a full disk, say: it may pass, so try again next time
             self._seen[run.run_id] = signature
+        self._failed = {run.run_id: self._failed[run.run_id] for run in found if run.run_id in self._failed}
         _reap()
-        return failed
+        return dict(self._failed)
 
     def _signature(self, run: RunDir) -> tuple[object, ...]:
         """Changes when there is something to take: the state, an epoch, a result, a title. Progress within an epoch isn't."""
@@ -380,7 +393,8 @@ class Ingester:
             except OSError:
                 return None
 
-        return run.status().state, stamp("epochs.jsonl"), stamp("result.json"), stamp("about.json")
+        files = ("epochs.jsonl", "result.json", "about.json", "predictions.parquet", "scores.parquet")
+        return run.status().state, *map(stamp, files)
 
 
 def list_runs(store: Store, dataset: str | None = None, kind: str | None = None, *, arms: bool = True) -> pd.DataFrame:

@@ -63,6 +63,8 @@ class Store:
             StoreLockedError: another process owns it; its PID is in the error.
             StoreError: the file is damaged, from a newer version, or can't be written.
         """
+        if {"?", "\\"} & set(str(home.database)):  # DuckDB takes what follows for something else than a path
+            raise StoreError("a home's path can't have ? or \\ in it", got=str(home.root), todo="Move or rename the folder")
         try:
             home.labels.mkdir(parents=True, exist_ok=True)
             connection = duckdb.connect(str(home.database))
@@ -84,8 +86,9 @@ class Store:
         except BaseException:
             store.close()
             raise
-        owner_file = home.labels / "owner.json"
-        owner_file.write_text(json.dumps({"pid": os.getpid(), "what": owner, "since": time.time()}), encoding="utf-8")
+        with suppress(OSError):  # a help for others, no more
+            owner_file = home.labels / "owner.json"
+            owner_file.write_text(json.dumps({"pid": os.getpid(), "what": owner, "since": time.time()}), encoding="utf-8")
         return store
 
     @classmethod
@@ -130,7 +133,8 @@ class Store:
             for cursor in (*self._cursors, self._connection):
                 _close(cursor)
         if self.writable:
-            (self.home.labels / "owner.json").unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.home.labels / "owner.json").unlink(missing_ok=True)
 
     def __enter__(self) -> Store:
         return self
@@ -255,7 +259,8 @@ class Store:
             changes, tables = self.changes, self.tables()
         fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
         old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
+        for left in self.home.labels.glob(".snapshot-*"):  # by a process that was killed: only the owner of the database writes here
+            shutil.rmtree(left, ignore_errors=True)
         fresh.mkdir(parents=True)
         for table, rows in tables.items():
             pq.write_table(rows, fresh / f"{table}.parquet")

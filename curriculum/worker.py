@@ -137,7 +137,7 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
     images = _images(request, order, config.image_size, reporter, ranks)
     features = _features(config, request, order, images, weights, reporter, ranks) if config.mode == "transfer" else None
     data = _training_data(config, request, order, images, weights, reporter, ranks)
-    replay = lessons_of(RunDir(Path(request["runs"]) / config.replay).epochs()) if config.replay else ()
+    replay = _replayed(RunDir(Path(request["runs"]) / config.replay)) if config.replay else ()
     training = Training(
         config, data, weights, features=features, replay=replay, ranks=ranks, should_stop=reporter.should_stop, progress=reporter.progress,
     )  # fmt: skip
@@ -161,6 +161,7 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
         coming = training.expected_sizes()
         if coming and time.monotonic() - checkpointed >= CHECKPOINT_SHARE * cost:
             before = time.monotonic()
+            run.flush()
             _save_checkpoint(run, training, said, reporter.seconds)
             checkpointed, cost = time.monotonic(), time.monotonic() - before
         reporter.write(epoch=result.epoch, epochs=result.epoch + len(coming), seconds_left=_seconds_left(pace, coming),
@@ -173,8 +174,18 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
         outputs.write_frame(run / "dynamics.parquet", outputs.dynamics(predictions["example"].to_numpy()[training.train], dynamics))
         outputs.write_frame(run / "scores.parquet", outputs.training_scores(predictions.iloc[training.train], dynamics))
     write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
+    run.flush()
     write_json(run / "result.json", outputs.train_result(run, config, training, final, reporter.seconds, request.get("notes", [])))
     (run / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _replayed(run: RunDir) -> list[tuple[int, int]]:
+    """The sizes of a finished run's epochs; fewer than it had would be another schedule."""
+    epochs, result = run.epochs(), run.result() or {}
+    if len(epochs) != result.get("epochs", len(epochs)):
+        raise RunError("the run that is to be replayed has lost epochs", got=f"{len(epochs)} of {result['epochs']} in {run / 'epochs.jsonl'}",
+                       todo="Train it anew, or restore the file")  # fmt: skip
+    return lessons_of(epochs)
 
 
 def _training_data(
@@ -237,20 +248,33 @@ def _groups(order: pd.DataFrame) -> list[int | None]:
 
 def _take_up(run: RunDir, training: Training, reporter: Reporter) -> list[NDArray[np.float32]]:
     """Go on from the last checkpoint, if there is one."""
-    path = run / "checkpoint.pt"
-    if not path.exists():
+    saved = _checkpoint(run)
+    if saved is None:
         if training.ranks.first:
             run.keep_epochs(0)
         return []
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)  # restoring moves what belongs on the device
-        training.restore(saved["training"])
-    except Exception as error:
-        raise RunError(f"the checkpoint of run {run.run_id} can't be read ({error})", todo="Start the run anew") from error
+    training.restore(saved["training"])
     reporter.before = saved["seconds"]
     if training.ranks.first:
         run.keep_epochs(training.epoch)
     return list(saved["said"].numpy())
+
+
+def _checkpoint(run: RunDir) -> dict[str, Any] | None:
+    """The last checkpoint; None where there is none, or it is damaged: it is set aside then, and the run begins anew."""
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)  # restoring moves what belongs on the device
+        if {"training", "said", "seconds"} <= saved.keys():
+            return saved
+        reason = "it isn't whole"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    print(f"The checkpoint is damaged ({reason}). It is kept as {path}.damaged, and the run begins anew.", file=sys.stderr, flush=True)
+    path.replace(path.with_name(f"{path.name}.damaged"))
+    return None
 
 
 def _save_checkpoint(run: RunDir, training: Training, said: list[NDArray[np.float32]], seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.compare import FEWEST_SEEDS
 from curriculum.config import ARM_MEANING, LEVEL_SOURCES, CompareConfig
 from curriculum.datasets import Dataset
-from curriculum.errors import CurriculumError
+from curriculum.errors import CurriculumError, RunError
 from curriculum.rundir import open_run
 from curriculum.words import chance, duration
 
@@ -105,7 +106,8 @@ def _watch(run_id: str) -> None:
     status = run.status()
     if not status.active:
         for each in (run, *runs.members(service.current().home, run)):
-            runs.ingest(layout.store(), each)
+            with suppress(RunError):  # its message says by now what can't be read
+                runs.ingest(layout.store(), each)
         st.rerun()
     with st.container(border=True):
         st.markdown("**The arms are training.** You may close this page: it goes on.")

@@ -35,7 +35,13 @@ def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame, *, live: boo
         gone = "Its directory is gone." if not run.path.exists() else "It is from before this was kept, or no epoch has ended yet."
         st.info(f"Which images were in use when is not recorded for this run. {gone}", icon=":material/grid_off:")
         return
-    order = pd.read_parquet(run / "order.parquet")
+    try:
+        order = pd.read_parquet(run / "order.parquet")
+    except (OSError, ValueError) as error:
+        st.info(
+            f"Which images entered when can't be told: {layout.plain(f'order.parquet is damaged ({error})')}", icon=":material/grid_off:"
+        )
+        return
     order, whose = _with_levels(order, config)
     left, right = st.columns(2)
     options = {"level": f"level ({whose})", "class": "class"} if whose else {"class": "class"}

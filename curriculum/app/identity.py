@@ -138,7 +138,12 @@ def read_secret(path: Path) -> bytes:
                 os.link(fresh, path)
         finally:
             fresh.unlink()
-    secret = path.read_bytes()
+    try:
+        secret = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{path} can't be read ({error.strerror})", todo="Give its owner, who runs the app, the right to read it."
+        ) from error
     if len(secret) != SECRET_BYTES:
         raise StoreError(f"{path} is damaged", todo="Delete it: a new one is made, and open sorting pages ask to be loaded anew.")
     return secret

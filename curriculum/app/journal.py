@@ -12,11 +12,17 @@ from curriculum.config import Home
 FILES, BYTES = 5, 5_000_000
 """The newest file and four before it, of some 25,000 lines each."""
 
+log = logging.getLogger(__name__)
+
 
 def begin(home: Home) -> logging.Handler:
     """Write down from now on what this program notes (INFO and worse) and what Streamlit complains of (WARNING and worse)."""
     folder = home.data / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("the journal can't be written: %s", error)
+        return logging.NullHandler()
     handler = RotatingFileHandler(folder / "server.jsonl", maxBytes=BYTES, backupCount=FILES - 1, encoding="utf-8", delay=True)
     names = {"levelname": "level", "name": "from", "message": "what"}
     handler.setFormatter(JsonFormatter("{levelname}{name}{message}", style="{", rename_fields=names, timestamp="time"))

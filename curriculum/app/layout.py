@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -77,6 +78,12 @@ def guarded(page: Callable[[], None]) -> None:
     except CurriculumError as error:
         log.warning("%s", error)
         st.error(plain(str(error)), icon=":material/error:")
+    except OSError as error:
+        log.exception("the system refused")
+        full = error.errno == errno.ENOSPC
+        st.error("The disk is full. Nothing that was stored is lost; free some space, then try again." if full else plain(
+            f"The system refused: {error}. Nothing that was stored is lost; mend it, then try again, or look at the page Health."
+        ), icon=":material/error:")  # fmt: skip
 
 
 def store() -> Store:

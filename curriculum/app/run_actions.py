@@ -10,7 +10,7 @@ import streamlit as st
 from curriculum import explained, report, runs
 from curriculum.app import layout, service, session
 from curriculum.config import TrainConfig
-from curriculum.errors import CurriculumError
+from curriculum.errors import CurriculumError, RunError
 from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir, open_run
 
 MOST_EXPLAINED = 10
@@ -35,7 +35,8 @@ def progress(run_id: str, words: str) -> RunDir:
     run = open_run(service.current().home, run_id)
     status = run.status()
     if not status.active:
-        runs.ingest(layout.store(), run)
+        with contextlib.suppress(RunError):  # its message says by now what can't be read
+            runs.ingest(layout.store(), run)
         st.rerun()
     what, button = st.columns([5, 1], vertical_alignment="center")
     with what:

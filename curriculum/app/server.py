@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,32 @@ from starlette.routing import Route
 
 from curriculum.app import api, gate, service, session
 from curriculum.errors import CurriculumError
-from curriculum.files import write_whole
+from curriculum.files import digest, write_whole
 from curriculum.images import inside, open_rgb
 
 THUMBNAIL = 224
 """Pixels of a thumbnail's longer side: sharp at half that size on a dense screen."""
-FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+NOSNIFF = {"X-Content-Type-Options": "nosniff"}
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", **NOSNIFF}
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
+
+CHANGED = {**NOSNIFF, **api.NEVER_KEPT}
+"""Of a file that isn't what was indexed any more: what its address says is another's."""
 
 SCRIPT = Path(__file__).with_name("main.py")
 
 log = logging.getLogger(__name__)
 _decoding = threading.BoundedSemaphore(2)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a data set; `same`: by its size and time it is what was indexed."""
+
+    path: Path
+    format: str
+    same: bool
 
 
 @asynccontextmanager
@@ -53,10 +67,9 @@ def image(request: Request) -> Response:
     found = _find(request)
     if found is None:
         return PlainTextResponse("no such image", status_code=404)
-    path, image_format = found
-    if image_format in MEDIA_TYPES:
-        return FileResponse(path, media_type=MEDIA_TYPES[image_format], headers=FOREVER)
-    return _made_once(request, path, "shown", "PNG", lambda whole: whole)
+    if found.format in MEDIA_TYPES:
+        return FileResponse(found.path, media_type=MEDIA_TYPES[found.format], headers=FOREVER if found.same else CHANGED)
+    return _made_once(request, found, "shown", "PNG", lambda whole: whole)
 
 
 def thumbnail(request: Request) -> Response:
@@ -64,22 +77,28 @@ def thumbnail(request: Request) -> Response:
     found = _find(request)
     if found is None:
         return PlainTextResponse("no such image", status_code=404)
-    return _made_once(request, found[0], "thumbnails", "JPEG", lambda whole: ImageOps.contain(whole, (THUMBNAIL, THUMBNAIL)))
+    return _made_once(request, found, "thumbnails", "JPEG", lambda whole: ImageOps.contain(whole, (THUMBNAIL, THUMBNAIL)))
 
 
-def _made_once(request: Request, path: Path, kind: str, image_format: str, change: Callable[[Image.Image], Image.Image]) -> Response:
-    """An image that is made of another and kept; at most two at a time, so that large ones leave threads for those who sort."""
+def _made_once(request: Request, found: Found, kind: str, image_format: str, change: Callable[[Image.Image], Image.Image]) -> Response:
+    """An image that is made of another and kept, while that is what was indexed and the disk has room; at most two are made at a time, so
+    that large ones leave threads for those who sort."""
     sha256 = request.path_params["sha256"]
     made = service.current().home.cache / kind / sha256[:2] / f"{sha256}{SUFFIXES[image_format]}"
-    if not made.exists():
+    if not (found.same and _filled(made)):
         with _decoding:
-            if not made.exists():
+            if not (found.same and _filled(made)):
                 try:
-                    encoded = _encoded(change(open_rgb(path)), image_format)
+                    encoded = _encoded(change(open_rgb(found.path)), image_format)
                 except CurriculumError:
                     return PlainTextResponse("this image can't be read any more", status_code=404)
-                made.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(made, lambda fresh: fresh.write_bytes(encoded), sync=False)
+                if not (found.same and digest(found.path) == sha256):
+                    return Response(encoded, media_type=MEDIA_TYPES[image_format], headers=CHANGED)
+                try:
+                    made.parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(made, lambda fresh: fresh.write_bytes(encoded), sync=False)
+                except OSError:
+                    return Response(encoded, media_type=MEDIA_TYPES[image_format], headers=CHANGED)
     return FileResponse(made, media_type=MEDIA_TYPES[image_format], headers=FOREVER)
 
 
@@ -93,17 +112,26 @@ def health(_request: Request) -> Response:
     return JSONResponse({"ok": not trouble, "reason": trouble}, status_code=503 if trouble else 200, headers=api.NEVER_KEPT)
 
 
-def _find(request: Request) -> tuple[Path, str] | None:
+def _filled(file: Path) -> bool:
+    """Whether it is there and more than the empty file that a power cut may leave."""
+    return file.exists() and file.stat().st_size > 0
+
+
+def _find(request: Request) -> Found | None:
     """Only files that the database lists can be had, and only where they still lie in their data set; the address never becomes a path."""
     store = service.current().store
     rows = store.rows(
-        "SELECT root, example, format FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1",
+        "SELECT root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1",
         [request.path_params["sha256"]],
     )
     if not rows:
         return None
-    path = inside(store.home.root / rows[0][0], rows[0][1])
-    return (path, rows[0][2]) if path else None
+    root, example, image_format, size, mtime_ns = rows[0]
+    path = inside(store.home.root / root, example)
+    if path is None:
+        return None
+    now = path.stat()
+    return Found(path, image_format, (now.st_size, now.st_mtime_ns) == (size, mtime_ns))
 
 
 def _encoded(picture: Image.Image, image_format: str) -> bytes:

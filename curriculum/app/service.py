@@ -18,7 +18,7 @@ from pathlib import Path
 
 from curriculum.app import journal
 from curriculum.asking import Explainer
-from curriculum.backup import Restored, restore
+from curriculum.backup import Restored, rescue, restore
 from curriculum.config import Home
 from curriculum.errors import CurriculumError
 from curriculum.leases import Leases
@@ -54,6 +54,7 @@ class Service:
     def __init__(self, home: Home) -> None:
         self.home, self.store = home, Store.open(home, owner="the app")
         self._journal = journal.begin(home)
+        rescue(self.store)
         log.info("database opened", extra={"home": str(home.root), "pid": os.getpid()})
         self.leases = Leases()
         self.explainer = Explainer(home)
@@ -71,7 +72,7 @@ class Service:
                 self.failed_runs = self._ingester.once()
                 if time.monotonic() - self._saved_at >= SNAPSHOT_EVERY_SECONDS:
                     self.save_snapshot()
-            except (CurriculumError, OSError):
+            except Exception:
                 log.exception("taking runs in or writing the snapshot failed; trying again")
             self.looked_at = time.monotonic()
             self._stop.wait(INGEST_EVERY_SECONDS)

@@ -54,14 +54,14 @@ def role() -> Role | None:
 def for_leads(action: Callable[P, None]) -> Callable[P, None]:
     """What Streamlit runs without the router, a page's callbacks, fragments and dialogs, asks for itself whether a lead is here.
 
-    Who leads no more meets the router instead, which says so.
+    Who leads no more meets the router instead, which says so. What goes wrong becomes a sentence, as the router makes it.
     """
 
     @wraps(action)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         if role() != "lead":
             st.rerun()
-        action(*args, **kwargs)
+        layout.guarded(lambda: action(*args, **kwargs))
 
     return checked
 

@@ -74,6 +74,7 @@ class Kept:
     found: Found
     stamp: str
     at: datetime
+    since: float  # the same moment by a clock that nobody sets
     seconds: float
 
 
@@ -99,10 +100,10 @@ def _measured(dataset: str, who: str) -> Found:
     with st.spinner("Measuring agreement ..."), _measuring():
         stamp = layout.log_stamp(dataset)
         last = kept.get(key)
-        if last is None or (last.stamp != stamp and not stands(last.seconds, (datetime.now() - last.at).total_seconds())):
+        if last is None or (last.stamp != stamp and not stands(last.seconds, time.monotonic() - last.since)):
             begun = time.monotonic()
             found = _computed(dataset, who)
-            last = kept[key] = Kept(found, stamp, datetime.now(), time.monotonic() - begun)
+            last = kept[key] = Kept(found, stamp, datetime.now(), time.monotonic(), time.monotonic() - begun)
     if last.stamp != stamp:
         left, right = st.columns([3, 1], vertical_alignment="center")
         left.caption(
