@@ -326,8 +326,8 @@ def ingest(store: Store, run: RunDir) -> Status:
     for table, name in (("prediction", "predictions.parquet"), ("score", "scores.parquet")):
         try:
             tables[table] = _results(run, config, name) if result else pd.DataFrame()
-        except RunError as error:  # the rest is taken all the same: a run that has ended mustn't seem to go on
-            tables[table], damaged = pd.DataFrame(), error
+        except RunError as error:  # the rest is taken all the same, a run that has ended mustn't seem to go on; what was taken before stays
+            damaged = error
     if damaged:
         row["message"] = str(damaged)
     with store.write() as cursor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -372,12 +373,20 @@ def test_cancelled_before_it_began_a_worker_does_nothing(tints: Store) -> None:
     assert run.epochs() == []
 
 
-def test_damaged_checkpoint_is_a_clear_failure(tints: Store) -> None:
-    run = runs.prepare(tints, config("transfer"))
-    (run / "checkpoint.pt").write_bytes(b"torn")
-    assert worker.work(run) == 1
-    assert run.status().state == "failed"
-    assert f"the checkpoint of run {run.run_id} can't be read" in run.status().message
+@pytest.mark.parametrize("damage", [b"", b"torn", None])
+def test_from_a_damaged_checkpoint_a_run_begins_anew_and_says_so(
+    tints: Store, damage: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = runs.prepare(tints, config("transfer", epochs=2))
+    run.append_epoch({"epoch": 7})
+    if damage is None:
+        torch.save({"something": "else"}, run / "checkpoint.pt")
+    else:
+        (run / "checkpoint.pt").write_bytes(damage)
+    assert worker.work(run) == 0
+    assert [epoch["epoch"] for epoch in run.epochs()] == [1, 2]
+    assert (run / "checkpoint.pt.damaged").exists()
+    assert "The checkpoint is damaged" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -477,13 +486,13 @@ def test_the_ingester_takes_changes_only_and_one_bad_run_stops_no_other(tints: S
     assert set(runs.list_runs(tints)["run_id"]) == {first.run_id, last.run_id}
 
     taken = tints.changes
-    assert ingester.once() == {}
+    assert ingester.once() == failed, "it is said until it can be taken"
     assert tints.changes == taken
 
     last.write_status(replace(last.status(), state="running", pid=os.getpid(), pid_started=psutil.Process().create_time()))
     last.append_epoch({"epoch": 1, "stage": "all", "subset_size": 30, "learning_rate": 1e-3, "train_loss": 1.0, "train_accuracy": 0.5,
                        "seconds": 1.0, "images_per_second": 30.0, "samples_seen": 30})  # fmt: skip
-    assert ingester.once() == {}
+    assert ingester.once() == failed
     assert tints.changes == taken + 1
     assert rows(tints, first)["epoch"] == []
     assert tints.rows("SELECT epoch, train_loss, val_loss FROM epoch") == [(1, 1.0, None)]
@@ -493,6 +502,8 @@ def test_the_ingester_takes_changes_only_and_one_bad_run_stops_no_other(tints: S
     last.write_status(Status("failed", message="why"))
     ingester.once()
     assert tints.rows("SELECT state, message FROM run WHERE run_id = ?", [last.run_id]) == [("failed", "why")]
+    shutil.rmtree(bad.path)
+    assert ingester.once() == {}
 
 
 def test_runs_are_listed_newest_first_by_data_set_and_kind(tints: Store) -> None:
@@ -525,11 +536,64 @@ def test_a_title_and_a_note_are_the_directorys_and_rebuild_their_row(tints: Stor
     assert tints.rows("SELECT title, note FROM run") == [("from a command", None)]
 
 
-def test_damaged_results_are_a_clear_error_and_change_no_row(tints: Store) -> None:
+def test_damaged_results_are_a_clear_error_and_take_no_row_away(tints: Store) -> None:
     run = worked(tints, config("transfer", epochs=1))
     runs.ingest(tints, run)
     before = rows(tints, run)
     (run / "predictions.parquet").write_bytes((run / "predictions.parquet").read_bytes()[:100])
     with pytest.raises(RunError, match=r"predictions\.parquet can't be read"):
         runs.ingest(tints, run)
-    assert rows(tints, run) == before
+    after = rows(tints, run)
+    assert {table: found for table, found in after.items() if table != "run"} == {
+        table: each for table, each in before.items() if table != "run"
+    }
+    assert "predictions.parquet can't be read" in str(tints.rows("SELECT message FROM run")[0][0])
+
+
+def test_a_run_whose_results_are_damaged_has_ended_all_the_same_and_is_taken_when_they_are_mended(tints: Store) -> None:
+    run = runs.prepare(tints, config("transfer", epochs=1))
+    ingester = runs.Ingester(tints)
+    ingester.once()
+    worked_again = worker.work(run)
+    assert worked_again == 0
+    whole = (run / "predictions.parquet").read_bytes()
+    (run / "predictions.parquet").write_bytes(whole[: len(whole) // 2])
+    assert list(ingester.once()) == list(ingester.once()) == [run.run_id]
+    assert tints.rows("SELECT state FROM run") == [("done",)]
+    (run / "predictions.parquet").write_bytes(whole)
+    assert ingester.once() == {}
+    assert tints.rows("SELECT message, count(*) > 0 FROM run JOIN prediction USING (run_id) GROUP BY ALL") == [(None, True)]
+
+
+@pytest.mark.parametrize("name, text", [
+    ("config.json", '{"created_at": "yesterday"}'), ("about.json", '{"title": "\\ud800"}'), ("epochs.jsonl", '{"epoch": "one"}\n'), ("status.json", "[]"),
+])  # fmt: skip
+def test_whatever_stands_in_one_runs_files_the_others_are_taken(tints: Store, name: str, text: str) -> None:
+    bad, good = runs.prepare(tints, config(seed=1)), runs.prepare(tints, config(seed=2))
+    given = json.loads(text) if name == "config.json" else None
+    (bad / name).write_text(json.dumps({**bad.request(), **given}) if given else text, encoding="utf-8")
+    runs.Ingester(tints).once()
+    assert good.run_id in set(runs.list_runs(tints)["run_id"])
+
+
+def test_deleting_leaves_nothing_that_is_taken_in_again(tints: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = worked(tints, config("transfer", epochs=1))
+    runs.ingest(tints, run)
+    real = shutil.rmtree
+
+    def slow(path: Path, **more: Any) -> None:
+        runs.Ingester(tints).once()  # the app's thread, in the middle of it
+        real(path, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    runs.delete(tints, run)
+    assert tints.rows("SELECT run_id FROM run") == []
+    assert not run.path.exists()
+
+
+def test_a_replay_of_a_run_that_lost_epochs_is_refused(tints: Store) -> None:
+    run = worked(tints, config("self-paced", epochs=3))
+    text = (run / "epochs.jsonl").read_text(encoding="utf-8")
+    (run / "epochs.jsonl").write_text(text.splitlines(keepends=True)[0], encoding="utf-8")
+    with pytest.raises(RunError, match="has lost epochs"):
+        worker._replayed(run)
