@@ -53,7 +53,7 @@ def test_the_page_shows_what_needs_a_look_first(tiny: Store, home: Home, monkeyp
     assert [element.value for element in test.warning] == [f"1 of {len(doctor.CHECKS)} need a look."]
     assert [element.value for element in test.markdown if element.value.startswith("**")] == ["**Runs**"]
     assert f"{run.run_id}: the process is gone" in test.text[0].value
-    assert "database" in set(test.dataframe[0].value["looked at"])
+    assert "database" in set(test.table[0].value["looked at"])
 
 
 def test_a_monitor_is_told_in_a_word_and_nothing_of_anybody(running: service.Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ def test_ours_stand_beside_the_reports(opened: Open, home: Home) -> None:
     text = shown(test)
     assert test.table[0].value.fillna("").to_numpy().tolist() == [
         ["staged", "accuracy on its own levels, after stage 1", "0.910", "after easy", "0.875", "-0.035", layout.plain(f"Theirs are one person's {HOSTILE}")],
-        ["staged", "peak test accuracy (biased)", "0.500", "", "0.750", "+0.250", ""],
+        ["staged", layout.plain("peak test accuracy (biased)"), "0.500", "", "0.750", "+0.250", ""],
         ["tuned", "test accuracy", "", "", "0.300", "", ""],
         ["look", "filters of the first layer", "96", "", "64", "-32", ""],
     ]  # fmt: skip

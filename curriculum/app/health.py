@@ -25,8 +25,8 @@ def page() -> None:
         with st.container(border=True):
             st.markdown(f"**{layout.plain(check.name.capitalize())}**")
             st.text(check.detail)
-    well = pd.DataFrame([{"looked at": check.name, "found": check.detail} for check in checks if check.ok])
-    st.dataframe(well, hide_index=True, row_height=52, column_config={"looked at": st.column_config.TextColumn(width="small")})
+    well = pd.DataFrame([{"looked at": layout.plain(check.name), "found": layout.plain(check.detail)} for check in checks if check.ok])
+    st.table(well, hide_index=True, border="horizontal")
     st.caption(
         "The same on the command line: python -m curriculum doctor. For a monitor: /api/health answers 200 or 503, "
         "/_stcore/health whether the server lives."
