@@ -63,7 +63,7 @@ class Store:
             StoreLockedError: another process owns it; its PID is in the error.
             StoreError: the file is damaged, from a newer version, or can't be written.
         """
-        if {"?", "\\"} & set(str(home.database)):  # DuckDB takes what follows for something else than a path
+        if {"?", "\\"} & set(home.database.as_posix()):  # DuckDB takes what follows for something else than a path
             raise StoreError("a home's path can't have ? or \\ in it", got=str(home.root), todo="Move or rename the folder")
         try:
             home.labels.mkdir(parents=True, exist_ok=True)
