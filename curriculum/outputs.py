@@ -65,7 +65,8 @@ def predictions(order: pd.DataFrame, classes: list[str], final: Final, learnt: N
 def train_result(run: RunDir, config: TrainConfig, training: Training, final: Final, seconds: float, notes: list[str]) -> dict[str, Any]:
     return {
         "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
-        "train_accuracy": final.train_accuracy, "val_accuracy": final.val_accuracy, "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
+        "train_accuracy": final.train_accuracy, "val_accuracy": final.val_accuracy, "val_loss": final.val_loss,
+        "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
         "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": seconds,
         "samples_seen": training.samples_seen, "classes": list(training.data.classes),
         "stages": [asdict(stage) for stage in final.stages], "notes": [*notes, *final.notes],

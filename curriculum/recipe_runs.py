@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import secrets
 import shutil
@@ -175,10 +176,16 @@ def steps_of(run: RunDir) -> dict[str, list[str]]:
 
 
 def chosen(results: Mapping[str, Mapping[str, Any] | None]) -> str | None:
-    """Of a grid's runs the one that is best on val, of equal ones the first; None while one isn't done."""
+    """Of a grid's runs the one that is best on val, of equal ones that with the lower loss there, then the first; None while one isn't done."""
     if not results or any(result is None for result in results.values()):
         return None
-    return max(results, key=lambda run_id: ((results[run_id] or {}).get("val_accuracy") or 0.0, -list(results).index(run_id)))
+
+    def merit(run_id: str) -> tuple[float, float]:
+        result = results[run_id] or {}
+        loss = result.get("val_loss")
+        return result.get("val_accuracy") or 0.0, -math.inf if loss is None else -loss
+
+    return max(results, key=merit)  # the first of equal ones
 
 
 def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:

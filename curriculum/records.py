@@ -81,6 +81,7 @@ class Final:
     epoch: int
     train_accuracy: float  # of the training examples in eval mode, by the classes that were learnt
     val_accuracy: float | None
+    val_loss: float | None
     test_accuracy: float
     test_loss: float
     test_knn: float

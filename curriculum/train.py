@@ -314,11 +314,11 @@ class Training:
         outcome = self.judge(np.arange(len(self.data.labels)), "predictions")
         at = {split: Outcome(rows, outcome.probabilities[rows], outcome.losses[rows], outcome.margins[rows], outcome.features[rows])
               for split, rows in (("val", self.val), ("test", self.test)) if len(rows)}  # fmt: skip
-        test = self.judge.figures(at["test"])
+        test, val = self.judge.figures(at["test"]), self.judge.figures(at["val"]) if self.honest else (None, None)
         return Final(
             epoch=self.best.epoch,
             train_accuracy=self.objective.accuracy(outcome.probabilities[self.train], self.train),
-            val_accuracy=self.judge.figures(at["val"])[0] if self.honest else None,
+            val_accuracy=val[0], val_loss=val[1],
             test_accuracy=test[0], test_loss=test[1], test_knn=test[2],
             peak_test_accuracy=None if self.honest else self.peak_test,
             stages=tuple(self.stage_results), outcome=outcome, notes=self._notes(),

@@ -309,3 +309,15 @@ def test_the_snapshot_is_written_anew_only_where_something_changed(home: Home, m
             assert known.rows("SELECT dataset FROM dataset") == [("textures",)]
     finally:
         service.close_all()
+
+
+@pytest.mark.parametrize(("figures", "best"), [
+    ([(0.2, 0.1), (0.4, 0.9), (0.3, 0.1)], "b"), ([(0.4, 0.9), (0.4, 0.5), (0.4, 0.5)], "b"), ([(0.4, None), (0.4, 0.9)], "b"),
+    ([(None, None), (None, None)], "a"),
+])  # fmt: skip
+def test_of_a_grid_the_best_on_val_counts_and_of_equal_ones_the_lower_loss(
+    figures: list[tuple[float | None, float | None]], best: str
+) -> None:
+    results = {name: {"val_accuracy": accuracy, "val_loss": loss} for name, (accuracy, loss) in zip("abc", figures, strict=False)}
+    assert recipe_runs.chosen(results) == best
+    assert recipe_runs.chosen({**results, "z": None}) is None
