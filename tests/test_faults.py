@@ -180,6 +180,8 @@ def test_images_that_are_not_what_was_indexed_are_kept_under_no_address(at_home:
     Path(first.path).write_bytes(b"")  # what a power cut may leave
     assert isinstance(again := asked(running, server.thumbnail, "a/a0.jpg"), FileResponse)
     assert Path(again.path).stat().st_size > 0
+    os.utime(root / "a" / "a0.jpg", (0, 0))  # copied without its times
+    assert "immutable" in asked(running, server.image, "a/a0.jpg").headers["cache-control"]
     original = (root / "a" / "a0.jpg").read_bytes()
     shutil.copyfile(root / "b" / "b0.jpg", root / "a" / "a0.jpg")
     for route in (server.image, server.thumbnail):

@@ -44,7 +44,7 @@ _decoding = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True)
 class Found:
-    """A file of a data set; `same`: by its size and time it is what was indexed."""
+    """A file of a data set; `same`: by its size and time, or else by its content, it is what was indexed."""
 
     path: Path
     format: str
@@ -119,10 +119,10 @@ def _filled(file: Path) -> bool:
 
 def _find(request: Request) -> Found | None:
     """Only files that the database lists can be had, and only where they still lie in their data set; the address never becomes a path."""
-    store = service.current().store
+    store, sha256 = service.current().store, request.path_params["sha256"]
     rows = store.rows(
         "SELECT root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1",
-        [request.path_params["sha256"]],
+        [sha256],
     )
     if not rows:
         return None
@@ -131,7 +131,7 @@ def _find(request: Request) -> Found | None:
     if path is None:
         return None
     now = path.stat()
-    return Found(path, image_format, (now.st_size, now.st_mtime_ns) == (size, mtime_ns))
+    return Found(path, image_format, (now.st_size, now.st_mtime_ns) == (size, mtime_ns) or digest(path) == sha256)
 
 
 def _encoded(picture: Image.Image, image_format: str) -> bytes:
