@@ -26,7 +26,7 @@ from curriculum.words import duration
 KEPT = ("dataset", "view")
 """Choices that stand in the page's address too, so that a reload or a lost connection keeps them."""
 
-AFTER_ESCAPES = re.compile(r"(?i)https?(?=:|\\:)|www(?=\.|\\\.)|@(?=\w)|:(?=[a-z+_-])")
+AFTER_ESCAPES = re.compile(r"(?i)https?(?=:|\\:)|www(?=\.|\\\.)|:(?=[a-z+_-])")
 """Where Streamlit makes links, icons and pictures of what was escaped: a joiner that nobody sees parts it."""
 
 log = logging.getLogger(__name__)
