@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from curriculum import labels
+from curriculum.app import pages
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
 from curriculum.store import Store
@@ -186,20 +187,7 @@ def test_roles_hold_at_once_and_a_reset_pin_loses_no_answer(browser: Browser, se
         first = press(bob, "1")
         saved(bob)
         assert linked(bob) == ["Start", "Sort"]
-        for path in (
-            "team",
-            "examples",
-            "decide",
-            "people",
-            "labels",
-            "human-model",
-            "train",
-            "comparison",
-            "runs",
-            "errors",
-            "why",
-            "health",
-        ):
+        for _, _, _, path in pages.FOR_LEADS:
             bob.goto(f"{server.url}/{path}")
             expect(bob.get_by_text("You sort as an annotator. Ann can make you a lead")).to_be_visible(timeout=30_000)
             settled(bob)
