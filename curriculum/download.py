@@ -7,7 +7,6 @@ that mark the server itself decides whether the rest still fits. The module know
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
 import json
 import re
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from curriculum.errors import CallError, DatasetError, DownloadError
+from curriculum.files import NO_ROOM
 
 Progress = Callable[[int, int | None, str], None]  # done, total (None: unknown), what
 
@@ -86,7 +86,7 @@ def disk_errors(where: Path, kind: type[DatasetError] | type[DownloadError]) -> 
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in NO_ROOM
         what = f"the disk is full at {where}" if full else f"{where} can't be used ({error})"
         todo = "Free about 1 GB there, or choose another --home" if full else "Check that path's rights and its disk"
         raise kind(what, todo=todo) from error

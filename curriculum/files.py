@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""Of errors that say that a disk, or somebody's share of it, is full."""
+
 
 def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place: readers see the old or the new, whole."""
+    """Let `write` fill a temporary file beside `path`, then put it in place: readers see the old or the new, whole.
+
+    Where that fails, the disk gets its room back at once, so that somebody can still write down why.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")  # a thread each
     try:
         write(temporary)
         if sync:
             flush(temporary)
         temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # what `write` left open, an error's traceback holds: without its name alone it would keep its room
+            os.truncate(temporary, 0)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -29,6 +29,16 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     write_whole(path, lambda fresh: frame.to_parquet(fresh, index=False))
 
 
+def write_tensors(path: Path, record: dict[str, Any]) -> None:
+    """What `torch.load(path, weights_only=True)` gives again. Through a file of Python's: torch's own doesn't say that the disk is full."""
+
+    def write(fresh: Path) -> None:
+        with fresh.open("wb") as file:
+            torch.save(record, file)
+
+    write_whole(path, write)
+
+
 def dynamics(examples: NDArray[np.object_], dynamics: Dynamics) -> pd.DataFrame:
     """One row an epoch and training example, what the model said of it then: loss (nats), margin (logits), error (el2n)."""
     epochs, count = dynamics.losses.shape

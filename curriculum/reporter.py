@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,21 @@ import psutil
 from filelock import FileLock
 
 from curriculum.errors import CancelledError, CurriculumError
+from curriculum.files import NO_ROOM
 from curriculum.rundir import RunDir, Status
 
 STATUS_EVERY_SECONDS = 0.5
+OURS = (
+    "checkpoint.pt",
+    "model.pt",
+    "predictions.parquet",
+    "dynamics.parquet",
+    "scores.parquet",
+    "result.json",
+    "epochs.jsonl",
+    "lessons.jsonl",
+)
+"""Files that only the process that holds the lock writes."""
 
 
 class Reporter:
@@ -65,6 +76,8 @@ def supervise(run: RunDir, do: Callable[[Reporter], None], before: float = 0.0) 
     `before`: the seconds that earlier processes worked on it. While another process works on the same directory, this one waits: two never write there at a time.
     """
     with FileLock(run / "lock"):
+        for left in (path for name in OURS for path in run.path.glob(f".{name}.*")):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         return _supervise(run, do, before)
 
 
@@ -88,8 +101,15 @@ def explain(error: Exception) -> str:
     """What a person can do about it; the traceback is in log.txt."""
     if isinstance(error, CurriculumError):
         return str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if any(isinstance(each, OSError) and each.errno in NO_ROOM for each in _behind(error)):
         return "The disk is full. Free some space, then resume: the last checkpoint is kept."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which isn't imported here
         return "Memory ran out. Start again with a smaller --batch-size or --image-size, or close other programs and resume."
     return f"{type(error).__name__}: {error}. The run's log.txt has the details."
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of: torch says of a full disk only that it couldn't save."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from curriculum.config import Config, Home, RunState, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
-from curriculum.files import flush, without_nan, write_json, write_whole
+from curriculum.files import NO_ROOM, flush, without_nan, write_json, write_whole
 
 START_GRACE_SECONDS = 60.0
 SILENCE_SECONDS = 300.0
@@ -138,7 +138,16 @@ class RunDir:
     # -- the status ------------------------------------------------------------------------------
 
     def write_status(self, status: Status) -> None:
-        write_json(self / "status.json", asdict(replace(status, updated_at=time.time())), sync=False)
+        """Say how the run stands; on a full disk over the old words, which needs no more room."""
+        record = asdict(replace(status, updated_at=time.time()))
+        try:
+            write_json(self / "status.json", record, sync=False)
+        except OSError as error:
+            if error.errno not in NO_ROOM or not (self / "status.json").exists():
+                raise
+            with (self / "status.json").open("r+b") as file:
+                file.write(json.dumps(without_nan(record)).encode())
+                file.truncate()
 
     def status(self) -> Status:
         """As last written; a run whose process is gone is 'interrupted', whatever it wrote."""

@@ -34,6 +34,7 @@ from torchvision.datasets.utils import check_integrity, extract_archive
 from curriculum.building import building, put, tell
 from curriculum.download import Progress
 from curriculum.errors import CurriculumError, DatasetError, DownloadError
+from curriculum.files import NO_ROOM
 
 SILENCE_SECONDS = 30.0
 """Of a server, before torchvision gives up."""
@@ -259,7 +260,7 @@ def _download(kind: Kind, root: Path, progress: Progress | None) -> None:
 def _raise_if_full(error: BaseException | None) -> None:
     """A full disk, or one that may not be written, is no failure of the network, though torchvision then tries another address."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if isinstance(error, OSError) and error.errno in (*NO_ROOM, errno.EACCES, errno.EROFS):
             raise error
         error = error.__context__
 

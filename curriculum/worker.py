@@ -173,7 +173,7 @@ def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.
         dynamics = Dynamics(*np.stack(said, axis=1))
         outputs.write_frame(run / "dynamics.parquet", outputs.dynamics(predictions["example"].to_numpy()[training.train], dynamics))
         outputs.write_frame(run / "scores.parquet", outputs.training_scores(predictions.iloc[training.train], dynamics))
-    write_whole(run / "model.pt", lambda path: torch.save({k: v.cpu() for k, v in training.full.state_dict().items()}, path))
+    outputs.write_tensors(run / "model.pt", {k: v.cpu() for k, v in training.full.state_dict().items()})
     run.flush()
     write_json(run / "result.json", outputs.train_result(run, config, training, final, reporter.seconds, request.get("notes", [])))
     (run / "checkpoint.pt").unlink(missing_ok=True)
@@ -279,8 +279,7 @@ def _checkpoint(run: RunDir) -> dict[str, Any] | None:
 
 def _save_checkpoint(run: RunDir, training: Training, said: list[NDArray[np.float32]], seconds: float) -> None:
     kept = torch.from_numpy(np.stack(said)) if said else torch.empty(0)
-    record = {"training": training.state(), "said": kept, "seconds": seconds}
-    write_whole(run / "checkpoint.pt", lambda path: torch.save(record, path))
+    outputs.write_tensors(run / "checkpoint.pt", {"training": training.state(), "said": kept, "seconds": seconds})
 
 
 def _seconds_left(pace: list[tuple[int, float]], coming: list[int]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_whole(path, fail)
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_what_failed_gives_its_room_back_though_an_error_holds_the_file(tmp_path: Path) -> None:
+    opened = []
+
+    def fail(temporary: Path) -> None:
+        file = temporary.open("wb")
+        opened.append(file)
+        file.write(b"much")
+        file.flush()
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(tmp_path / "file.bin", fail)
+    with opened[0] as file:
+        assert os.fstat(file.fileno()).st_size == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_record_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:

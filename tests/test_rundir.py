@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curriculum import rundir
 from curriculum.config import Home, RunState, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, CurriculumError, RunError, UnknownError
 from curriculum.files import write_json
@@ -106,6 +109,16 @@ def test_a_status_comes_back_as_it_was_written(run: RunDir) -> None:
     assert (status.state, status.phase, status.done, status.total, status.epochs) == ("running", "training", 3, 9, 20)
     assert (status.seconds, status.seconds_left) == (1.5, 9.0)
     assert abs(status.updated_at - time.time()) < 60
+
+
+def test_on_a_full_disk_a_status_is_written_over_the_old_one(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_status(Status("running", phase="training", message="long words that must not stay behind"))
+    monkeypatch.setattr(rundir, "write_json", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    run.write_status(Status("failed", message="The disk is full."))
+    assert (run.status().state, run.status().message, run.status().phase) == ("failed", "The disk is full.", "")
+    monkeypatch.setattr(rundir, "write_json", mock.Mock(side_effect=OSError(errno.EACCES, "Permission denied")))
+    with pytest.raises(PermissionError):
+        run.write_status(Status("done"))
 
 
 def test_a_run_whose_process_has_ended_is_interrupted(run: RunDir) -> None:

@@ -403,6 +403,21 @@ def test_failures_are_explained_to_people(error: Exception, message: str) -> Non
     assert message in explain(error)
 
 
+def test_that_a_model_found_no_room_is_said_so() -> None:
+    with pytest.raises(RuntimeError) as caught, Path("/dev/full").open("wb", buffering=0) as full:
+        torch.save({"weight": torch.zeros(100_000)}, full)
+    assert explain(caught.value).startswith("The disk is full")
+
+
+def test_what_killed_processes_left_in_a_run_goes_when_the_next_one_begins(tints: Store) -> None:
+    run = runs.prepare(tints, config("transfer", epochs=1))
+    left, owners = run / ".checkpoint.pt.4711-0a1b2c3d", run / ".about.json.4711-0a1b2c3d"
+    for file in (left, owners):
+        file.write_bytes(b"half")
+    assert worker.work(run) == 0
+    assert (left.exists(), owners.exists()) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("pace", "coming", "seconds"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from curriculum.charts.palette import LEVEL_MARK
 from curriculum.config import LEVELS, Config
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, StoreLockedError
+from curriculum.files import NO_ROOM
 from curriculum.rundir import Status
 from curriculum.store import Store
 from curriculum.words import duration
@@ -80,7 +80,7 @@ def guarded(page: Callable[[], None]) -> None:
         st.error(plain(str(error)), icon=":material/error:")
     except OSError as error:
         log.exception("the system refused")
-        full = error.errno == errno.ENOSPC
+        full = error.errno in NO_ROOM
         st.error("The disk is full. Nothing that was stored is lost; free some space, then try again." if full else plain(
             f"The system refused: {error}. Nothing that was stored is lost; mend it, then try again, or look at the page Health."
         ), icon=":material/error:")  # fmt: skip
