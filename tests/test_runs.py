@@ -403,8 +403,11 @@ def test_failures_are_explained_to_people(error: Exception, message: str) -> Non
     assert message in explain(error)
 
 
-def test_that_a_model_found_no_room_is_said_so() -> None:
-    with pytest.raises(RuntimeError) as caught, Path("/dev/full").open("wb", buffering=0) as full:
+def test_a_full_disk_is_found_behind_what_torch_says_of_it() -> None:
+    error = RuntimeError("unexpected pos 704 vs 598")
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    assert explain(error).startswith("The disk is full")
+    with pytest.raises(Exception) as caught, Path("/dev/full").open("wb") as full:
         torch.save({"weight": torch.zeros(100_000)}, full)
     assert explain(caught.value).startswith("The disk is full")
 
