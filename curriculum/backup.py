@@ -20,6 +20,7 @@ from curriculum.config import Home
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, flush, write_json, write_whole
 from curriculum.store import LOGS, SCHEMA_VERSION, Store
+from curriculum.write_ahead import log_of
 
 MANIFEST, RESCUED = "manifest.json", "rescued-"
 
@@ -71,25 +72,38 @@ def rescue(store: Store) -> Path | None:
 
     Rows of the logs are never deleted, so that fewer than in the snapshot means that the database's file was lost, or is an older one.
     """
-    snapshot = store.home.snapshot
+    there = _logged(store.home.snapshot)
+    if all(count <= store.rows(f"SELECT count(*) FROM {table}")[0][0] for table, count in there.items()):
+        return None
+    return _keep_snapshot(store.home)
+
+
+def _logged(snapshot: Path) -> dict[str, int]:
+    """The rows of each log in a snapshot; none where it can't be read."""
     try:
-        there = {table: pq.read_metadata(snapshot / f"{table}.parquet").num_rows for table in LOGS}
-        version = pq.read_table(snapshot / "schema_version.parquet", partitioning=None).to_pandas()["version"].max()
+        return {table: pq.read_metadata(snapshot / f"{table}.parquet").num_rows for table in LOGS}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _keep_snapshot(home: Home) -> Path | None:
+    """Make a backup of the snapshot, which has what the database hasn't; None where there is none that can be read."""
+    rows = _logged(home.snapshot)
+    try:
+        version = int(pq.read_table(home.snapshot / "schema_version.parquet", partitioning=None).to_pandas()["version"].max())
     except (OSError, ValueError, KeyError):
         return None
-    if all(there[table] <= store.rows(f"SELECT count(*) FROM {table}")[0][0] for table in LOGS):
+    if not any(rows.values()):
         return None
-    folder = store.home.labels / "backups" / f"{RESCUED}{_stamp()}"
+    folder = home.labels / "backups" / f"{RESCUED}{_stamp()}"
     fresh = folder.with_name(f".{folder.name}")
     try:
-        shutil.copytree(snapshot, fresh)
-        _vouch(fresh, int(version))
+        shutil.copytree(home.snapshot, fresh)
+        _vouch(fresh, version)
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    log.warning(
-        "the last snapshot has labels that the database lacks: it is kept as a backup", extra={"folder": str(folder), "rows": there}
-    )
+    log.warning("the last snapshot has labels that the database lacks: it is kept as a backup", extra={"folder": str(folder), "rows": rows})
     return folder
 
 
@@ -148,15 +162,14 @@ def _swap(home: Home, fresh: Path) -> Path | None:
         owned.rows("CHECKPOINT")
     except StoreLockedError:
         raise
-    except StoreError:
-        pass  # damaged, or of a newer version: nobody has it open, and it is kept as it is
+    except StoreError:  # damaged, or of a newer version: nobody has it open, and it is kept as it is
+        _keep_snapshot(home)  # perhaps all that can be read of it
     kept = home.database.with_name(f"{home.database.name}.{_stamp()}.bak") if existed else None
-    log = home.database.with_name(home.database.name + ".wal")
     try:
         if kept is not None:
             write_whole(kept, lambda copy: shutil.copy2(home.database, copy))
             with suppress(FileNotFoundError):
-                log.replace(kept.with_name(kept.name + ".wal"))
+                log_of(home.database).replace(log_of(kept))
         fresh.replace(home.database)
         shutil.rmtree(home.snapshot, ignore_errors=True)  # it shows the old one
     finally:

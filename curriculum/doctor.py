@@ -29,6 +29,7 @@ from curriculum.errors import CurriculumError, RunError, StoreLockedError
 from curriculum.rundir import all_runs
 from curriculum.runs import PACKAGE, worker_environment
 from curriculum.store import SCHEMA_VERSION, Store
+from curriculum.write_ahead import DAMAGED
 
 GIGABYTE = 1_000_000_000
 LEAST_DISK, LEAST_MEMORY = 2 * GIGABYTE, 2 * GIGABYTE
@@ -223,6 +224,12 @@ def _database(patient: Patient) -> Finding:
         return False, (
             f"The database was lost once, or replaced by an older one, when its snapshot still had more labels. Those are kept: {_some(rescued)}. "
             "Bring them back (`labels restore FOLDER`, or the page Labels), or move that folder away if nothing is missing"
+        )
+    if cut := sorted(str(path) for path in patient.home.labels.glob(f"{patient.home.database.name}{DAMAGED}*") if path.suffix != ".wal"):
+        return False, (
+            "The end of the write-ahead log was damaged, by a power cut perhaps, and left out when the database was opened: the last answers "
+            f"before that may be missing. As it was it lies in {_some(cut)}, with .wal beside. Look on the page Labels, or with `labels export --log`, "
+            "at what came last; then move these files away"
         )
     rows, version = patient.store.read_all(), patient.store.version()
     what = f"the snapshot of {patient.owner}, which owns the database," if patient.owner else str(patient.home.database)

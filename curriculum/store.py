@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from curriculum.config import Home
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import write_whole
+from curriculum.write_ahead import cut_at_damage
 
 Cursor = duckdb.DuckDBPyConnection
 """What `Store.write` lends; named here because nobody else imports duckdb."""
@@ -67,7 +68,7 @@ class Store:
             raise StoreError("a home's path can't have ? or \\ in it", got=str(home.root), todo="Move or rename the folder")
         try:
             home.labels.mkdir(parents=True, exist_ok=True)
-            connection = duckdb.connect(str(home.database))
+            connection = _connect(home)
         except duckdb.IOException as error:
             raise _open_error(home, error) from error
         except (duckdb.Error, OSError) as error:
@@ -271,6 +272,16 @@ class Store:
         return changes
 
 
+def _connect(home: Home) -> duckdb.DuckDBPyConnection:
+    """DuckDB passes over the end of a write-ahead log that was cut off; what a power cut left as zeros there, or a bad block, it would refuse."""
+    try:
+        return duckdb.connect(str(home.database))
+    except duckdb.Error as error:
+        if cut_at_damage(home.database, str(error)) is None:
+            raise
+        return duckdb.connect(str(home.database))
+
+
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
     tables = _read_tables(folder)
@@ -386,10 +397,12 @@ def _owner_pid(home: Home) -> int | None:
 
 
 def _damaged(home: Home, error: Exception) -> StoreError:
-    return StoreError(
-        f"the database {home.database} can't be opened ({error})",
-        todo="Check the folder's permissions and free space; if the file is damaged, restore a backup of labels/.",
-    )
+    if "Corrupt WAL" in str(error):  # to somebody who only wants to look: opening it for writing mends that
+        todo = "Start the app, or wait until it runs: it goes on with all that stands before the damage, and keeps a copy."
+    else:
+        todo = ("Check the folder's permissions and free space. If the file is damaged, move it and its .wal away and start the app: the last "
+                "snapshot, at most a minute old, becomes a backup, and the page Health says how to go back to it.")  # fmt: skip
+    return StoreError(f"the database {home.database} can't be opened ({error})", todo=todo)
 
 
 def _open_error(home: Home, error: duckdb.IOException) -> StoreError:

@@ -122,6 +122,19 @@ def test_a_database_that_cannot_be_opened_is_replaced_and_kept(home: Home, saved
         assert len(log(store)) == 11
 
 
+def test_of_a_database_that_cannot_be_opened_the_last_snapshot_is_kept_as_a_backup(home: Home, saved: Path) -> None:
+    with Store.open(home) as store:
+        assert levels(store)["b/b3.jpg"] == "hard"  # which the backup doesn't have
+        store.write_snapshot()
+    home.database.write_bytes(b"not a database" * 1000)
+    restore(home, saved)
+    (rescued,) = (home.labels / "backups").glob("rescued-*")
+    restore(home, rescued)
+    with Store.open(home) as store:
+        assert levels(store)["b/b3.jpg"] == "hard"
+    assert list((home.labels / "backups").iterdir()) == [rescued]
+
+
 def _truncate(folder: Path) -> None:
     path = folder / "annotation.parquet"
     path.write_bytes(path.read_bytes()[:-1])

@@ -1,0 +1,107 @@
+"""The write-ahead log after a power cut: all that stands before the damage counts, in its order, and what was there is kept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from curriculum import doctor
+from curriculum.config import Home
+from curriculum.datasets import add_dataset
+from curriculum.errors import StoreError
+from curriculum.store import Store
+from curriculum.write_ahead import DAMAGED, cut_at_damage, log_of
+from tests.conftest import CHECKOUT
+from tests.ml import write_folder
+
+LABELS = 12
+ANNOTATE = """
+import os, sys
+from pathlib import Path
+from curriculum.config import Home
+from curriculum.labels import annotate
+from curriculum.store import Store
+store = Store.open(Home(Path(sys.argv[1])))
+(example,) = store.rows("SELECT min(example) FROM example")[0]
+for _ in range(int(sys.argv[2])):
+    print(annotate(store, "tiny", example, "Ann", "hard"), flush=True)
+os._exit(1)  # as kill -9: the log stays behind
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, list[str]]:
+    """A home whose last owner was killed, and the ids of the labels that it had acknowledged."""
+    home = Home(tmp_path_factory.mktemp("killed") / "home")
+    with Store.open(home) as store:
+        add_dataset(store, "tiny", write_folder(home.root / "tiny", each=1))
+    command = [sys.executable, "-c", ANNOTATE, str(home.root), str(LABELS)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    assert len(done.stdout.split()) == LABELS, done.stderr
+    return home, done.stdout.split()
+
+
+def flipped(log: bytes, place: int) -> bytes:
+    return log[:place] + bytes([log[place] ^ 8]) + log[place + 1 :]
+
+
+Damage = Callable[[bytes], bytes]
+WHOLE: Damage = bytes
+DAMAGES: dict[str, Damage] = {
+    "cut off": lambda log: log[: len(log) * 2 // 3],
+    "zeros at the end": lambda log: log[: len(log) // 2].ljust(len(log), b"\0"),
+    "a bit in the middle": lambda log: flipped(log, len(log) // 2),
+    "a bit of the last entry": lambda log: flipped(log, len(log) - 3),
+}
+
+
+def damaged(home: Home, damage: Damage, copy: Home) -> Home:
+    shutil.copytree(home.labels, copy.labels)
+    log_of(copy.database).write_bytes(damage(log_of(copy.database).read_bytes()))
+    return copy
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_stands_before_the_damage_counts(killed: tuple[Home, list[str]], home: Home, name: str) -> None:
+    before, acknowledged = killed
+    damaged(before, DAMAGES[name], home)
+    as_it_was = home.database.read_bytes(), log_of(home.database).read_bytes()
+    with Store.open(home) as store:
+        kept = [str(row[0]) for row in store.rows("SELECT id FROM annotation ORDER BY seq")]
+        assert kept == acknowledged[: len(kept)]
+        assert LABELS // 3 < len(kept) < LABELS
+    with Store.open(home) as store:
+        assert store.rows("SELECT count(*) FROM annotation") == [(len(kept),)]
+    copies = [path for path in home.labels.glob(f"*{DAMAGED}*") if path.suffix != ".wal"]
+    assert [(path.read_bytes(), log_of(path).read_bytes()) for path in copies] == ([] if name == "cut off" else [as_it_was])
+    (check,) = doctor.examine(home, only=("database",))
+    assert check.ok == (not copies)
+    assert all(str(path) in check.detail for path in copies)
+
+
+def test_of_a_whole_log_nothing_is_cut(killed: tuple[Home, list[str]], home: Home) -> None:
+    before, acknowledged = killed
+    with Store.open(damaged(before, WHOLE, home)) as store:
+        assert [str(row[0]) for row in store.rows("SELECT id FROM annotation ORDER BY seq")] == acknowledged
+    assert not list(home.labels.glob(f"*{DAMAGED}*"))
+
+
+def test_who_only_looks_is_told_and_mends_nothing(killed: tuple[Home, list[str]], home: Home) -> None:
+    damaged(killed[0], DAMAGES["zeros at the end"], home)
+    before = log_of(home.database).read_bytes()
+    with pytest.raises(StoreError, match="Start the app"):
+        Store.open_to_look(home)
+    assert log_of(home.database).read_bytes() == before
+
+
+def test_another_error_is_not_mended(home: Home) -> None:
+    home.labels.mkdir(parents=True)
+    home.database.write_bytes(b"what it was")
+    log_of(home.database).write_bytes(b"and its log")
+    assert cut_at_damage(home.database, "WAL does not match database file") is None
+    assert log_of(home.database).read_bytes() == b"and its log"
+    assert sorted(path.name for path in home.labels.iterdir()) == [home.database.name, log_of(home.database).name]
