@@ -269,7 +269,7 @@ def _checkpoint(run: RunDir) -> dict[str, Any] | None:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)  # restoring moves what belongs on the device
         if {"training", "said", "seconds"} <= saved.keys():
             return saved
-        reason = "it isn't whole"
+        reason = "it isn't whole, or of an older version of this program"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
     print(f"The checkpoint is damaged ({reason}). It is kept as {path}.damaged, and the run begins anew.", file=sys.stderr, flush=True)
