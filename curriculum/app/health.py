@@ -24,7 +24,7 @@ def page() -> None:
     for check in ill:
         with st.container(border=True):
             st.markdown(f"**{layout.plain(check.name.capitalize())}**")
-            st.text(check.detail)
+            st.text(check.detail.replace("`", "'"))
     well = pd.DataFrame([{"looked at": layout.plain(check.name), "found": layout.plain(check.detail)} for check in checks if check.ok])
     st.table(well, hide_index=True, border="horizontal")
     st.caption(
