@@ -13,6 +13,7 @@ import re
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -48,8 +49,9 @@ class Store:
         self.home, self.writable = home, writable
         self._connection = connection
         self._local, self._closed = threading.local(), False
-        self._cursors: list[duckdb.DuckDBPyConnection] = []  # of all threads: the last one that is open keeps the file locked
-        self._write_lock = threading.RLock()
+        # Of all threads that live: the last one that is open keeps the file locked. A thread that ends takes its cursor with it.
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        self._cursor_lock, self._write_lock = threading.Lock(), threading.RLock()
         self.changes = 0
         """Committed writes since opening: what the snapshot is compared with."""
 
@@ -129,8 +131,9 @@ class Store:
     def close(self) -> None:
         """Write everything out and let other processes in. Whoever still asks is told that the database has closed."""
         with self._write_lock:
-            self._closed = True
-            for cursor in (*self._cursors, self._connection):
+            with self._cursor_lock:
+                self._closed, cursors = True, list(self._cursors)
+            for cursor in (*cursors, self._connection):
                 _close(cursor)
         if self.writable:
             with suppress(OSError):
@@ -145,13 +148,14 @@ class Store:
     # -- reading and writing ---------------------------------------------------------------------
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
-        if self._closed:
-            raise StoreError("the database has just been closed", todo="Try again in a moment.")
-        if not hasattr(self._local, "cursor"):
-            self._local.cursor = self._connection.cursor()
-            self._cursors.append(self._local.cursor)
-        cursor: duckdb.DuckDBPyConnection = self._local.cursor
-        return cursor
+        with self._cursor_lock:
+            if self._closed:
+                raise StoreError("the database has just been closed", todo="Try again in a moment.")
+            if not hasattr(self._local, "cursor"):
+                self._local.cursor = self._connection.cursor()
+                self._cursors.add(self._local.cursor)
+            cursor: duckdb.DuckDBPyConnection = self._local.cursor
+            return cursor
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> pd.DataFrame:
         """Run one SELECT on this thread's cursor and return its rows."""
