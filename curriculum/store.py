@@ -148,13 +148,20 @@ class Store:
     # -- reading and writing ---------------------------------------------------------------------
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """This thread's."""
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._local.cursor = self._new_cursor()
+        elif self._closed:
+            raise _just_closed()
+        return cursor
+
+    def _new_cursor(self) -> duckdb.DuckDBPyConnection:
         with self._cursor_lock:
             if self._closed:
-                raise StoreError("the database has just been closed", todo="Try again in a moment.")
-            if not hasattr(self._local, "cursor"):
-                self._local.cursor = self._connection.cursor()
-                self._cursors.add(self._local.cursor)
-            cursor: duckdb.DuckDBPyConnection = self._local.cursor
+                raise _just_closed()
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
             return cursor
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> pd.DataFrame:
@@ -234,10 +241,20 @@ class Store:
 
     # -- snapshot and backup ---------------------------------------------------------------------
 
+    @contextmanager
+    def moment(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+        """A cursor that sees everything as of one moment, and `changes` as of it. Writers wait until the moment is fixed, no longer."""
+        with closing(self._new_cursor()) as cursor:
+            with self._write_lock:
+                cursor.execute("BEGIN")
+                cursor.execute("SELECT 1 FROM schema_version").fetchall()  # what fixes the moment: BEGIN alone doesn't
+                changes = self.changes
+            yield cursor, changes
+
     def tables(self) -> dict[str, pa.Table]:
         """Every table's rows, all as of one moment."""
-        with self._write_lock:
-            return {table: self._cursor().sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
+        with self.moment() as (cursor, _):
+            return _tables(cursor)
 
     @classmethod
     def build(cls, home: Home, folder: Path) -> None:
@@ -259,8 +276,8 @@ class Store:
 
     def write_snapshot(self) -> int:
         """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
-        with self._write_lock:
-            changes, tables = self.changes, self.tables()
+        with self.moment() as (cursor, changes):
+            tables = _tables(cursor)
         fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
         old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
         for left in self.home.labels.glob(".snapshot-*"):  # by a process that was killed: only the owner of the database writes here
@@ -273,6 +290,10 @@ class Store:
         fresh.rename(self.home.snapshot)
         shutil.rmtree(old, ignore_errors=True)
         return changes
+
+
+def _tables(cursor: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
+    return {table: cursor.sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
 
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -375,6 +396,10 @@ def _close(cursor: duckdb.DuckDBPyConnection) -> None:
             return
         cursor.interrupt()
         time.sleep(0.01)
+
+
+def _just_closed() -> StoreError:
+    return StoreError("the database has just been closed", todo="Try again in a moment.")
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
