@@ -115,17 +115,16 @@ class Sorter:
         self.tasks: set[asyncio.Task[None]] = set()
         cookie = server.cookie(name)
         self.cookie = {str(cookie["name"]): str(cookie["value"])}
-        self.http = httpx2.AsyncClient(base_url=server.url, cookies=self.cookie, timeout=ANSWER_WITHIN,
+        self.http = httpx2.AsyncClient(base_url=server.url, cookies=self.cookie, timeout=None,
                                        limits=httpx2.Limits(max_connections=6, max_keepalive_connections=6))  # fmt: skip
 
     def begin(self, work: Any) -> asyncio.Task[None]:
         """Beside everything else, as a promise that nobody awaits; what goes wrong is counted."""
+        doing = asyncio.ensure_future(work)
 
         async def noted() -> None:
             try:
-                await work
-            except asyncio.CancelledError:
-                raise
+                await doing
             except Exception as error:
                 self.notes.errors[f"the measuring client: {type(error).__name__}: {error}"] += 1
 
@@ -140,8 +139,9 @@ class Sorter:
         """Status and answer; 0 where there was none."""
         since, words = time.monotonic(), {"token": self.token, "dataset": self.dataset, **body}
         try:
-            answer = await self.http.post(path, json=words)
-        except httpx2.HTTPError as error:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                answer = await self.http.post(path, json=words)
+        except (httpx2.HTTPError, TimeoutError) as error:
             self.notes.took(path, since)
             self.notes.errors[f"POST {path}: {type(error).__name__}"] += 1
             return 0, {}
