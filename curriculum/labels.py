@@ -132,8 +132,8 @@ def record_together(cursor: Cursor, dataset: str, annotator: str, events: Sequen
     known = {
         row[0]: row[1:]
         for row in cursor.execute(
-            "SELECT id, dataset, annotator, action, example FROM annotation WHERE id IN (SELECT unnest(?::UUID[]))",
-            [[event.id for event in events]],
+            f"SELECT id, dataset, annotator, action, example FROM annotation WHERE id IN ({_marks(events)})",
+            [event.id for event in events],
         ).fetchall()
     }
     said: list[str | ConfigError] = []
@@ -159,10 +159,15 @@ def record_together(cursor: Cursor, dataset: str, annotator: str, events: Sequen
         cursor.execute(
             """INSERT INTO annotation (id, dataset, example, annotator, action, level, note, undoes, shown_at, answered_at, seconds, repeat, batch,
                                        source)
-               VALUES """ + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'sort')"] * len(rows)),
+               VALUES """ + ", ".join(f"({_marks(row)}, 'sort')" for row in rows.values()),
             [value for row in rows.values() for value in row],
         )  # fmt: skip
     return said
+
+
+def _marks(values: Sequence[object]) -> str:
+    """A place for each in a statement."""
+    return ", ".join("?" * len(values))
 
 
 def _the_same(known: tuple[str, str, str, str], dataset: str, annotator: str, event: Event) -> str:
