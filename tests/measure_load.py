@@ -34,7 +34,7 @@ from curriculum import people, runs
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.store import Store
-from tests.browser import QUIET, Server, cookies, find_chromium, serving
+from tests.browser import QUIET, Server, cookies, find_chromium
 from tests.measure_sorting import WATCH, training
 from tests.measure_team import SHOWN, Answer, compare
 from tests.sorter import Notes, Sorter
@@ -317,13 +317,19 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         home = Home(Path(scratch) / "home")
         made = prepare(home, given.folder, leads, annotators)
-        with training(home, given.train), serving(home) as server:
+        with training(home, given.train):
+            server = Server(home)
             server.cookies = made
             print(f"the server's PID: {server.process.pid if server.process else '?'}", file=sys.stderr, flush=True)
             found = asyncio.run(together(server, given, leads, annotators))
             said = complaints(server)
             if said["tracebacks"]:
                 print(server.log.read_text(encoding="utf-8", errors="replace")[-4000:], file=sys.stderr)
+            try:
+                server.stop()
+            except psutil.TimeoutExpired:  # what was measured isn't lost for it
+                found["notes"].errors["the server hadn't ended 30 s after it was asked to"] += 1
+                server.kill()
         kept = looked_for(home, found["sorters"], found["accepted"])
     notes, samples = found["notes"], found["samples"]
     return {
