@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 from playwright.async_api import Error as BrowserError
 
 from curriculum import people, runs
@@ -43,7 +43,7 @@ from tests.test_sorting import LEVEL, RECORD
 DATASET = "measured"
 ROUND = ("team", "human-model", "runs", "errors", "labels", "decide")
 SETTLE = 180_000
-SCREEN = {"width": 1366, "height": 768}
+SCREEN: ViewportSize = {"width": 1366, "height": 768}
 
 
 # -- before ----------------------------------------------------------------------------------------
