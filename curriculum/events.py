@@ -16,7 +16,7 @@ from curriculum import comparisons
 from curriculum.comparisons import Comparison
 from curriculum.config import Level
 from curriculum.errors import ConfigError
-from curriculum.labels import ACTIONS, Event, record
+from curriculum.labels import ACTIONS, Event, record, record_together
 from curriculum.store import Cursor, Store
 
 FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch")
@@ -34,18 +34,44 @@ def store_events(store: Store, dataset: str, annotator: str, raw: Sequence[objec
     Returns:
         `stored`: the ids that are safe now; `refused`: the id and the reason of each that never will be.
     """
-    stored: list[str] = []
-    refused: list[dict[str, object]] = []
+    answers: list[tuple[str | None, ConfigError | None]] = []
+    waiting: list[tuple[str, Event]] = []  # those that don't depend on one another, to be stored together
+
+    def keep(cursor: Cursor) -> None:
+        said = record_together(cursor, dataset, annotator, [event for _, event in waiting]) if waiting else []
+        answers.extend((given, one if isinstance(one, ConfigError) else None) for (given, _), one in zip(waiting, said, strict=True))
+        waiting.clear()
+
     with store.write() as cursor:
         for item in raw:
             given = item.get("id") if isinstance(item, dict) else None
             given = given if isinstance(given, str) and storable(given) else None
             try:
-                _keeper(item)(cursor, dataset, annotator, item)
-                stored.append(cast(str, given))
+                keeper = _keeper(item)
+                event = read_event(item) if keeper is _annotate else None
+                if event is None or not _alone(event, [other for _, other in waiting]):
+                    keep(cursor)
+                if event is None:
+                    keeper(cursor, dataset, annotator, item)
+                    answers.append((given, None))
+                else:
+                    waiting.append((cast(str, given), event))
             except ConfigError as error:
-                refused.append({"id": given, "reason": str(error)})
-    return {"stored": stored, "refused": refused}
+                keep(cursor)
+                answers.append((given, error))
+        keep(cursor)
+    return {
+        "stored": [given for given, error in answers if error is None],
+        "refused": [{"id": given, "reason": str(error)} for given, error in answers if error is not None],
+    }
+
+
+def _alone(event: Event, others: Sequence[Event]) -> bool:
+    """Whether what is stored of an event is the same whether others of its batch are stored already: so it is for the images of a grid."""
+    return not others or (
+        all(one.action != "undo" and one.place is None for one in (event, *others))
+        and all(event.id != other.id and event.example != other.example for other in others)
+    )
 
 
 def _annotate(cursor: Cursor, dataset: str, annotator: str, raw: object) -> None:

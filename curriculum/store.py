@@ -13,6 +13,7 @@ import re
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -49,8 +50,9 @@ class Store:
         self.home, self.writable = home, writable
         self._connection = connection
         self._local, self._closed = threading.local(), False
-        self._cursors: list[duckdb.DuckDBPyConnection] = []  # of all threads: the last one that is open keeps the file locked
-        self._write_lock = threading.RLock()
+        # Of all threads that live: the last one that is open keeps the file locked. A thread that ends takes its cursor with it.
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        self._cursor_lock, self._write_lock = threading.Lock(), threading.RLock()
         self.changes = 0
         """Committed writes since opening: what the snapshot is compared with."""
 
@@ -130,8 +132,9 @@ class Store:
     def close(self) -> None:
         """Write everything out and let other processes in. Whoever still asks is told that the database has closed."""
         with self._write_lock:
-            self._closed = True
-            for cursor in (*self._cursors, self._connection):
+            with self._cursor_lock:
+                self._closed, cursors = True, list(self._cursors)
+            for cursor in (*cursors, self._connection):
                 _close(cursor)
         if self.writable:
             with suppress(OSError):
@@ -146,13 +149,21 @@ class Store:
     # -- reading and writing ---------------------------------------------------------------------
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
-        if self._closed:
-            raise StoreError("the database has just been closed", todo="Try again in a moment.")
-        if not hasattr(self._local, "cursor"):
-            self._local.cursor = self._connection.cursor()
-            self._cursors.append(self._local.cursor)
-        cursor: duckdb.DuckDBPyConnection = self._local.cursor
+        """This thread's."""
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._local.cursor = self._new_cursor()
+        elif self._closed:
+            raise _just_closed()
         return cursor
+
+    def _new_cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._cursor_lock:
+            if self._closed:
+                raise _just_closed()
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
+            return cursor
 
     def query(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> pd.DataFrame:
         """Run one SELECT on this thread's cursor and return its rows."""
@@ -231,10 +242,20 @@ class Store:
 
     # -- snapshot and backup ---------------------------------------------------------------------
 
+    @contextmanager
+    def moment(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+        """A cursor that sees everything as of one moment, and `changes` as of it. Writers wait until the moment is fixed, no longer."""
+        with closing(self._new_cursor()) as cursor:
+            with self._write_lock:
+                cursor.execute("BEGIN")
+                cursor.execute("SELECT 1 FROM schema_version").fetchall()  # what fixes the moment: BEGIN alone doesn't
+                changes = self.changes
+            yield cursor, changes
+
     def tables(self) -> dict[str, pa.Table]:
         """Every table's rows, all as of one moment."""
-        with self._write_lock:
-            return {table: self._cursor().sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
+        with self.moment() as (cursor, _):
+            return _tables(cursor)
 
     @classmethod
     def build(cls, home: Home, folder: Path) -> None:
@@ -256,8 +277,8 @@ class Store:
 
     def write_snapshot(self) -> int:
         """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
-        with self._write_lock:
-            changes, tables = self.changes, self.tables()
+        with self.moment() as (cursor, changes):
+            tables = _tables(cursor)
         fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
         old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
         for left in self.home.labels.glob(".snapshot-*"):  # by a process that was killed: only the owner of the database writes here
@@ -280,6 +301,10 @@ def _connect(home: Home) -> duckdb.DuckDBPyConnection:
         if cut_at_damage(home.database, str(error)) is None:
             raise
         return duckdb.connect(str(home.database))
+
+
+def _tables(cursor: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
+    return {table: cursor.sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
 
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -382,6 +407,10 @@ def _close(cursor: duckdb.DuckDBPyConnection) -> None:
             return
         cursor.interrupt()
         time.sleep(0.01)
+
+
+def _just_closed() -> StoreError:
+    return StoreError("the database has just been closed", todo="Try again in a moment.")
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:

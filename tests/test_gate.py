@@ -6,21 +6,27 @@ import asyncio
 import http.client
 import io
 import shutil
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pandas as pd
 import pytest
+from anyio import to_thread
 from PIL import Image
 from playwright.sync_api import Browser
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
 from curriculum import datasets, people
-from curriculum.app import gate, layout, server, service
+from curriculum.app import gate, identity, layout, server, service
+from curriculum.app.identity import Identity
 from curriculum.config import Home
 from curriculum.label_formats import spreadsheet
 from tests.browser import serving
@@ -143,6 +149,51 @@ def test_a_format_that_browsers_do_not_show_is_converted_once(running: service.S
 def test_a_file_that_was_damaged_later_is_not_there(running: service.Service, route: Callable[[Request], Response]) -> None:
     (datasets.get_dataset(running.store, "tiny").root / "a" / "z.tif").write_bytes(b"II*\0 no more of it")
     assert asked(route, running, "a/z.tif").status_code == 404
+
+
+# -- many at once ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["answers", "thumbnails"])
+def test_who_has_to_wait_keeps_nobody_from_looking(running: service.Service, what: str) -> None:
+    """Behind a long import, or large images that are made small: who waits holds no thread that others need."""
+    people.register(running.store, "Ann", PIN)
+    token = identity.sign(running.store, Identity("Ann", "tiny"))
+    ((sha256,),) = running.store.rows("SELECT sha256 FROM example WHERE example = 'a/a0.jpg'")
+
+    async def look() -> list[int]:
+        to_thread.current_default_thread_limiter().total_tokens = 3
+        transport = httpx2.ASGITransport(Starlette(routes=server.ROUTES))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http, asyncio.TaskGroup() as waiting:
+            with ExitStack() as held:
+                held.enter_context(running.store.write())
+                for _ in range(2):
+                    held.enter_context(server._decoding)
+                for _ in range(12):
+                    waiting.create_task(http.post("/api/annotations", json={"token": token, "events": []}) if what == "answers" else
+                                        http.get(f"/thumb/{sha256}"))  # fmt: skip
+                await asyncio.sleep(0.3)
+                async with asyncio.timeout(20):
+                    handed = await http.post("/api/queue", json={"token": token})
+                    return [handed.status_code, (await http.get(f"/img/{sha256}")).status_code]
+
+    assert asyncio.run(look()) == [200, 200]
+
+
+def test_the_server_may_hold_more_files_open_than_it_was_started_with(child: Callable[..., subprocess.Popen[str]], home: Home) -> None:
+    """Fifty sessions take some 500, and those that broke off a while longer."""
+    answer, _ = child("""
+import asyncio, os, resource, sys
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+os.environ["CURRICULUM_HOME"] = sys.argv[1]
+from curriculum.app import server
+async def begin():
+    async with server.lifespan(None):
+        print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(hard, 4096))
+asyncio.run(begin())
+""", home.root).communicate()  # fmt: skip
+    assert answer == "True\n"
 
 
 # -- text of strangers ---------------------------------------------------------------------------

@@ -104,6 +104,25 @@ def test_closing_lets_another_process_in_while_the_object_lives(home: Home, chil
         store.rows("SELECT 1")
 
 
+def test_a_thread_that_has_ended_leaves_no_cursor_behind(store: Store) -> None:
+    """Streamlit runs a page in a thread of its own at each interaction: what they leave adds up over days."""
+    for n in range(30):
+        thread = threading.Thread(target=store.rows, args=("SELECT ?", [n]))
+        thread.start()
+        thread.join()
+    assert len(store._cursors) <= 1  # this thread's, which opened the database
+
+
+def test_nobody_waits_while_the_snapshot_is_read(tiny: Store) -> None:
+    counted = "SELECT count(*) FROM annotation"
+    with tiny.moment() as (cursor, changes):
+        writer = threading.Thread(target=annotate, args=(tiny, "tiny", "a/a0.jpg", "Ann", "hard"), daemon=True)
+        writer.start()
+        writer.join(timeout=30)
+        assert tiny.rows(counted) == [(1,)], "stored while somebody reads"
+        assert (cursor.execute(counted).fetchall(), changes) == ([(0,)], tiny.changes - 1), "and the reader sees what was before"
+
+
 def test_second_open_in_the_same_process_is_refused_and_harms_nothing(home: Home, store: Store) -> None:
     with pytest.raises(StoreLockedError) as caught:
         Store.open(home)

@@ -12,10 +12,11 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -33,6 +34,8 @@ MAX_FOURS, FOURS = 16, 4
 DONE = ("label", "skip", "flag")
 """What takes an image out of the annotator's hand; an undo puts it back."""
 NEVER_KEPT = {"Cache-Control": "no-store"}
+WRITERS = CapacityLimiter(4)
+"""Threads for those who write. They take turns, behind a long import too, and must leave the common threads to those who look."""
 
 Body = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -153,18 +156,24 @@ def _titles(store: Store, dataset: str) -> dict[str, str]:
 # -- what every route has in common --------------------------------------------------------------
 
 
-def _route(path: str, work: Callable[[Service, Identity, Body], Body], fields: Sequence[str]) -> Route:
-    return route(path, ("token", "dataset", *fields), lambda _request, body: JSONResponse(_work(work, body), headers=NEVER_KEPT))
+def _route(
+    path: str, work: Callable[[Service, Identity, Body], Body], fields: Sequence[str], threads: CapacityLimiter | None = None
+) -> Route:
+    return route(path, ("token", "dataset", *fields), lambda _request, body: JSONResponse(_work(work, body), headers=NEVER_KEPT), threads)
 
 
-def route(path: str, fields: Sequence[str], respond: Callable[[Request, Body], Response]) -> Route:
-    """A route for JSON with these fields from our own pages; what is wrong becomes a status and a sentence."""
+def route(path: str, fields: Sequence[str], respond: Callable[[Request, Body], Response], threads: CapacityLimiter | None = None) -> Route:
+    """A route for JSON with these fields from our own pages; what is wrong becomes a status and a sentence.
+
+    Args:
+        threads: those that it works in, where others shouldn't wait for it; None: the common ones.
+    """
 
     async def answer(request: Request) -> Response:
         try:
             check_origin(request)
             body = parse(await read_body(request), fields)
-            return await run_in_threadpool(respond, request, body)
+            return await to_thread.run_sync(partial(respond, request, body), limiter=threads)
         except RefusedError as error:
             log.warning("request refused", extra={"path": path, "status": error.status, "reason": str(error)[:200]})
             return _refusal(error.status, str(error))
@@ -239,7 +248,7 @@ def parse(raw: bytes, allowed: Sequence[str]) -> Body:
 
 
 ROUTES = [
-    _route("/api/annotations", keep, ("events",)),
+    _route("/api/annotations", keep, ("events",), WRITERS),
     _route("/api/queue", next_images, ("exclude", "limit", "class")),
     _route("/api/history", look_back, ("before",)),
     _route("/api/fours", next_fours, ("exclude", "limit")),

@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from PIL import Image, ImageOps
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -36,6 +38,9 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 CHANGED = {**NOSNIFF, **api.NEVER_KEPT}
 """Of a file that isn't what was indexed any more: what its address says is another's."""
 
+MANY_FILES = 16_384
+"""That one process may hold open, where the system lets it."""
+
 SCRIPT = Path(__file__).with_name("main.py")
 
 log = logging.getLogger(__name__)
@@ -54,12 +59,26 @@ class Found:
 @asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
     """Open the database when the server starts, close it when it stops."""
+    allow_many_files()
     try:
         service.current()
     except CurriculumError as error:
         log.error("%s", error)  # the pages say it too, and try again
     yield {}
     service.close_all()
+
+
+def allow_many_files() -> None:
+    """Each session holds four files, each browser that loads pictures six more: fifty people reach the 1,024, or 256, that a process may start with."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def image(request: Request) -> Response:
@@ -82,7 +101,7 @@ def thumbnail(request: Request) -> Response:
 
 def _made_once(request: Request, found: Found, kind: str, image_format: str, change: Callable[[Image.Image], Image.Image]) -> Response:
     """An image that is made of another and kept, while that is what was indexed and the disk has room; at most two are made at a time, so
-    that large ones leave threads for those who sort."""
+    that large ones leave processors for those who sort."""
     sha256 = request.path_params["sha256"]
     made = service.current().home.cache / kind / sha256[:2] / f"{sha256}{SUFFIXES[image_format]}"
     if not (found.same and _filled(made)):
@@ -140,5 +159,22 @@ def _encoded(picture: Image.Image, image_format: str) -> bytes:
     return buffer.getvalue()
 
 
-ROUTES = [Route("/img/{sha256}", image), Route("/thumb/{sha256}", thumbnail), Route("/api/health", health), *api.ROUTES, *session.ROUTES]
+def _pictures(path: str, find: Callable[[Request], Response], threads: int) -> Route:
+    """A route with threads of its own: pictures that wait to be made keep nobody from storing an answer, thumbnails keep no image waiting."""
+    own = CapacityLimiter(threads)
+
+    async def answer(request: Request) -> Response:
+        return await to_thread.run_sync(partial(find, request), limiter=own)
+
+    checked: Callable[[Request], Awaitable[Response]] = answer
+    return Route(path, checked)
+
+
+ROUTES = [
+    _pictures("/img/{sha256}", image, 8),
+    _pictures("/thumb/{sha256}", thumbnail, 4),
+    Route("/api/health", health),
+    *api.ROUTES,
+    *session.ROUTES,
+]
 MIDDLEWARE = [Middleware(gate.Gate)]
