@@ -182,7 +182,7 @@ def test_newer_database_is_refused_untouched(home: Home) -> None:
 def test_damaged_file_is_an_error_that_says_what_to_do(home: Home) -> None:
     home.labels.mkdir(parents=True)
     home.database.write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError, match="restore a backup") as caught:
+    with pytest.raises(StoreError, match="snapshot, at most a minute old, becomes a backup") as caught:
         Store.open(home)
     assert not isinstance(caught.value, StoreLockedError)
 
