@@ -18,9 +18,11 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from curriculum import runs
 from curriculum.config import Home
 from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
+from tests import forks
 
 pytest_plugins = ["tests.browser"]
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -58,6 +60,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "chromium"):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_runs() -> Iterator[None]:
+    """Runs that tests start are forked, as `tests.forks` has it: importing torch anew for each would take half of a test's time."""
+    runs.spawn = forks.spawn  # type: ignore[assignment]
+    yield
+    runs.spawn = forks.cold
+
+
+@pytest.fixture
+def cold_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs start as the program starts them."""
+    monkeypatch.setattr(runs, "spawn", forks.cold)
 
 
 @pytest.fixture
