@@ -24,7 +24,7 @@ from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
 from tests import forks
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.keeping", "tests.browser"]
 CHECKOUT = Path(__file__).resolve().parent.parent
 PIN = "73 oaks"
 """Of everybody whom a test registers."""
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "chromium"):
+        if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
