@@ -14,15 +14,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
-import torch
+from argon2 import PasswordHasher
 from hypothesis import settings
 from PIL import Image
 
-from curriculum import runs
+from curriculum import people, runs
 from curriculum.config import Home
 from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
-from tests import forks
+from tests import forks, warm
 
 pytest_plugins = ["tests.keeping", "tests.browser"]
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ LONGEST = (
     "journey",
     "sorting",
     "experiment",
-    "accessibility",
+    "every_page",
     "grid",
     "ranks",
     "sign_in",
@@ -68,6 +68,20 @@ def forked_runs() -> Iterator[None]:
     runs.spawn = forks.spawn  # type: ignore[assignment]
     yield
     runs.spawn = forks.cold
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pins() -> Iterator[PasswordHasher]:
+    """PINs are hashed in no time, here and in the servers that `tests.warm` starts; gives the one that the program has."""
+    real = warm.quick_pins()
+    yield real
+    people._hasher = real
+
+
+@pytest.fixture
+def real_pins(quick_pins: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PINs are hashed as the program does it."""
+    monkeypatch.setattr(people, "_hasher", quick_pins)
 
 
 @pytest.fixture
@@ -139,6 +153,8 @@ def real_or_drawn(rsscn7: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Images this small gain nothing from a second thread, and on a busy machine threads wait for one another."""
+    import torch  # not above: the process that shares the tests out reads this file too, and needs none
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

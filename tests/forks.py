@@ -17,13 +17,19 @@ from multiprocessing.context import ForkProcess, ForkServerProcess
 from multiprocessing.process import _children  # type: ignore[attr-defined]
 from pathlib import Path
 
-import torch
-
 from curriculum import runs
 
 cold = runs.spawn
 FORKS = multiprocessing.get_context("forkserver")
-IMPORTED = ["curriculum.experiment", "curriculum.recipe_process", "curriculum.worker", "scipy.stats", "sklearn.linear_model", "tests.forks"]
+IMPORTED = [
+    "curriculum.experiment",
+    "curriculum.recipe_process",
+    "curriculum.worker",
+    "pytest",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "tests.forks",
+]
 FORKS.set_forkserver_preload(IMPORTED)
 
 
@@ -78,6 +84,8 @@ def _be(program: str, words: list[str], output: str, environment: dict[str, str]
     for of, there in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(of, there)
     os.chdir(runs.PACKAGE)
+    import torch  # is there already: whoever starts this process may do without
+
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1)
     runs._children.clear()  # those of the process that it was forked from
     runs.spawn = spawn  # type: ignore[assignment]

@@ -56,7 +56,7 @@ def _examples(page: Page) -> None:
 
 
 def _decide(page: Page) -> None:
-    _button(page, "Third opinion")
+    _button(page, "Third opinion", exact=False)  # its name has its key too
     expect(page.get_by_role("tab", name=re.compile("Waiting for an opinion: [1-9]"))).to_be_visible(timeout=30_000)
 
 

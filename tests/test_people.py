@@ -36,6 +36,7 @@ def roles(store: Store) -> dict[str, str]:
 # -- names and PINs ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("real_pins")
 def test_a_pin_opens_its_name_alone(store: Store) -> None:
     people.register(store, " Ann  Lee ", PIN)
     people.register(store, "Bob", PIN)
@@ -139,6 +140,7 @@ def test_a_changed_pin_ends_what_was_bound_to_the_old_one(store: Store) -> None:
         people.sign_in(store, "Ann", PIN)
 
 
+@pytest.mark.usefixtures("real_pins")
 def test_a_hash_of_weaker_days_is_made_anew_at_the_next_sign_in(store: Store) -> None:
     people.register(store, "Ann", PIN)
     weak = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PIN)
