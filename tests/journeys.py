@@ -115,7 +115,7 @@ def _why(page: Page) -> None:
     page.get_by_text("all of test", exact=True).click()
     settled(page)
     before = page.url
-    _button(page, re.compile("Next|Back"))
+    page.get_by_role("button", name=re.compile("^(Next|Back)$"), disabled=False).first.click()
     page.wait_for_url(lambda url: url != before, timeout=30_000)
 
 

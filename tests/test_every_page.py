@@ -74,7 +74,7 @@ def links(page: Page) -> list[str]:
 
 def test_every_page_has_a_journey() -> None:
     assert list(JOURNEYS) == list(TITLES)
-    assert {path for role in (None, "annotator") for *_, path in pages.allowed(role)} <= {"", "sort"}  # type: ignore[arg-type]
+    assert {path for role in (None, "annotator") for *_, path in pages.allowed(role)} <= {"", "sort"}
 
 
 # -- nobody, and an annotator ----------------------------------------------------------------------
