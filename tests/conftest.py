@@ -79,9 +79,12 @@ def quick_pins() -> Iterator[PasswordHasher]:
 
 
 @pytest.fixture
-def real_pins(quick_pins: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+def real_pins(quick_pins: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """PINs are hashed as the program does it."""
     monkeypatch.setattr(people, "_hasher", quick_pins)
+    people._decoy.cache_clear()
+    yield
+    people._decoy.cache_clear()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What is kept of a browser test that fails: every open page as a picture, the servers' logs and, of another try, Playwright's trace.
 
-All lies in `test-artifacts/TEST NAME/`, which a test that passes doesn't have. The first try records no trace, as recording takes a
-third of the time of a page; a test that fails is tried again, and then everything is recorded. `CURRICULUM_TRACE=1` records at once.
+All lies in `test-artifacts/TEST NAME/`, which a test that passes doesn't have. The first try records no trace, as recording more than
+doubles what a page costs; a test that fails is tried again, and then everything is recorded. `CURRICULUM_TRACE=1` records at once.
 Open one with `playwright show-trace FILE`.
 """
 

@@ -73,7 +73,8 @@ def test_a_failing_test_leaves_pictures_its_servers_log_and_a_trace(tmp_path: Pa
     assert kept[shared] == {"try-1-browser-1-page-1.png", "try-2-browser-1-page-1.png", "try-2-browser-1-trace.zip"}
     assert kept.keys() == {own, shared}
     folder = tmp_path / "test-artifacts" / own
-    assert Image.open(folder / "try-2-browser-1-page-1.png").height > 3000, "the whole page"
+    with Image.open(folder / "try-2-browser-1-page-1.png") as picture:
+        assert picture.height > 3000, "the whole page"
     assert (folder / "try-2-home-server.log").read_text() == "Traceback of a server"
     with zipfile.ZipFile(folder / "try-2-browser-1-trace.zip") as trace:
         assert b"setContent" in trace.read("trace.trace")

@@ -202,6 +202,7 @@ def test_guesses_at_the_same_time_are_counted_as_well(store: Store) -> None:
     assert sum("too many" in one for one in said) == 12 - people.ATTEMPTS
 
 
+@pytest.mark.usefixtures("real_pins")
 def test_an_unknown_name_takes_as_long_as_a_wrong_pin(store: Store) -> None:
     people.register(store, "Ann", PIN)
     labels.add_annotator(store, "Imported")
