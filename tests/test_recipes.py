@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from torchvision import models
 
-from curriculum import recipe, recipe_process, recipe_runs, runs
+from curriculum import recipe, recipe_process, recipe_runs
 from curriculum.architectures import PLANS, VIT_PATCH
 from curriculum.cli import main
 from curriculum.config import Home
@@ -28,7 +28,6 @@ from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir
 from curriculum.sources import make_demo
 from curriculum.store import Store
-from tests import forks
 from tests.forks import FORKS
 
 
@@ -40,7 +39,6 @@ def shallow(classes: int, image_size: int) -> models.VisionTransformer:
 def cook(path: str) -> None:
     """What `python -m curriculum.recipe_process PATH` does."""
     PLANS["vit_b_16"] = replace(PLANS["vit_b_16"], make=shallow)
-    runs.spawn = forks.spawn  # type: ignore[assignment]
     sys.argv = ["recipe_process", path]
     sys.exit(recipe_process.main())
 
