@@ -27,6 +27,7 @@ from curriculum import people
 from curriculum.app import identity
 from curriculum.config import Home
 from curriculum.store import Store
+from tests import keeping
 from tests.conftest import CHECKOUT, PIN
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
@@ -48,18 +49,27 @@ def find_chromium() -> str:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless browser."""
+    """A headless browser of one's own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One for all tests of a file."""
+@pytest.fixture(scope="session")
+def one_browser() -> Iterator[Browser]:
+    """Of a process that runs tests: its start takes as long as a page."""
     with chromium() as opened:
-        yield opened
+        yield keeping.watched(opened)
+        keeping.BROWSERS.remove(opened)
+
+
+@pytest.fixture(scope="module")
+def browser(one_browser: Browser) -> Iterator[Browser]:
+    """For all tests of a file, with nothing in it that an earlier file left."""
+    yield one_browser
+    for left in one_browser.contexts:
+        left.close()
 
 
 @pytest.fixture
@@ -174,6 +184,7 @@ class Server:
         return {**self.cookies[name], "url": self.url}
 
     def start(self) -> None:
+        keeping.LOGS[self.log] = True
         environment = {**os.environ, "CURRICULUM_HOME": str(self.home.root), **self.environment}
         words = ["run", str(self.app), "--server.port", str(self.port), "--server.headless", str(self.headless).lower()]
         if self.cold:
@@ -204,6 +215,7 @@ class Server:
                 self.process.send_signal(how)
             self.process.wait(timeout=30)
             self.process = None
+            keeping.LOGS[self.log] = False
 
 
 @cache

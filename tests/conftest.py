@@ -14,15 +14,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
-import torch
+from argon2 import PasswordHasher
 from hypothesis import settings
 from PIL import Image
 
+from curriculum import people, runs
 from curriculum.config import Home
 from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
+from tests import forks, warm
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.keeping", "tests.browser"]
 CHECKOUT = Path(__file__).resolve().parent.parent
 PIN = "73 oaks"
 """Of everybody whom a test registers."""
@@ -36,7 +38,7 @@ LONGEST = (
     "journey",
     "sorting",
     "experiment",
-    "accessibility",
+    "every_page",
     "grid",
     "ranks",
     "sign_in",
@@ -56,8 +58,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()) or hasattr(getattr(item, "module", None), "chromium"):
+        if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_runs() -> Iterator[None]:
+    """Runs that tests start are forked, as `tests.forks` has it: importing torch anew for each would take half of a test's time."""
+    runs.spawn = forks.spawn  # type: ignore[assignment]
+    yield
+    runs.spawn = forks.cold
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pins() -> Iterator[PasswordHasher]:
+    """PINs are hashed in no time, here and in the servers that `tests.warm` starts; gives the one that the program has."""
+    real = warm.quick_pins()
+    yield real
+    people._hasher = real
+
+
+@pytest.fixture
+def real_pins(quick_pins: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PINs are hashed as the program does it."""
+    monkeypatch.setattr(people, "_hasher", quick_pins)
+    people._decoy.cache_clear()
+    yield
+    people._decoy.cache_clear()
+
+
+@pytest.fixture
+def cold_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs start as the program starts them."""
+    monkeypatch.setattr(runs, "spawn", forks.cold)
 
 
 @pytest.fixture
@@ -123,6 +156,8 @@ def real_or_drawn(rsscn7: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Images this small gain nothing from a second thread, and on a busy machine threads wait for one another."""
+    import torch  # not above: the process that shares the tests out reads this file too, and needs none
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -177,6 +177,7 @@ def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints
     assert list(home.runs.iterdir()) == []
 
 
+@pytest.mark.usefixtures("cold_runs")
 def test_a_cancelled_comparison_stops_its_runs(tints: Store) -> None:
     run, config, order = prepared(tints, arms=("transfer",), seeds=1, epochs=5000)
     process = runs.launch(run)

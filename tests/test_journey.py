@@ -8,36 +8,29 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Error, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 
 from curriculum.config import Home
 from curriculum.rundir import all_runs
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving, settled
-from tests.conftest import CHECKOUT, PIN
+from tests.browser import Server, serving, settled
+from tests.conftest import PIN
 
 SLOW = 120_000
-ARTIFACTS = CHECKOUT / "test-artifacts"
 
 
-def test_five_steps_through_two_crashes(home: Home) -> None:
+def test_five_steps_through_two_crashes(home: Home, browser: Browser) -> None:
     """Sort, compare, train, runs, errors; the server is killed while labelling and while training: nothing is lost."""
-    with serving(home, cold=True) as server, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1366, "height": 860})
+    with serving(home, cold=True) as server, browser.new_context(viewport={"width": 1366, "height": 860}) as context:
+        page = context.new_page()
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
-        try:
-            pressed = _sort(page, server)
-            _compare(page, server)
-            _train_and_crash(page, server, home)
-            _runs(page, server)
-            _errors(page, server)
-            assert failures == []
-        except BaseException:
-            ARTIFACTS.mkdir(exist_ok=True)
-            page.screenshot(path=ARTIFACTS / "journey.png", full_page=True)
-            (ARTIFACTS / "server.log").write_bytes(server.log.read_bytes())
-            raise
+        pressed = _sort(page, server)
+        _compare(page, server)
+        _train_and_crash(page, server, home)
+        _runs(page, server)
+        _errors(page, server)
+        assert failures == []
     with Store.open(home) as store:
         stored = dict(store.rows("SELECT example, level FROM current_label WHERE annotator = 'Ana'"))
     assert stored == pressed
@@ -185,8 +178,8 @@ def test_the_server_asks_nothing_and_stays_on_this_machine(home: Home, tmp_path:
     assert "email" not in server.log.read_text().lower()
 
 
-def test_only_listed_images_are_served(home: Home) -> None:
-    with serving(home) as server, chromium() as browser:
-        page = browser.new_page()
+def test_only_listed_images_are_served(home: Home, context: BrowserContext) -> None:
+    with serving(home) as server:
+        page = context.new_page()
         for address in ("/img/unknown", "/img/..%2f..%2fREADME.md", "/thumb/unknown", "/thumb/..%2f..%2fREADME.md", "/img/%00"):
             assert page.request.get(server.url + address).status in (400, 404), address

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from curriculum import assignment, labels
 from curriculum.backup import restore
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.store import Store
-from tests.browser import chromium, serving, settled
+from tests.browser import serving, settled
 from tests.ml import write_folder
 
 
@@ -30,7 +30,7 @@ def _upload(page: Page, path: Path) -> None:
     page.get_by_role("button", name="Import", exact=True).click()
 
 
-def test_labels_go_out_and_come_back(home: Home, tmp_path: Path) -> None:
+def test_labels_go_out_and_come_back(home: Home, browser: Browser, tmp_path: Path) -> None:
     with Store.open(home) as store:
         add_dataset(store, "textures", write_folder(home.root / "pictures", each=10))
         first, second = assignment.queue(store, "textures", "Ann", 2)
@@ -38,9 +38,9 @@ def test_labels_go_out_and_come_back(home: Home, tmp_path: Path) -> None:
         labels.annotate(store, "textures", first, "Ann", "hard")
         labels.undo(store, "textures", "Ann")
         before = store.rows("SELECT seq, id, example, action, level, undoes FROM annotation ORDER BY seq")
-    with serving(home, signed_up=["Ann"]) as server, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1366, "height": 1200})
-        page.context.add_cookies([server.cookie("Ann")])
+    with serving(home, signed_up=["Ann"]) as server, browser.new_context(viewport={"width": 1366, "height": 1200}) as context:
+        page = context.new_page()
+        context.add_cookies([server.cookie("Ann")])
         page.goto(f"{server.url}/labels?dataset=textures")
         expect(page.get_by_text("1 levels on 1 images were in force.")).to_be_visible(timeout=60_000)
         expect(page.get_by_text(first).first).to_be_visible()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from streamlit.testing.v1 import AppTest
 
 from curriculum import adjudication, calibration, labels, people
@@ -18,7 +17,7 @@ from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
 from curriculum.store import Store
-from tests.browser import chromium, insist, saved, serving, settled, without_errors
+from tests.browser import insist, saved, serving, settled, without_errors
 from tests.conftest import PIN
 from tests.ml import write_folder
 
@@ -178,12 +177,12 @@ def test_what_runs_without_the_router_is_for_leads_too(module: ModuleType) -> No
     assert _unchecked(module) == set()
 
 
-def test_a_backup_is_not_gone_back_to_by_who_leads_no_more(contested: Home) -> None:
+def test_a_backup_is_not_gone_back_to_by_who_leads_no_more(contested: Home, browser: Browser) -> None:
     with Store.open(contested) as store:
         for name in ("Ana", "Bo"):
             labels.add_annotator(store, name)
             people.set_role(store, name, "lead")
-    with serving(contested, signed_up=["Ana", "Bo"]) as server, chromium() as browser:
+    with serving(contested, signed_up=["Ana", "Bo"]) as server:
         tabs = []
         for name, path in (("Ana", "labels"), ("Bo", "people")):
             context = browser.new_context(viewport={"width": 1366, "height": 900})
@@ -220,11 +219,10 @@ def _practise(page: Page, level: str) -> None:
     insist(page, ["Enter"], lambda: expect(go_on).to_have_count(0, timeout=10_000))
 
 
-def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Home, tmp_path: Path) -> None:
+def test_an_annotator_practises_first_and_has_the_examples_at_hand(contested: Home, context: BrowserContext) -> None:
     with Store.open(contested) as store:
         calibration.suggest(store, "textures", "Ana")
-    with serving(contested, signed_up=["Ana", "Dan"]) as server, chromium() as browser:
-        context = browser.new_context(viewport={"width": 1366, "height": 768})
+    with serving(contested, signed_up=["Ana", "Dan"]) as server:
         context.add_cookies([server.cookie("Dan")])
         with without_errors(context) as open_tab:
             page = open_tab(f"{server.url}/sort?dataset=textures")

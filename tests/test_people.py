@@ -36,6 +36,7 @@ def roles(store: Store) -> dict[str, str]:
 # -- names and PINs ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("real_pins")
 def test_a_pin_opens_its_name_alone(store: Store) -> None:
     people.register(store, " Ann  Lee ", PIN)
     people.register(store, "Bob", PIN)
@@ -139,6 +140,7 @@ def test_a_changed_pin_ends_what_was_bound_to_the_old_one(store: Store) -> None:
         people.sign_in(store, "Ann", PIN)
 
 
+@pytest.mark.usefixtures("real_pins")
 def test_a_hash_of_weaker_days_is_made_anew_at_the_next_sign_in(store: Store) -> None:
     people.register(store, "Ann", PIN)
     weak = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PIN)
@@ -200,6 +202,7 @@ def test_guesses_at_the_same_time_are_counted_as_well(store: Store) -> None:
     assert sum("too many" in one for one in said) == 12 - people.ATTEMPTS
 
 
+@pytest.mark.usefixtures("real_pins")
 def test_an_unknown_name_takes_as_long_as_a_wrong_pin(store: Store) -> None:
     people.register(store, "Ann", PIN)
     labels.add_annotator(store, "Imported")

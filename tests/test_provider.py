@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from curriculum import people
 from curriculum.config import Home
 from curriculum.store import Store
-from tests.browser import Server, chromium, serving, settled
+from tests.browser import Server, serving, settled
 from tests.conftest import PIN
 from tests.provider import providing, secrets_file
 
@@ -28,16 +28,16 @@ def _configure(server: Server, path: Path, words: str) -> None:
     server.start()
 
 
-def test_a_verified_address_signs_in_without_a_pin(home: Home, tmp_path: Path) -> None:
+def test_a_verified_address_signs_in_without_a_pin(home: Home, context: BrowserContext, tmp_path: Path) -> None:
     with Store.open(home) as store:
         people.register(store, "Lee", PIN)
         people.register(store, "ann@example.org", PIN)  # somebody was quicker
     path = tmp_path / "secrets.toml"
     path.write_text("")
     claims = {"email": "Ann@Example.org", "email_verified": True}
-    with providing(claims) as provider, serving(home, environment={"STREAMLIT_SECRETS_FILES": str(path)}) as server, chromium() as browser:
+    with providing(claims) as provider, serving(home, environment={"STREAMLIT_SECRETS_FILES": str(path)}) as server:
         _configure(server, path, secrets_file(provider, server.url, pins=True))
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page = context.new_page()
         page.goto(server.url)
         expect(page.get_by_label("PIN", exact=True)).to_be_visible(timeout=60_000)
         page.get_by_role("radio", name="First time here").click()
@@ -50,7 +50,10 @@ def test_a_verified_address_signs_in_without_a_pin(home: Home, tmp_path: Path) -
         _signed_in(page, "ann@example.org")
         assert page.get_by_text("Change my PIN").count() == 0
         assert page.get_by_text("and you lead").count() == 0
-        page.reload()
+        page.goto(f"{server.url}/team")
+        expect(page.get_by_text("Lee can make you a lead")).to_be_visible(timeout=60_000)
+        assert page.locator("[data-testid=stSidebarNav] a").count() == 2, "an annotator's pages, as of any other: Start and Sort"
+        page.goto(server.url)
         _signed_in(page, "ann@example.org")
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("button", name="Sign in with your organisation")).to_be_visible(timeout=60_000)

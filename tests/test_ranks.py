@@ -18,12 +18,15 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curriculum import runs
 from curriculum.cli import main
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.ranks import ALONE, Ranks, leave
 from curriculum.rundir import RunDir
 from curriculum.store import Store
+from tests import forks
+from tests.browser import free_port
 from tests.conftest import CHECKOUT
 from tests.ml import made, write_folder
 
@@ -66,6 +69,25 @@ def by_two(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
     return run
 
 
+def in_company(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
+    """The same two processes, told of one another as torchrun does it, but forked."""
+    with Store.open(home) as store:
+        run = runs.prepare(store, config)
+    company = {
+        **runs.worker_environment(),
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    ranks = [
+        forks.spawn("curriculum.worker", [what], home.root / f"rank-{rank}.txt", {**company, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank, what in enumerate((run.path, Path("--join")))
+    ]
+    assert [process.wait(timeout=200) for process in ranks] == [0, 0], run.status()
+    return run
+
+
 def by_one(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
     with Store.open(home) as store:
         return made(store, config)
@@ -101,9 +123,9 @@ def test_two_processes_take_the_subsets_of_one_and_learn_as_well(tints: Home) ->
 
 @pytest.mark.usefixtures("one_thread")
 def test_where_no_batch_norm_is_in_the_way_two_processes_compute_what_one_does(tints: Home) -> None:
-    losses = [[epoch["train_loss"] for epoch in run.epochs()] for run in (by_two(tints, TRANSFER), by_one(tints, TRANSFER))]
+    losses = [[epoch["train_loss"] for epoch in run.epochs()] for run in (in_company(tints, TRANSFER), by_one(tints, TRANSFER))]
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
-    two, one = (result(run) for run in (by_two(tints, SCORE), by_one(tints, SCORE)))
+    two, one = (result(run) for run in (in_company(tints, SCORE), by_one(tints, SCORE)))
     assert two["examples"] == one["examples"] == 180
     assert two["mean_loss"] == pytest.approx(one["mean_loss"], rel=0.01)
 

@@ -6,18 +6,20 @@ Processes are forked from one that has imported what computes, which a recipe's 
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import pytest
+from torchvision import models
 
 from curriculum import recipe, recipe_process, recipe_runs
+from curriculum.architectures import PLANS, VIT_PATCH
 from curriculum.cli import main
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
@@ -26,28 +28,28 @@ from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir
 from curriculum.sources import make_demo
 from curriculum.store import Store
+from tests.forks import FORKS
 
-FORKS = multiprocessing.get_context("forkserver")
+
+def shallow(classes: int, image_size: int) -> models.VisionTransformer:
+    """A transformer of the same width and 1 layer instead of 12: what a recipe does with it is the same, and `test_architectures` has the whole."""
+    return models.VisionTransformer(image_size, VIT_PATCH, num_layers=1, num_heads=12, hidden_dim=768, mlp_dim=3072, num_classes=classes)
 
 
 def cook(path: str) -> None:
     """What `python -m curriculum.recipe_process PATH` does."""
+    PLANS["vit_b_16"] = replace(PLANS["vit_b_16"], make=shallow)
     sys.argv = ["recipe_process", path]
     sys.exit(recipe_process.main())
 
 
 @pytest.fixture(scope="session")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with 16 demo scenes of each class."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the process that all are forked from
     home = Home(tmp_path_factory.mktemp("kitchen"))
-    FORKS.set_forkserver_preload(["curriculum.recipe_process", "scipy.stats", "sklearn.linear_model", "tests.test_recipes"])
     with Store.open(home, owner="a test") as store:
         add_dataset(store, "demo", make_demo(home.data, per_class=16))
-    yield home
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
+    return home
 
 
 @pytest.fixture
@@ -120,6 +122,7 @@ def test_a_recipe_is_made_at_small_scale(kitchen: Home, begin: Callable[[RunDir]
     check(kitchen, run)
 
 
+@pytest.mark.usefixtures("cold_runs")
 def test_the_command_line_makes_one_in_a_process_of_its_own(kitchen: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--home", str(kitchen.root), "recipe", "run", "squeezenet", "--scale", "small", "--change", "top=3"]) == 0
     run_id = recipe_runs.all_started(kitchen)[0].run_id
