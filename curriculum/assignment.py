@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum import datasets, worklists
-from curriculum.config import LEVELS
+from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.labels import REPEAT_AFTER
 from curriculum.leases import Leases
 from curriculum.store import Store
@@ -26,11 +26,7 @@ HAND = 12
 """With fewer labels an image than people: how many images one may have in hand, so that the last ones are shared out."""
 LOOK = 4096
 """Images of an order that are looked at together."""
-WISHES = """
-SELECT example, any_value(people) AS before FROM request LEFT JOIN current_label AS label USING (dataset, example)
-WHERE dataset = ? AND what = 'opinion' GROUP BY example HAVING count(*) FILTER (NOT simulated) <= before
-"""
-"""Where a lead wants one more person's level, and how many had given one when it was asked for."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -81,13 +77,13 @@ def queue(
     with worklists.lock(store):
         asked = _Asked(store, dataset, annotator, held)
         again, skipped = asked.again(of_class), asked.skipped(of_class)
-        away = {int(place) for place in asked.images.places(list(exclude)) if place >= 0}
+        away = {place for place in asked.images.places(exclude) if place >= 0}
         room = math.ceil(asked.share * (limit + len(exclude))) - len(away.intersection(again))
         again = [place for place in again if place not in away]
         room = min(max(room, 0), len(again), limit)
         fresh = asked.fresh(limit - room, away, of_class)
         found = (_mixed(fresh, again[:room]) + again[room:] + [place for place in skipped if place not in away])[:limit]
-        return [str(asked.images.names[place]) for place in found]
+        return [asked.images.names[place] for place in found]
 
 
 class _Asked:
@@ -99,20 +95,24 @@ class _Asked:
         self.images = worklists.images_of(store, dataset)
         self.own = worklists.own_of(store, self.images, dataset, annotator)
         shown = store.rows("SELECT example FROM calibration_image WHERE dataset = ?", [dataset])
-        self.shown = {int(place) for place in self.images.places([name for (name,) in shown]) if place >= 0}
-        wishes = store.rows(WISHES, [dataset])
-        place = self.images.places([name for name, _ in wishes]).tolist()
-        self.wished = {at: before for at, (_, before) in zip(place, wishes, strict=True) if at >= 0}
+        self.shown = [place for place in self.images.places(name for (name,) in shown) if place >= 0]
+        wishes = store.rows("SELECT example, people FROM request WHERE dataset = ? AND what = 'opinion'", [dataset])
+        place = self.images.places(name for name, _ in wishes)
+        people = self.images.people
+        self.wished = {at: before for at, (_, before) in zip(place, wishes, strict=True) if at >= 0 and people[at] <= before}
+        """Where a lead wants one more person's level, and how many had given one when it was asked for."""
         self.has = self.images.people if self.wanted is not None else None  # how many other people's label or hand each has
         if self.has is not None:
             self.has = self.has.copy()
-            for at, who in {*zip(self.images.places([name for name, _ in held]).tolist(), (who for _, who in held), strict=True)}:
+            for at, who in {*zip(self.images.places(name for name, _ in held), (who for _, who in held), strict=True)}:
                 if at >= 0 and who != annotator and not self.images.labelled_by(at, who):
                     self.has[at] += 1
-            for at in self.own.label:
-                self.has[at] -= self.images.labelled_by(at, annotator)
+            if not annotator.startswith(SIMULATED_PREFIX):
+                self.has[self.own.label > 0] -= 1
         self.open = ~self.own.closed
-        self.open[list(self.shown)] = False
+        self.open[self.shown] = False
+        self.drawn = self.own.drawn(self.share)
+        self.drawn[self.shown] = False
         if self.has is not None:
             enough = self.has >= self.wanted
             for at, before in self.wished.items():
@@ -142,7 +142,7 @@ class _Asked:
         return sorted([*fresh, *(at for at in self._due(of_class) if at in self.own.skip_again)], key=self.key)
 
     def _due(self, of_class: str | None) -> list[int]:
-        return [] if of_class else [at for at in self.own.due(self.share) if at not in self.shown]
+        return [] if of_class else self.own.labelled_since(np.flatnonzero(self.drawn & (self.own.label > 0)), REPEAT_AFTER).tolist()
 
     def fresh(self, count: int, away: Collection[int], of_class: str | None) -> list[int]:
         """The first open ones that were never passed over."""
@@ -173,13 +173,10 @@ class _Asked:
 
     def total(self) -> int:
         """How many were, or still may be, asked, with those that come a second time."""
-        own, left = self.own, int(self.open.sum())
-        lots = self.open & (own.lot < self.share * worklists.LOTS)
-        lots[[*own.twice]] = False
-        again = int(lots.sum()) - sum(bool(lots[at]) for at in self._last(REPEAT_AFTER))
-        again += sum(own.drawn(at, self.share) and own.since(at) + left >= REPEAT_AFTER for at in own.label if at not in self.shown)
-        mine = {*own.flagged, *own.label}
-        return left + len(mine) + len(own.twice) + again
+        left, to_come = int(self.open.sum()), self.open & self.drawn
+        again = int(to_come.sum()) - int(to_come[self._last(REPEAT_AFTER)].sum())
+        again += len(self.own.labelled_since(np.flatnonzero(self.drawn & (self.own.label > 0)), REPEAT_AFTER - left))
+        return left + int(self.own.closed.sum()) + int(self.own.twice.sum()) + again
 
     def _last(self, count: int) -> list[int]:
         """The open ones whose turn comes last."""
@@ -238,21 +235,12 @@ def hand_out(
 
 def progress(store: Store, dataset: str, annotator: str) -> Progress:
     """How many images this annotator has put into each level, of how many, and how far the team is."""
-    *mine, flagged, skipped = store.rows(
-        """WITH mine AS (
-               SELECT example, max_by(level, seq) FILTER (action = 'label') AS level,
-                      bool_or(action = 'flag') AS flagged, bool_or(action = 'skip') AS skipped
-               FROM standing_annotation JOIN example USING (dataset, example)
-               WHERE dataset = $d AND annotator = $a AND present GROUP BY example, repeat
-           )
-           SELECT count(*) FILTER (level = 'easy'), count(*) FILTER (level = 'medium'), count(*) FILTER (level = 'hard'),
-                  count(*) FILTER (level IS NULL AND flagged), count(*) FILTER (level IS NULL AND skipped AND NOT flagged) FROM mine""",
-        {"d": dataset, "a": annotator},
-    )[0]
     with worklists.lock(store):
-        total = _Asked(store, dataset, annotator).total()
-        team = int((worklists.images_of(store, dataset).people > 0).sum())
+        asked = _Asked(store, dataset, annotator)
+        states = np.bincount(np.concatenate([asked.own.first, asked.own.again]), minlength=len(worklists.STATES))
+        total, team = asked.total(), int((asked.images.people > 0).sum())
+    done = dict(zip(worklists.STATES, states.tolist(), strict=True))
     median = store.rows(
         "SELECT median(seconds) FROM annotation WHERE dataset = ? AND annotator = ? AND action = 'label'", [dataset, annotator]
     )[0][0]
-    return Progress(dict(zip(LEVELS, mine, strict=True)), skipped, flagged, total, team, median)
+    return Progress({level: done[level] for level in LEVELS}, done["skip"], done["flag"], total, team, median)

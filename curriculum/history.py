@@ -83,7 +83,5 @@ def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
 
 def recently_judged(store: Store, dataset: str, most: int) -> list[str]:
     """The images with any event, the latest event first, up to so many."""
-    rows = store.rows(
-        "SELECT example FROM annotation WHERE dataset = ? GROUP BY example ORDER BY max(seq) DESC LIMIT ?", [dataset, most]
-    )
+    rows = store.rows("SELECT example FROM annotation WHERE dataset = ? GROUP BY example ORDER BY max(seq) DESC LIMIT ?", [dataset, most])
     return [row[0] for row in rows]

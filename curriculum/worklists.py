@@ -10,6 +10,7 @@ import threading
 import uuid
 from bisect import bisect_right, insort
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,13 +18,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from curriculum.config import SIMULATED_PREFIX
-from curriculum.labels import REPEAT_AFTER
+from curriculum import datasets
+from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.store import Store
 
-MOST_KEPT = 64
-"""Annotators of a data set whose work is kept: of a million images each takes 13 MB."""
+MOST_KEPT = 32
+"""Annotators of a data set whose work is kept: of a million images each takes 25 MB."""
 LOTS = 1_000_000
+STATES = ("", *LEVELS, "flag", "skip")
 
 Ints = NDArray[np.int32]
 
@@ -35,6 +37,7 @@ class Event(NamedTuple):
     id: uuid.UUID
     example: str
     action: str
+    level: str | None
     repeat: bool
     source: str
     undoes: uuid.UUID | None
@@ -45,8 +48,11 @@ class Images:
 
     def __init__(self, store: Store, dataset: str, stamp: object) -> None:
         self.stamp, self._dataset = stamp, dataset
-        frame = store.query("SELECT example, class FROM example WHERE dataset = ? AND present ORDER BY example", [dataset])
-        self.names = pd.Index(frame["example"].to_numpy(object))
+        frame = store.query("SELECT example, class, rowid FROM example WHERE dataset = ? AND present ORDER BY example", [dataset])
+        self.names: list[str] = frame["example"].to_numpy(object).tolist()
+        self._place = dict(zip(self.names, range(len(self.names)), strict=True))
+        self.rowid: NDArray[np.int64] = frame["rowid"].to_numpy(np.int64)
+        """Where the database has each: a hint, for rows may move."""
         code, classes = pd.factorize(frame["class"].to_numpy(object), sort=True)
         self.class_of, self.classes = code.astype(np.int32), [str(name) for name in classes]
         pairs = store.query(
@@ -54,17 +60,18 @@ class Images:
                 AND NOT starts_with(annotator, '{SIMULATED_PREFIX}')""",
             [dataset],
         )
-        place, (who, names) = self.places(pairs["example"].to_numpy(object)), pd.factorize(pairs["annotator"].to_numpy(object))
+        place = np.array(self.places(pairs["example"].to_numpy(object).tolist()), dtype=np.int64)
+        who, names = pd.factorize(pairs["annotator"].to_numpy(object))
         self._codes = {str(name): number for number, name in enumerate(names)}
         there = place >= 0
-        self._pairs = np.sort(place[there].astype(np.int64) << 32 | who[there])
+        self._pairs = np.sort(place[there] << 32 | who[there])
         self._changed: dict[int, bool] = {}
         self.people: Ints = np.bincount(place[there], minlength=len(self.names)).astype(np.int32)
         self.events, self.seq = count_events(store, dataset)
 
-    def places(self, names: NDArray[np.object_] | list[str]) -> NDArray[np.intp]:
+    def places(self, names: Iterable[str]) -> list[int]:
         """Where these images stand among all; -1 for one that isn't there."""
-        return np.asarray(self.names.get_indexer(pd.Index(names)))
+        return [self._place.get(name, -1) for name in names]
 
     def labelled_by(self, place: int, annotator: str) -> bool:
         """Whether this person's label counts for an image."""
@@ -84,7 +91,7 @@ class Images:
             return False
         self.events, self.seq = events, seq
         for example, annotator, action, repeat in rows:
-            place = int(self.places([example])[0])
+            place = self._place.get(example, -1)
             if place < 0 or repeat or action not in ("label", "undo") or annotator.startswith(SIMULATED_PREFIX):
                 continue
             pair = place << 32 | self._codes.setdefault(annotator, len(self._codes))
@@ -116,14 +123,17 @@ class Own:
         self.turn: Ints = np.empty(count, np.int32)
         self.turn[self.order] = np.arange(count, dtype=np.int32)
         self.lot: Ints = chance["lot"].to_numpy(np.int64).astype(np.int32)
+        self.first, self.again = np.zeros(count, np.int8), np.zeros(count, np.int8)
+        """What stands of the first and of the second time, by its place in `STATES`."""
         self.closed = np.zeros(count, dtype=bool)
         """Labelled or flagged."""
         self.skip: dict[int, int] = {}
         self.skip_again: dict[int, int] = {}
-        self.flagged: set[int] = set()
-        self.twice: set[int] = set()
-        self.label: dict[int, tuple[int, str]] = {}
-        """The first time's label in force: its number in the log, and where it was given."""
+        self.flagged, self.twice = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        self.label = np.zeros(count, dtype=np.int64)
+        """Of the first time's label in force its number in the log; 0: there is none."""
+        self.brought = np.zeros(count, dtype=bool)
+        """Labelled by a file or a simulation: such an image isn't asked again."""
         self._done: dict[int, dict[uuid.UUID, Event]] = {}
         self._last: dict[int, int] = {}
         self._lasts: list[int] = []
@@ -134,13 +144,13 @@ class Own:
         if seq <= self.seq:
             return
         events = [Event(*row) for row in store.rows(
-            """SELECT seq, id, example, action, repeat, source, undoes FROM annotation
+            """SELECT seq, id, example, action, level, repeat, source, undoes FROM annotation
                WHERE dataset = ? AND annotator = ? AND seq > ? AND seq <= ? ORDER BY seq""",
             [self._dataset, self._annotator, self.seq, seq],
         )]  # fmt: skip
         self.seq = seq
         touched = set()
-        for place, event in zip(self.images.places([event.example for event in events]).tolist(), events, strict=True):
+        for place, event in zip(self.images.places(event.example for event in events), events, strict=True):
             if event.action == "label" and not event.repeat:
                 self._labelled(place if place >= 0 else -event.seq, event.seq)
             if place >= 0:
@@ -164,33 +174,38 @@ class Own:
         standing = self._done[place].values()
         first = [event for event in standing if not event.repeat]
         again = [event for event in standing if event.repeat]
-        _set(self.label, place, max(((event.seq, event.source) for event in first if event.action == "label"), default=None))
+        self.label[place], source = max(((event.seq, event.source) for event in first if event.action == "label"), default=(0, "sort"))
+        self.brought[place] = source != "sort"
         _set(self.skip, place, max((event.seq for event in first if event.action == "skip"), default=None))
         _set(self.skip_again, place, max((event.seq for event in again if event.action == "skip"), default=None))
-        for where, there in (
-            (self.flagged, any(event.action == "flag" for event in standing)),
-            (self.twice, any(event.action in ("label", "flag") for event in again)),
-        ):
-            where.add(place) if there else where.discard(place)
-        self.closed[place] = place in self.label or place in self.flagged
+        self.first[place], self.again[place] = _state(first), _state(again)
+        self.flagged[place] = any(event.action == "flag" for event in standing)
+        self.twice[place] = any(event.action in ("label", "flag") for event in again)
+        self.closed[place] = self.label[place] > 0 or self.flagged[place]
 
     def since(self, place: int) -> int:
         """How many other images were labelled after the label in force of this one."""
-        own = self.label[place][0]
+        own = int(self.label[place])
         return len(self._lasts) - bisect_right(self._lasts, own) - (self._last[place] > own)
 
-    def drawn(self, place: int, share: float) -> bool:
-        """Whether an image is one of those that come a second time."""
-        sorted_here = place not in self.label or self.label[place][1] == "sort"
-        return bool(self.lot[place] < share * LOTS) and sorted_here and place not in self.flagged and place not in self.twice
+    def drawn(self, share: float) -> NDArray[np.bool_]:
+        """Which images come a second time, of those that were or will be labelled."""
+        return np.asarray((self.lot < share * LOTS) & ~self.brought & ~self.flagged & ~self.twice)
 
-    def due(self, share: float) -> list[int]:
-        """The labelled images whose second time has come."""
-        ready = self._lasts[-REPEAT_AFTER] if len(self._lasts) >= REPEAT_AFTER else -1
-        return [
-            place for place, (seq, _) in self.label.items()
-            if seq < ready and self.lot[place] < share * LOTS and self.drawn(place, share) and self.since(place) >= REPEAT_AFTER
-        ]  # fmt: skip
+    def labelled_since(self, places: NDArray[np.intp], after: int) -> NDArray[np.intp]:
+        """Those of these labelled images after which so many others were labelled."""
+        if after <= 0:
+            return places
+        ready = self._lasts[-after] if len(self._lasts) >= after else 0
+        return np.array([place for place in places[self.label[places] < ready].tolist() if self.since(place) >= after], dtype=np.intp)
+
+
+def _state(standing: list[Event]) -> int:
+    """The latest level, else a flag, else that it was skipped."""
+    if levels := [(event.seq, str(event.level)) for event in standing if event.action == "label"]:
+        return STATES.index(max(levels)[1])
+    actions = {event.action for event in standing}
+    return STATES.index("flag" if "flag" in actions else "skip" if "skip" in actions else "")
 
 
 def _set(where: dict[int, Any], place: int, value: Any) -> None:
@@ -254,3 +269,19 @@ def own_of(store: Store, images: Images, dataset: str, annotator: str) -> Own:
         mine.popitem(last=False)
     own.catch_up(store, images.seq)
     return own
+
+
+def described(store: Store, dataset: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Content (SHA-256) and class of some images, by name: where their rows stood is looked at first, else all rows are."""
+    with lock(store):
+        images = images_of(store, dataset)
+        rows = [int(images.rowid[place]) for place in images.places(names) if place >= 0]
+    found = store.rows(
+        "SELECT example, sha256, class FROM example WHERE rowid IN (SELECT unnest(?::BIGINT[])) AND dataset = ?", [rows, dataset]
+    )
+    wanted = set(names)
+    here = {name: (sha256, class_name) for name, sha256, class_name in found if name in wanted}
+    if missing := sorted(wanted - here.keys()):
+        rest = datasets.described(store, dataset, missing)
+        here |= {row["example"]: (row["sha256"], row["class"]) for row in rest.to_dict("records")}
+    return here

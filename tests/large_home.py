@@ -72,7 +72,9 @@ def score_run(store: Store) -> RunDir:
     random = np.random.default_rng(2)
     values = random.gamma(1.0, 0.5, len(order))
     said = _said(order, random)[["example", "predicted", "probability_true", "probabilities"]]
-    frames = [said.assign(method=name, value=v, difficulty=rank_difficulty(v)) for name, v in (("oof_loss", values), ("margin", -values[::-1]))]
+    frames = [
+        said.assign(method=name, value=v, difficulty=rank_difficulty(v)) for name, v in (("oof_loss", values), ("margin", -values[::-1]))
+    ]
     pd.concat(frames, ignore_index=True).to_parquet(run / "scores.parquet", index=False)
     return _finished(run, {"run_id": run.run_id})
 

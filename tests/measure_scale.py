@@ -155,7 +155,10 @@ def find_image(store: Store, wish: Wish) -> Figures:
     known = [row[0] for row in store.rows("SELECT sha256 FROM example USING SAMPLE 50")]
     sql = "SELECT root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1"
     each = iter(known)
-    return {"by SHA-256": _median(lambda: store.rows(sql, [next(each)]), 20), "list_datasets": _median(lambda: datasets.list_datasets(store))}
+    return {
+        "by SHA-256": _median(lambda: store.rows(sql, [next(each)]), 20),
+        "list_datasets": _median(lambda: datasets.list_datasets(store)),
+    }
 
 
 def take_out(store: Store, wish: Wish) -> Figures:
@@ -204,7 +207,13 @@ def snapshot(store: Store, wish: Wish) -> Figures:
     _, second = _timed(store.write_snapshot, time.monotonic)
     done.set()
     thread.join()
-    return {"first": first, "second": second, "longest wait": max(waits), "longest in the first": alone, "MB": _megabytes(store.home.snapshot)}
+    return {
+        "first": first,
+        "second": second,
+        "longest wait": max(waits),
+        "longest in the first": alone,
+        "MB": _megabytes(store.home.snapshot),
+    }
 
 
 def refuse_overlaps(store: Store, wish: Wish) -> Figures:
@@ -251,7 +260,14 @@ def _median(work: Callable[[], Any], times: int = 5, clock: Callable[[], float] 
 
 
 def _event(example: str) -> dict[str, Any]:
-    return {"id": str(uuid.uuid4()), "action": "label", "example": example, "level": "easy", "place": 0, "answered_at": datetime.now(UTC).isoformat()}
+    return {
+        "id": str(uuid.uuid4()),
+        "action": "label",
+        "example": example,
+        "level": "easy",
+        "place": 0,
+        "answered_at": datetime.now(UTC).isoformat(),
+    }
 
 
 def _megabytes(folder: Path) -> float:
@@ -267,7 +283,11 @@ def prepare(home: Home, wish: Wish) -> None:
         with Store.open(home) as store:
             have = bool(store.rows(there))
             if name == "import" and not have:
-                list(large_home.label_files(wish.scratch, datasets.examples(store, DATASET)["example"].tolist(), wish.annotators, wish.labels))
+                list(
+                    large_home.label_files(
+                        wish.scratch, datasets.examples(store, DATASET)["example"].tolist(), wish.annotators, wish.labels
+                    )
+                )
         if not have:
             say(name, in_its_own_process(name, wish))
     if not home.runs.is_dir():
@@ -286,7 +306,9 @@ def sorting(server: Server, token: str, examples: list[str]) -> Figures:
     """What a browser waits for: images, an image, a label; the latter while the snapshot is written too."""
 
     def post(path: str, body: Figures) -> Figures:
-        request = urllib.request.Request(f"{server.url}{path}", json.dumps({"token": token, **body}).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{server.url}{path}", json.dumps({"token": token, **body}).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=600) as answer:
             found: Figures = json.loads(answer.read())
             return found

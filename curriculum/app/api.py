@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from curriculum import assignment, comparisons, datasets, events
+from curriculum import assignment, comparisons, events, worklists
 from curriculum.app import identity, layout, service
 from curriculum.app.identity import Identity
 from curriculum.app.service import Service
@@ -137,9 +137,9 @@ def _event_id(text: object) -> uuid.UUID | None:
 def _cards(store: Store, dataset: str, names: Sequence[str]) -> list[Body]:
     """What the browser needs to show these examples, in their order."""
     titles = _titles(store, dataset)
-    found = datasets.described(store, dataset, names).to_dict("records")
+    found = worklists.described(store, dataset, names).items()
     cards = {
-        row["example"]: {"example": row["example"], "image": f"/img/{row['sha256']}", "class_title": titles[row["class"]]} for row in found
+        name: {"example": name, "image": f"/img/{sha256}", "class_title": titles[class_name]} for name, (sha256, class_name) in found
     }  # the image's address says nothing but its content
     return [cards[name] for name in names]
 

@@ -22,8 +22,9 @@ def scattered(both: pd.DataFrame) -> pd.DataFrame:
     Args:
         both: as `analysis.compared` gives it.
     """
-    order = both["difficulty"].to_numpy().argsort(kind="stable")[:: -(-len(both) // MOST_POINTS)] if len(both) > MOST_POINTS else slice(None)
-    points = both.iloc[order]
+    points = both
+    if len(both) > MOST_POINTS:
+        points = both.iloc[both["difficulty"].to_numpy(float).argsort(kind="stable")[:: -(-len(both) // MOST_POINTS)]]
     jitter = points["example"].map(lambda example: (zlib.crc32(example.encode()) % 10_000) / 9_999 - 0.5)
     return points.assign(place=points["level_index"] + jitter * 0.66)
 
