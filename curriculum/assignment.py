@@ -114,7 +114,7 @@ class _Asked:
         self.drawn = self.own.drawn(self.share)
         self.drawn[self.shown] = False
         if self.has is not None:
-            enough = self.has >= self.wanted
+            enough = self.has >= int(self.wanted or 0)
             for at, before in self.wished.items():
                 enough[at] = self.has[at] >= max(int(self.wanted or 0), before + 1)
             self.open &= ~enough
@@ -129,7 +129,7 @@ class _Asked:
         if of_class is None:
             return self.open
         known = of_class in self.images.classes
-        return self.open & (self.images.class_of == (self.images.classes.index(of_class) if known else -1))
+        return np.asarray(self.open & (self.images.class_of == (self.images.classes.index(of_class) if known else -1)))
 
     def again(self, of_class: str | None) -> list[int]:
         """Those to be asked a second time, but for the skipped, in their order."""
@@ -192,7 +192,7 @@ class _Asked:
         return (found + rest[::-1])[:count]
 
 
-def _mixed(fresh: list[str], again: list[str]) -> list[str]:
+def _mixed(fresh: list[int], again: list[int]) -> list[int]:
     """The second list spread evenly through the first."""
     mixed = list(fresh)
     for n, name in enumerate(again, start=1):

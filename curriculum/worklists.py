@@ -118,7 +118,7 @@ class Own:
         )
         count = len(images.names)
         block = _rank_within(images.class_of, chance["own"].to_numpy(np.uint64))
-        self.order: Ints = np.lexsort([chance["place"].to_numpy(np.uint64), block]).astype(np.int32)
+        self.order: Ints = np.lexsort((chance["place"].to_numpy(np.uint64), block)).astype(np.int32)
         """The places in the annotator's own order, balanced over the classes."""
         self.turn: Ints = np.empty(count, np.int32)
         self.turn[self.order] = np.arange(count, dtype=np.int32)
@@ -217,7 +217,7 @@ def _set(where: dict[int, Any], place: int, value: Any) -> None:
 
 def _rank_within(groups: Ints, values: NDArray[np.uint64]) -> Ints:
     """The place of each value among those of its group, from 0 on."""
-    order = np.lexsort([values, groups])
+    order = np.lexsort((values, groups.astype(np.uint64)))
     starts = np.searchsorted(groups[order], groups[order], side="left")
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order)) - starts
@@ -226,7 +226,8 @@ def _rank_within(groups: Ints, values: NDArray[np.uint64]) -> Ints:
 
 def count_events(store: Store, dataset: str) -> tuple[int, int]:
     """How many events a data set has, and the last one's number."""
-    return store.rows("SELECT count(*), coalesce(max(seq), 0) FROM annotation WHERE dataset = ?", [dataset])[0]  # type: ignore[return-value]
+    count, last = store.rows("SELECT count(*), coalesce(max(seq), 0) FROM annotation WHERE dataset = ?", [dataset])[0]
+    return int(count), int(last)
 
 
 class _Kept:

@@ -26,13 +26,14 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 from playwright.sync_api import Page
 
-from curriculum import agreement, analysis, assignment, backup, consensus, datasets, events, labels, people, runs
+from curriculum import agreement, analysis, assignment, backup, consensus, content, datasets, events, labels, people, runs
 from curriculum.app import identity
 from curriculum.app.identity import Identity
 from curriculum.config import Home
@@ -40,6 +41,7 @@ from curriculum.errors import CurriculumError
 from curriculum.label_files import export_labels, import_labels
 from curriculum.label_log import export_log
 from curriculum.leases import Leases
+from curriculum.rundir import all_runs
 from curriculum.store import Store
 from tests import large_home
 from tests.browser import Server, chromium, serving
@@ -87,7 +89,7 @@ def bring_in(store: Store, wish: Wish) -> Figures:
 
 
 def take_in_score(store: Store, wish: Wish) -> Figures:
-    (run,) = [run for run in runs.all_runs(store.home) if "-oof-loss-" in run.run_id]
+    (run,) = [run for run in all_runs(store.home) if "-oof-loss-" in run.run_id]
     runs.ingest(store, run)
     return {}
 
@@ -134,10 +136,10 @@ def hand_out(store: Store, wish: Wish) -> Figures:
         datasets.change_settings(store, DATASET, datasets.Settings(share))
         for who in (ANNOTATOR, LEAD):
             whose = f"{words}, {'many' if who == ANNOTATOR else 'no'} labels"
-            ask = lambda who=who: assignment.hand_out(store, Leases(), DATASET, who, 24)  # noqa: E731
+            ask = partial(assignment.hand_out, store, Leases(), DATASET, who, 24)
             _, found[f"hand_out first, {whose}"] = _timed(ask)
             found[f"hand_out, {whose}"] = _median(ask)
-            found[f"progress, {whose}"] = _median(lambda who=who: assignment.progress(store, DATASET, who))
+            found[f"progress, {whose}"] = _median(partial(assignment.progress, store, DATASET, who))
     datasets.change_settings(store, DATASET, datasets.Settings(None))
     found["of one class"] = _median(lambda: assignment.hand_out(store, Leases(), DATASET, LEAD, 24, of_class="class3"))
     found["left by class"] = _median(lambda: assignment.left_by_class(store, DATASET, LEAD))
@@ -153,19 +155,17 @@ def store_labels(store: Store, wish: Wish) -> Figures:
 
 def find_image(store: Store, wish: Wish) -> Figures:
     known = [row[0] for row in store.rows("SELECT sha256 FROM example USING SAMPLE 50")]
-    sql = "SELECT root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1"
     each = iter(known)
-    return {
-        "by SHA-256": _median(lambda: store.rows(sql, [next(each)]), 20),
-        "list_datasets": _median(lambda: datasets.list_datasets(store)),
-    }
+    _, first = _timed(lambda: content.find(store, next(each)))
+    by_content = _median(lambda: content.find(store, next(each)), 20)
+    return {"first": first, "by SHA-256": by_content, "list_datasets": _median(lambda: datasets.list_datasets(store))}
 
 
 def take_out(store: Store, wish: Wish) -> Figures:
     found: Figures = {}
     for name, kind in (("csv", "csv"), ("jsonl", "jsonl"), ("parquet", "parquet"), ("json", "label-studio"), ("links", "links")):
         target = wish.scratch / f"out.{name}"
-        _, found[kind] = _timed(lambda target=target, kind=kind: export_labels(store, DATASET, target, "people", kind))
+        _, found[kind] = _timed(partial(export_labels, store, DATASET, target, "people", kind))
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     target = wish.scratch / "log.csv"
     _, found["log as csv"] = _timed(lambda: export_log(store, DATASET, target))
@@ -191,13 +191,13 @@ def go_back(store: Store, wish: Wish) -> Figures:
 
 def snapshot(store: Store, wish: Wish) -> Figures:
     """Beside somebody who sorts without a pause: the longest that a label waits."""
-    names, waits, done = datasets.examples(store, DATASET)["example"].tolist()[:5000], [], threading.Event()
+    names, waits, done = datasets.examples(store, DATASET)["example"].tolist()[:5000], list[float](), threading.Event()
 
     def sort() -> None:
         for name in names:
             if done.is_set():
                 return
-            waits.append(_timed(lambda name=name: events.store_events(store, DATASET, LEAD, [_event(name)]), time.monotonic)[1])
+            waits.append(_timed(partial(events.store_events, store, DATASET, LEAD, [_event(name)]), time.monotonic)[1])
             time.sleep(0.05)
 
     thread = threading.Thread(target=sort)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,11 @@ def test_an_address_that_nobody_has_costs_no_look_at_every_row(tiny: Store, monk
     content.find(tiny, "0" * 64)
     asked: list[str] = []
     ask = tiny.rows
-    monkeypatch.setattr(tiny, "rows", lambda sql, parameters=(): asked.append(sql) or ask(sql, parameters))
+
+    def noted(sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        asked.append(sql)
+        return ask(sql, parameters)
+
+    monkeypatch.setattr(tiny, "rows", noted)
     assert content.find(tiny, "1" * 64) is None
     assert not [sql for sql in asked if "FROM example" in sql]
