@@ -10,50 +10,22 @@ stands still would give them away. Nothing here tells one annotator what another
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from curriculum import datasets
-from curriculum.config import LEVELS
+import numpy as np
+from numpy.typing import NDArray
+
+from curriculum import datasets, worklists
+from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.labels import REPEAT_AFTER
 from curriculum.leases import Leases
 from curriculum.store import Store
 
 HAND = 12
 """With fewer labels an image than people: how many images one may have in hand, so that the last ones are shared out."""
-
-ASKED = """
-WITH mine AS (  -- what stands of each image, of the first and of the second time
-    SELECT example, max(seq) FILTER (action = 'label' AND NOT repeat) AS label, max(seq) FILTER (action = 'skip' AND NOT repeat) AS skip,
-           arg_max(source, seq) FILTER (action = 'label' AND NOT repeat) AS source, coalesce(bool_or(action = 'flag'), false) AS flag,
-           coalesce(bool_or(repeat AND action IN ('label', 'flag')), false) AS answered_again, max(seq) FILTER (action = 'skip' AND repeat) AS skip_again
-    FROM standing_annotation WHERE dataset = $dataset AND annotator = $annotator GROUP BY example
-), last AS (
-    SELECT example, max(seq) AS seq FROM annotation
-    WHERE dataset = $dataset AND annotator = $annotator AND action = 'label' AND NOT repeat GROUP BY example
-), other AS (  -- the people whose label an image has, or who have it in hand
-    SELECT example, annotator FROM current_label WHERE $wanted IS NOT NULL AND dataset = $dataset AND NOT simulated
-    UNION SELECT unnest($held::TEXT[]), unnest($holders::TEXT[])
-), needed AS (
-    SELECT example, count(*) AS people FROM other WHERE annotator <> $annotator GROUP BY example
-), wish AS (  -- a lead wants one more person's level
-    SELECT example, any_value(people) AS before FROM request LEFT JOIN current_label AS label USING (dataset, example)
-    WHERE dataset = $dataset AND what = 'opinion' GROUP BY example HAVING count(*) FILTER (NOT simulated) <= before
-), image AS (
-    SELECT *, coalesce(people, 0) AS has, coalesce(flag, false) AS flagged, coalesce(answered_again, false) AS twice,
-           part IS NULL AND label IS NULL AND NOT flagged AND ($wanted IS NULL OR has < greatest($wanted, before + 1)) AS open,
-           part IS NULL AND NOT flagged AND NOT twice AND coalesce(source, 'sort') = 'sort'
-               AND hash('again' || example || $annotator) % 1000000 < $share * 1000000 AS chosen,
-           row_number() OVER (PARTITION BY class ORDER BY hash(example || $annotator)) AS block, hash($annotator || example) AS place
-    FROM example LEFT JOIN mine USING (example) LEFT JOIN needed USING (example) LEFT JOIN wish USING (example)
-         LEFT JOIN calibration_image USING (dataset, example) WHERE dataset = $dataset AND present
-), past AS (  -- how many other images were labelled since one that comes again
-    SELECT image.example, count(last.example) AS since FROM image JOIN last ON last.seq > image.label AND last.example <> image.example
-    WHERE chosen GROUP BY image.example
-)
-"""
-"""Every image of a data set, with what one annotator has done and whether it is still `open` to be asked."""
+LOOK = 4096
+"""Images of an order that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -102,34 +74,125 @@ def queue(
         held: example and annotator of what people have in hand: counts like a label of theirs.
         of_class: of this class alone, and nothing a second time: beside others of its class an image shows what it is.
     """
-    settings = datasets.settings(store, dataset)
-    rows = store.rows(
-        ASKED
-        + """SELECT example, open, coalesce(skip_again, skip) IS NOT NULL AND (open OR skip_again IS NOT NULL)
-           FROM image LEFT JOIN past USING (example)
-           WHERE CASE WHEN $class IS NULL THEN open OR (label IS NOT NULL AND chosen AND since >= $after) ELSE open AND class = $class END
-           ORDER BY CASE WHEN open THEN skip ELSE skip_again END NULLS FIRST, before NULLS LAST, has, block, place""",
-        {**_asked(dataset, annotator, settings, held), "after": REPEAT_AFTER, "class": of_class},
-    )
-    away = set(exclude)
-    again = [name for name, is_open, skipped in rows if not is_open and not skipped]
-    fresh = [name for name, is_open, skipped in rows if is_open and not skipped and name not in away]
-    skipped = [name for name, _, skipped in rows if skipped and name not in away]
-    room = math.ceil(settings.repeat_share * (limit + len(exclude))) - len(away.intersection(again))
-    again = [name for name in again if name not in away]
-    room = min(max(room, 0), len(again), limit)
-    return (_mixed(fresh[: limit - room], again[:room]) + again[room:] + skipped)[:limit]
+    with worklists.lock(store):
+        asked = _Asked(store, dataset, annotator, held)
+        again, skipped = asked.again(of_class), asked.skipped(of_class)
+        away = {place for place in asked.images.places(exclude) if place >= 0}
+        room = math.ceil(asked.share * (limit + len(exclude))) - len(away.intersection(again))
+        again = [place for place in again if place not in away]
+        room = min(max(room, 0), len(again), limit)
+        fresh = asked.fresh(limit - room, away, of_class)
+        found = (_mixed(fresh, again[:room]) + again[room:] + [place for place in skipped if place not in away])[:limit]
+        return [asked.images.names[place] for place in found]
 
 
-def _asked(dataset: str, annotator: str, settings: datasets.Settings, held: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The parameters of `ASKED`."""
-    return {
-        "dataset": dataset, "annotator": annotator, "wanted": settings.labels_per_image, "share": settings.repeat_share,
-        "held": [name for name, _ in held], "holders": [who for _, who in held],
-    }  # fmt: skip
+class _Asked:
+    """Every image of a data set, with what one annotator has done and whether it is still open to be asked; under `worklists.lock`."""
+
+    def __init__(self, store: Store, dataset: str, annotator: str, held: Sequence[tuple[str, str]] = ()) -> None:
+        settings = datasets.settings(store, dataset)
+        self.wanted, self.share = settings.labels_per_image, settings.repeat_share
+        self.images = worklists.images_of(store, dataset)
+        self.own = worklists.own_of(store, self.images, dataset, annotator)
+        shown = store.rows("SELECT example FROM calibration_image WHERE dataset = ?", [dataset])
+        self.shown = [place for place in self.images.places(name for (name,) in shown) if place >= 0]
+        wishes = store.rows("SELECT example, people FROM request WHERE dataset = ? AND what = 'opinion'", [dataset])
+        place = self.images.places(name for name, _ in wishes)
+        people = self.images.people
+        self.wished = {at: before for at, (_, before) in zip(place, wishes, strict=True) if at >= 0 and people[at] <= before}
+        """Where a lead wants one more person's level, and how many had given one when it was asked for."""
+        self.has = self.images.people if self.wanted is not None else None  # how many other people's label or hand each has
+        if self.has is not None:
+            self.has = self.has.copy()
+            for at, who in {*zip(self.images.places(name for name, _ in held), (who for _, who in held), strict=True)}:
+                if at >= 0 and who != annotator and not self.images.labelled_by(at, who):
+                    self.has[at] += 1
+            if not annotator.startswith(SIMULATED_PREFIX):
+                self.has[self.own.label > 0] -= 1
+        self.open = ~self.own.closed
+        self.open[self.shown] = False
+        self.drawn = self.own.drawn(self.share)
+        self.drawn[self.shown] = False
+        if self.has is not None:
+            enough = self.has >= int(self.wanted or 0)
+            for at, before in self.wished.items():
+                enough[at] = self.has[at] >= max(int(self.wanted or 0), before + 1)
+            self.open &= ~enough
+
+    def key(self, place: int) -> tuple[float, ...]:
+        """What comes first: never skipped, the longest ago; wished for; with the fewest people; its turn."""
+        skip = (self.own.skip if self.open[place] else self.own.skip_again).get(place, -1)
+        return skip, self.wished.get(place, math.inf), 0 if self.has is None else int(self.has[place]), int(self.own.turn[place])
+
+    def of(self, of_class: str | None) -> NDArray[np.bool_]:
+        """The open images, or those of a class."""
+        if of_class is None:
+            return self.open
+        known = of_class in self.images.classes
+        return np.asarray(self.open & (self.images.class_of == (self.images.classes.index(of_class) if known else -1)))
+
+    def again(self, of_class: str | None) -> list[int]:
+        """Those to be asked a second time, but for the skipped, in their order."""
+        return sorted((at for at in self._due(of_class) if at not in self.own.skip_again), key=self.key)
+
+    def skipped(self, of_class: str | None) -> list[int]:
+        """Those that were passed over, of the first and of the second time, in their order."""
+        may = self.of(of_class)
+        fresh = [at for at in {*self.own.skip, *self.own.skip_again} if may[at]]
+        return sorted([*fresh, *(at for at in self._due(of_class) if at in self.own.skip_again)], key=self.key)
+
+    def _due(self, of_class: str | None) -> list[int]:
+        return [] if of_class else self.own.labelled_since(np.flatnonzero(self.drawn & (self.own.label > 0)), REPEAT_AFTER).tolist()
+
+    def fresh(self, count: int, away: Collection[int], of_class: str | None) -> list[int]:
+        """The first open ones that were never passed over."""
+        may = self.of(of_class).copy()
+        may[[*away, *self.own.skip, *self.own.skip_again]] = False
+        first = sorted((at for at in self.wished if may[at]), key=self.key)
+        may[first] = False
+        found = first[:count]
+        for people in self._steps():
+            if len(found) >= count:
+                break
+            ready = may if people is None else may & (self.has == people)
+            found += self._first(ready, count - len(found))
+        return found
+
+    def _steps(self) -> list[int | None]:
+        return [None] if self.has is None else [int(people) for people in np.unique(self.has)]
+
+    def _first(self, ready: NDArray[np.bool_], count: int, *, last: bool = False) -> list[int]:
+        """So many of these by turn, the first or the last, without a look at all of them."""
+        order, found = self.own.order[::-1] if last else self.own.order, list[int]()
+        for start in range(0, len(order), LOOK):
+            if len(found) >= count:
+                break
+            block = order[start : start + LOOK]
+            found += block[ready[block]].tolist()
+        return found[:count]
+
+    def total(self) -> int:
+        """How many were, or still may be, asked, with those that come a second time."""
+        left, to_come = int(self.open.sum()), self.open & self.drawn
+        again = int(to_come.sum()) - int(to_come[self._last(REPEAT_AFTER)].sum())
+        again += len(self.own.labelled_since(np.flatnonzero(self.drawn & (self.own.label > 0)), REPEAT_AFTER - left))
+        return left + int(self.own.closed.sum()) + int(self.own.twice.sum()) + again
+
+    def _last(self, count: int) -> list[int]:
+        """The open ones whose turn comes last."""
+        skipped = sorted((at for at in self.own.skip if self.open[at]), key=self.key)
+        may = self.open.copy()
+        may[[*skipped, *self.wished]] = False
+        found = skipped[::-1]
+        for people in self._steps()[::-1]:
+            if len(found) >= count:
+                break
+            found += self._first(may if people is None else may & (self.has == people), count - len(found), last=True)
+        rest = sorted((at for at in self.wished if self.open[at] and at not in self.own.skip), key=self.key)
+        return (found + rest[::-1])[:count]
 
 
-def _mixed(fresh: list[str], again: list[str]) -> list[str]:
+def _mixed(fresh: list[int], again: list[int]) -> list[int]:
     """The second list spread evenly through the first."""
     mixed = list(fresh)
     for n, name in enumerate(again, start=1):
@@ -139,8 +202,10 @@ def _mixed(fresh: list[str], again: list[str]) -> list[str]:
 
 def left_by_class(store: Store, dataset: str, annotator: str) -> dict[str, int]:
     """How many images of each class may still be asked of this annotator for the first time, by class name; 0 where none is left."""
-    asked = _asked(dataset, annotator, datasets.settings(store, dataset), ())
-    return dict(store.rows(ASKED + "SELECT class, count(*) FILTER (open) FROM image GROUP BY class ORDER BY class", asked))
+    with worklists.lock(store):
+        asked = _Asked(store, dataset, annotator)
+        left = np.bincount(asked.images.class_of[asked.open], minlength=len(asked.images.classes))
+        return dict(zip(asked.images.classes, left.tolist(), strict=True))
 
 
 def hand_out(
@@ -170,33 +235,12 @@ def hand_out(
 
 def progress(store: Store, dataset: str, annotator: str) -> Progress:
     """How many images this annotator has put into each level, of how many, and how far the team is."""
-    *mine, flagged, skipped = store.rows(
-        """WITH mine AS (
-               SELECT example, max_by(level, seq) FILTER (action = 'label') AS level,
-                      bool_or(action = 'flag') AS flagged, bool_or(action = 'skip') AS skipped
-               FROM standing_annotation JOIN example USING (dataset, example)
-               WHERE dataset = $d AND annotator = $a AND present GROUP BY example, repeat
-           )
-           SELECT count(*) FILTER (level = 'easy'), count(*) FILTER (level = 'medium'), count(*) FILTER (level = 'hard'),
-                  count(*) FILTER (level IS NULL AND flagged), count(*) FILTER (level IS NULL AND skipped AND NOT flagged) FROM mine""",
-        {"d": dataset, "a": annotator},
-    )[0]
-    total = store.rows(
-        ASKED
-        + """, turn AS (
-               SELECT *, count(*) FILTER (open) OVER () AS left_over,
-                      row_number() OVER (PARTITION BY open ORDER BY skip NULLS FIRST, before NULLS LAST, has, block, place) AS turn
-               FROM image LEFT JOIN past USING (example)
-           )
-           SELECT count(*) FILTER (open OR flagged OR label IS NOT NULL) + count(*) FILTER (twice) + count(*) FILTER (
-               chosen AND CASE WHEN open THEN left_over - turn ELSE coalesce(since, 0) + left_over END >= $after AND (open OR label IS NOT NULL))
-           FROM turn""",
-        {**_asked(dataset, annotator, datasets.settings(store, dataset), ()), "after": REPEAT_AFTER},
+    with worklists.lock(store):
+        asked = _Asked(store, dataset, annotator)
+        states = np.bincount(np.concatenate([asked.own.first, asked.own.again]), minlength=len(worklists.STATES))
+        total, team = asked.total(), int((asked.images.people > 0).sum())
+    done = dict(zip(worklists.STATES, states.tolist(), strict=True))
+    median = store.rows(
+        "SELECT median(seconds) FROM annotation WHERE dataset = ? AND annotator = ? AND action = 'label'", [dataset, annotator]
     )[0][0]
-    team, median = store.rows(
-        """SELECT (SELECT count(DISTINCT example) FROM current_label JOIN example USING (dataset, example)
-                   WHERE dataset = $d AND present AND NOT simulated),
-                  (SELECT median(seconds) FROM annotation WHERE dataset = $d AND annotator = $a AND action = 'label')""",
-        {"d": dataset, "a": annotator},
-    )[0]
-    return Progress(dict(zip(LEVELS, mine, strict=True)), skipped, flagged, total, team, median)
+    return Progress({level: done[level] for level in LEVELS}, done["skip"], done["flag"], total, team, median)

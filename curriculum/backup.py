@@ -47,8 +47,7 @@ def backup(store: Store, folder: Path | None = None) -> Path:
     fresh = folder.with_name(f".{folder.name}.{_stamp()}")
     try:
         fresh.mkdir(parents=True)
-        for table, rows in store.tables().items():
-            pq.write_table(rows, fresh / f"{table}.parquet")
+        store.write_tables(fresh)
         _vouch(fresh, SCHEMA_VERSION)
         fresh.rename(folder)
         log.info("backup made", extra={"folder": str(folder)})

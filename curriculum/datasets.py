@@ -22,6 +22,8 @@ from curriculum.overlaps import Overlap
 from curriculum.store import Store
 
 MAX_LABELS, MAX_REPEAT_SHARE = 1000, 0.5
+PART = 50_000
+"""Images that are written to the database together."""
 _looking = threading.Lock()
 
 
@@ -93,12 +95,12 @@ def _known(store: Store, name: str) -> dict[str, Example]:
 
 
 def _save(store: Store, name: str, index: Index) -> None:
-    frame = pd.DataFrame([asdict(example) for example in index.examples]).rename(columns={"class_name": "class"})
-    frame["dataset"], frame["present"] = name, True
     rejected = pd.DataFrame([asdict(r) for r in index.rejected], columns=["path", "reason"])
     rejected["dataset"] = name
-    before = {name: example.sha256 for name, example in _known(store, name).items()}
-    changed = before != {example.example: example.sha256 for example in index.examples}
+    before = _known(store, name)
+    fresh = [example for example in index.examples if before.get(example.example) != example]
+    gone = sorted(before.keys() - {example.example for example in index.examples})
+    changed = bool(gone) or any(example.example not in before or before[example.example].sha256 != example.sha256 for example in fresh)
     with store.write() as cursor:
         cursor.execute(
             """INSERT INTO dataset (dataset, root) VALUES (?, ?)
@@ -107,10 +109,18 @@ def _save(store: Store, name: str, index: Index) -> None:
         )
         if changed:
             cursor.execute("UPDATE dataset SET overlaps_at = NULL WHERE dataset = ?", [name])
-        cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND present", [name])
-        store.upsert(cursor, "example", frame, ("dataset", "example"))
+        if gone:
+            cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND example IN (SELECT unnest(?::TEXT[]))", [name, gone])
+        for start in range(0, len(fresh), PART):
+            store.upsert(cursor, "example", _frame(fresh[start : start + PART], name), ("dataset", "example"))
         cursor.execute("DELETE FROM rejected_file WHERE dataset = ?", [name])
         store.insert(cursor, "rejected_file", rejected)
+
+
+def _frame(found: list[Example], name: str) -> pd.DataFrame:
+    """Rows of the table `example`."""
+    columns = {field.name: [getattr(example, field.name) for example in found] for field in fields(Example)}
+    return pd.DataFrame(columns).rename(columns={"class_name": "class"}).assign(dataset=name, present=True)
 
 
 def _portable(home: Home, root: Path) -> str:
@@ -183,21 +193,25 @@ def known_overlaps(store: Store, name: str) -> pd.DataFrame | None:
 
 def list_datasets(store: Store) -> list[Dataset]:
     """Every registered data set, by name."""
+    return _datasets(store, None)
+
+
+def _datasets(store: Store, name: str | None) -> list[Dataset]:
     rows = store.rows(
-        """SELECT dataset, any_value(root), list_sort(list(DISTINCT class) FILTER (present)), count(*) FILTER (present)
-           FROM dataset JOIN example USING (dataset) GROUP BY dataset ORDER BY dataset"""
+        """SELECT dataset, any_value(root), list(class ORDER BY class) FILTER (images > 0), sum(images)::INTEGER FROM dataset JOIN (
+               SELECT dataset, class, count(*) FILTER (present) AS images FROM example WHERE $name IS NULL OR dataset = $name GROUP BY ALL
+           ) USING (dataset) GROUP BY dataset ORDER BY dataset""",
+        {"name": name},
     )
     return [Dataset(name, _absolute(store.home, root), tuple(classes or ()), count) for name, root, classes, count in rows]
 
 
 def get_dataset(store: Store, name: str) -> Dataset:
     """One registered data set; an unknown name raises UnknownError with the known ones."""
-    known = list_datasets(store)
-    for dataset in known:
-        if dataset.name == name:
-            return dataset
+    for dataset in _datasets(store, name):
+        return dataset
     raise UnknownError(
-        "no such data set", got=name, allowed=[d.name for d in known] or "none is registered yet",
+        "no such data set", got=name, allowed=[d.name for d in list_datasets(store)] or "none is registered yet",
         todo="Add one: `data demo`, `data fetch rsscn7` or `data add PATH --name NAME`.",
     )  # fmt: skip
 
@@ -232,7 +246,7 @@ def examples(store: Store, name: str) -> pd.DataFrame:
 def described(store: Store, name: str, wanted: Sequence[str]) -> pd.DataFrame:
     """Class and content of some images, gone ones too, in no order: example, class, sha256."""
     return store.query(
-        "SELECT example, class, sha256 FROM example WHERE dataset = ? AND list_contains(?::TEXT[], example)", [name, list(wanted)]
+        "SELECT example, class, sha256 FROM example WHERE dataset = ? AND example IN (SELECT unnest(?::TEXT[]))", [name, list(wanted)]
     )
 
 

@@ -224,7 +224,7 @@ def history(store: Store, dataset: str, annotator: str, *, before: uuid.UUID | N
     for example, event, level in store.rows(
         """SELECT example, id, level FROM (
                SELECT *, bool_or(repeat) OVER (PARTITION BY example) AS again FROM standing_annotation
-               WHERE dataset = ? AND annotator = ? AND list_contains(?::TEXT[], example)
+               WHERE dataset = ? AND annotator = ? AND example IN (SELECT unnest(?::TEXT[]))
            ) WHERE action = 'label' AND repeat = again ORDER BY seq DESC""",
         [dataset, annotator, [event["example"] for event in events]],
     ):

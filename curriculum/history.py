@@ -27,21 +27,39 @@ def replay(store: Store, dataset: str, until: datetime | None = None) -> pd.Data
         ConfigError: a time without a zone.
         UnknownError: no such data set.
     """
+    return store.query(f"{IN_FORCE} SELECT * FROM force ORDER BY example, decided, annotator", _asked(store, dataset, until))
+
+
+def counted(store: Store, dataset: str, until: datetime | None = None) -> pd.DataFrame:
+    """How many of `replay`'s rows each annotator has of each level: annotator, decided, level, labels."""
+    sql = f"{IN_FORCE} SELECT annotator, decided, level, count(*) AS labels FROM force GROUP BY ALL ORDER BY ALL"
+    return store.query(sql, _asked(store, dataset, until))
+
+
+def images_in_force(store: Store, dataset: str, until: datetime | None = None) -> int:
+    """How many images `replay` names."""
+    return int(store.rows(f"{IN_FORCE} SELECT count(DISTINCT example) FROM force", _asked(store, dataset, until))[0][0])
+
+
+IN_FORCE = """
+WITH past AS (
+    SELECT * FROM annotation
+    WHERE dataset = $dataset AND ($until::TIMESTAMPTZ IS NULL OR recorded_at <= $until::TIMESTAMPTZ)
+), force AS (
+    SELECT example, annotator, level, decided FROM (
+        SELECT *, action = 'decide' AS decided FROM past AS event
+        WHERE action IN ('label', 'decide') AND NOT repeat AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
+        QUALIFY row_number() OVER (PARTITION BY example, decided, CASE WHEN NOT decided THEN annotator END ORDER BY seq DESC) = 1
+    ) WHERE level IS NOT NULL
+)
+"""
+
+
+def _asked(store: Store, dataset: str, until: datetime | None) -> dict[str, object]:
     get_dataset(store, dataset)
     if until is not None and until.tzinfo is None:
         raise ConfigError("a time needs its zone", got=until.isoformat(), todo="Add one, such as Z for UTC.")
-    return store.query(
-        """WITH past AS (
-               SELECT * FROM annotation
-               WHERE dataset = $dataset AND ($until::TIMESTAMPTZ IS NULL OR recorded_at <= $until::TIMESTAMPTZ)
-           )
-           SELECT example, annotator, level, decided FROM (
-               SELECT *, action = 'decide' AS decided FROM past AS event
-               WHERE action IN ('label', 'decide') AND NOT repeat AND NOT EXISTS (SELECT 1 FROM past AS later WHERE later.undoes = event.id)
-               QUALIFY row_number() OVER (PARTITION BY example, decided, CASE WHEN NOT decided THEN annotator END ORDER BY seq DESC) = 1
-           ) WHERE level IS NOT NULL ORDER BY example, decided, annotator""",
-        {"dataset": dataset, "until": until},
-    )
+    return {"dataset": dataset, "until": until}
 
 
 def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
@@ -63,7 +81,7 @@ def example_log(store: Store, dataset: str, example: str) -> pd.DataFrame:
     )
 
 
-def recently_judged(store: Store, dataset: str) -> list[str]:
-    """The images with any event, the latest event first."""
-    rows = store.rows("SELECT example FROM annotation WHERE dataset = ? GROUP BY example ORDER BY max(seq) DESC", [dataset])
+def recently_judged(store: Store, dataset: str, most: int) -> list[str]:
+    """The images with any event, the latest event first, up to so many."""
+    rows = store.rows("SELECT example FROM annotation WHERE dataset = ? GROUP BY example ORDER BY max(seq) DESC LIMIT ?", [dataset, most])
     return [row[0] for row in rows]

@@ -32,10 +32,13 @@ MAX_BYTES = 500_000_000
 CONVERTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L", "I;16N", "I"}
 """Pixel formats that have one sure way to RGB; any other (LAB, float, ...) is refused."""
 
+TOGETHER = 1024
+"""Files that are handed to the threads at a time."""
+
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One good image file. `example` is its path below the root, with forward slashes."""
 
@@ -92,16 +95,18 @@ def index_folder(
         raise DatasetError("this is not a folder", got=str(root), todo="Give the folder that holds the class folders.")
     root = root.resolve()
     candidates, rejected = _find_files(root)
+    refused = len(rejected)
     known = known or {}
     examples: list[Example] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for done, outcome in enumerate(pool.map(lambda path: _verify(root, path, known), candidates), start=1):
-            if isinstance(outcome, Example):
-                examples.append(outcome)
-            else:
-                rejected.append(outcome)
-            if progress:
-                progress(done, len(candidates))
+        for start in range(0, len(candidates), TOGETHER):  # what waits in a pool takes more memory than what comes out of it
+            for outcome in pool.map(lambda path: _verify(root, path, known), candidates[start : start + TOGETHER]):
+                if isinstance(outcome, Example):
+                    examples.append(outcome)
+                else:
+                    rejected.append(outcome)
+                if progress:
+                    progress(len(examples) + len(rejected) - refused, len(candidates))
     classes = tuple(sorted({example.class_name for example in examples}))
     if len(classes) < 2:
         raise DatasetError(

@@ -286,17 +286,19 @@ def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     )
 
 
-def vote_counts(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
+def vote_counts(store: Store, dataset: str, who: str = "people", *, divided: bool = False) -> pd.DataFrame:
     """How many current labels put each labelled example (the index, in order) into each level: columns easy, medium, hard.
 
-    `who`: people | simulated | all.
+    Args:
+        who: people | simulated | all.
+        divided: only the examples with two levels or more.
     """
     counted = store.query(
         """SELECT example, count(*) FILTER (level = 'easy') AS easy, count(*) FILTER (level = 'medium') AS medium,
                   count(*) FILTER (level = 'hard') AS hard
            FROM current_label WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated'))
-           GROUP BY example ORDER BY example""",
-        {"dataset": dataset, "who": who},
+           GROUP BY example HAVING NOT $divided OR min(level) <> max(level) ORDER BY example""",
+        {"dataset": dataset, "who": who, "divided": divided},
     )
     return counted.set_index("example")
 
@@ -326,9 +328,13 @@ def summary(store: Store, dataset: str) -> dict[str, object]:
     def count(simulated: bool) -> dict[str, object]:
         who = "simulated" if simulated else "people"
         annotators, annotations = store.rows(
-            "SELECT count(DISTINCT annotator), count(*) FROM current_label WHERE dataset = ? AND simulated = ?", [dataset, simulated]
+            """SELECT count(DISTINCT annotator), count(*) FROM (
+                   SELECT DISTINCT example, annotator FROM standing_annotation
+                   WHERE dataset = ? AND action = 'label' AND NOT repeat AND starts_with(annotator, ?) = ?)""",
+            [dataset, SIMULATED_PREFIX, simulated],
         )[0]
-        agreed = dict(store.rows("SELECT level, count(*) FROM consensus(?, ?) GROUP BY level", [dataset, who]))
+        some = annotations or not simulated  # what a lead decided counts for people, labelled or not
+        agreed = dict(store.rows("SELECT level, count(*) FROM consensus(?, ?) GROUP BY level", [dataset, who])) if some else {}
         return {"annotators": annotators, "annotations": annotations, "labelled": sum(agreed.values()),
                 "levels": {level: agreed.get(level, 0) for level in LEVELS}}  # fmt: skip
 

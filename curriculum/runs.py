@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import pandas as pd
 from curriculum import analysis, datasets, given, labels
 from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, LookConfig, ScoreConfig, TrainConfig, base_of
 from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, UnknownError, WeightsError
+from curriculum.files import write_json
 from curriculum.rundir import About, RunDir, Status, all_runs, open_run
 from curriculum.splits import split_examples, thin_out
 from curriculum.store import Store
@@ -35,6 +37,10 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_":
 """glibc's own settings: a worker keeps its memory from batch to batch, which trains a tenth faster than asking the system anew."""
 
 PACKAGE = Path(__file__).resolve().parent.parent
+
+TAKEN = "taken.json"
+Signature = list[Any]
+"""Of a run's files: the same as long as there is nothing new to take in."""
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -357,44 +363,77 @@ def _results(run: RunDir, config: Config, name: str) -> pd.DataFrame:
 
 
 class Ingester:
-    """Ingests every run directory that has changed since it was last looked at; one bad run doesn't stop the others."""
+    """Ingests every run directory that has changed since it was last looked at; one bad run doesn't stop the others.
+
+    What was taken in stays known when the process ends (labels/taken.json), so that a start needn't take in a thousand runs again.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._seen: dict[str, tuple[object, ...]] = {}
+        self._seen: dict[str, Signature] = {}
+        self._quiet: dict[str, Signature] = {}
         self._failed: dict[str, str] = {}
+        self._taken = self._remembered()
 
     def once(self) -> dict[str, str]:
         """Look at all runs; returns what couldn't be taken, by run, until it is or the run has gone."""
-        found = all_runs(self.store.home)
+        found, fresh = all_runs(self.store.home), False
         for run in found:
+            if run.run_id in self._quiet and self._quiet[run.run_id] == self._stamps(run):
+                continue
             try:
-                signature = self._signature(run)
+                stamps, status = self._stamps(run), run.status()
+                signature = [status.state, *stamps[1:]]
+                if not status.active:
+                    self._quiet[run.run_id] = stamps
                 if self._seen.get(run.run_id) == signature:
                     continue
+                if run.run_id not in self._seen and self._taken.get(run.run_id) == signature:
+                    self._seen[run.run_id] = signature
+                    continue
                 self._failed.pop(run.run_id, None)
+                fresh = True
                 ingest(self.store, run)
             except Exception as error:  # whatever stands in one run's files mustn't stop the others
                 self._failed[run.run_id] = str(error) if isinstance(error, CurriculumError) else f"{type(error).__name__}: {error}"
                 log.warning("a run can't be taken in", extra={"run_id": run.run_id, "reason": self._failed[run.run_id]})
                 if isinstance(error, StoreError | OSError):
+                    self._quiet.pop(run.run_id, None)
                     continue  # a full disk, say: it may pass, so try again next time
             self._seen[run.run_id] = signature
         self._failed = {run.run_id: self._failed[run.run_id] for run in found if run.run_id in self._failed}
+        if fresh:
+            self._remember()
         _reap()
         return dict(self._failed)
 
-    def _signature(self, run: RunDir) -> tuple[object, ...]:
-        """Changes when there is something to take: the state, an epoch, a result, a title. Progress within an epoch isn't."""
+    def _stamps(self, run: RunDir) -> Signature:
+        """When each file was written. Of a run that is going on all but the first change when there is something to take: an epoch, a result, a
+        title; progress within an epoch isn't."""
 
-        def stamp(name: str) -> Any:
+        def stamp(name: str) -> int | None:
             try:
                 return (run / name).stat().st_mtime_ns
             except OSError:
                 return None
 
-        files = ("epochs.jsonl", "result.json", "about.json", "predictions.parquet", "scores.parquet")
-        return run.status().state, *map(stamp, files)
+        return [
+            stamp(name) for name in ("status.json", "epochs.jsonl", "result.json", "about.json", "predictions.parquet", "scores.parquet")
+        ]
+
+    def _remembered(self) -> dict[str, Signature]:
+        """What an earlier process took in of finished runs, as far as this database has them: it may be an older one."""
+        try:
+            taken = json.loads((self.store.home.labels / TAKEN).read_text(encoding="utf-8"))
+            done = {row[0] for row in self.store.rows("SELECT run_id FROM run WHERE state = 'done' AND result IS NOT NULL")}
+            return {run_id: signature for run_id, signature in taken.items() if run_id in done}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def _remember(self) -> None:
+        done = {run_id: signature for run_id, signature in self._seen.items() if signature[0] == "done" and run_id not in self._failed}
+        with suppress(OSError):  # a help for the next start, no more
+            write_json(self.store.home.labels / TAKEN, done, sync=False)
 
 
 def list_runs(store: Store, dataset: str | None = None, kind: str | None = None, *, arms: bool = True) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -31,9 +31,6 @@ from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import write_whole
 from curriculum.write_ahead import cut_at_damage
 
-Cursor = duckdb.DuckDBPyConnection
-"""What `Store.write` lends; named here because nobody else imports duckdb."""
-
 SCHEMA_VERSION = 3
 """Of schema.sql. migrations/1.sql makes the first version, each further one lifts it by one; the last leads to the same as schema.sql."""
 
@@ -41,6 +38,39 @@ TABLES = ("schema_version", "dataset", "example", "overlap", "rejected_file", "a
           "request", "comparison", "run", "epoch", "prediction", "score")  # fmt: skip
 LOGS = ("annotation", "comparison")
 """Tables whose order is a sequence's, `<table>_seq`."""
+
+
+READS = re.compile(r"\s*(SELECT|FROM)\b", re.IGNORECASE)
+CHANGES = re.compile(r'\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+"?(\w+)', re.IGNORECASE)
+PART = 100_000
+"""Rows of a table that are in memory together while it is written out."""
+
+
+class Cursor:
+    """What `Store.write` lends: a connection that takes note of the tables that its statements change."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection, self.changed = connection, set[str]()
+
+    def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> duckdb.DuckDBPyConnection:
+        self._note(sql)
+        return self._connection.execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Sequence[Sequence[object]]) -> duckdb.DuckDBPyConnection:
+        self._note(sql)
+        return self._connection.executemany(sql, parameters)
+
+    def register(self, name: str, frame: pd.DataFrame) -> None:
+        self._connection.register(name, frame)
+
+    def unregister(self, name: str) -> None:
+        self._connection.unregister(name)
+
+    def _note(self, sql: str) -> None:
+        if found := CHANGES.match(sql):
+            self.changed.add(found[1])
+        elif not READS.match(sql):
+            self.changed.update(TABLES)  # who knows
 
 
 class Store:
@@ -55,6 +85,8 @@ class Store:
         self._cursor_lock, self._write_lock = threading.Lock(), threading.RLock()
         self.changes = 0
         """Committed writes since opening: what the snapshot is compared with."""
+        self._changed = dict.fromkeys(TABLES, 0)  # `changes` as of the last write to each table
+        self._in_snapshot: int | None = None  # `changes` as of the snapshot, once this process has written one
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -196,17 +228,19 @@ class Store:
         return {name: self.rows(f'SELECT count(*), bit_xor(hash(whole)) FROM "{name}" AS whole')[0][0] for name in names}
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(self) -> Iterator[Cursor]:
         """A transaction: committed when the block ends, undone when it raises. Writers take turns."""
         if not self.writable:
             raise self._locked()
         with self._write_lock:
             cursor = self._cursor()
+            lent = Cursor(cursor)
             try:
                 cursor.execute("BEGIN")
-                yield cursor
+                yield lent
                 cursor.execute("COMMIT")
                 self.changes += 1
+                self._changed |= dict.fromkeys(lent.changed, self.changes)
             except BaseException as error:
                 _rollback(cursor)
                 if isinstance(error, duckdb.Error):
@@ -215,7 +249,7 @@ class Store:
                     ) from error
                 raise
 
-    def insert(self, cursor: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, conflict: str = "") -> None:
+    def insert(self, cursor: Cursor, table: str, frame: pd.DataFrame, conflict: str = "") -> None:
         """Append a data frame's rows to a table by column name, inside `write`."""
         if table not in TABLES:
             raise StoreError("unknown table", got=table, allowed=TABLES)
@@ -227,7 +261,7 @@ class Store:
         finally:
             cursor.unregister("incoming")
 
-    def upsert(self, cursor: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, key: tuple[str, ...]) -> None:
+    def upsert(self, cursor: Cursor, table: str, frame: pd.DataFrame, key: tuple[str, ...]) -> None:
         """Insert rows, or overwrite those of the same primary key, inside `write`."""
         update = ", ".join(f'"{column}" = excluded."{column}"' for column in frame.columns if column not in key)
         self.insert(cursor, table, frame, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {update}")
@@ -242,20 +276,31 @@ class Store:
 
     # -- snapshot and backup ---------------------------------------------------------------------
 
-    @contextmanager
-    def moment(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
-        """A cursor that sees everything as of one moment, and `changes` as of it. Writers wait until the moment is fixed, no longer."""
-        with closing(self._new_cursor()) as cursor:
-            with self._write_lock:
-                cursor.execute("BEGIN")
-                cursor.execute("SELECT 1 FROM schema_version").fetchall()  # what fixes the moment: BEGIN alone doesn't
-                changes = self.changes
-            yield cursor, changes
+    def write_tables(self, folder: Path, *, link: bool = False) -> int:
+        """Write every table's rows, all as of one moment, to <table>.parquet in a folder; returns `changes` as of it.
 
-    def tables(self) -> dict[str, pa.Table]:
-        """Every table's rows, all as of one moment."""
-        with self.moment() as (cursor, _):
-            return _tables(cursor)
+        Writers wait until the moment is fixed, no longer, and only a part of a table at a time is in memory.
+
+        Args:
+            link: a table that hasn't changed since the last snapshot is that snapshot's own file, under a second name.
+        """
+        with closing(self._new_cursor()) as moment:
+            with self._write_lock:
+                moment.execute("BEGIN")
+                moment.execute("SELECT 1 FROM schema_version").fetchall()  # what fixes the moment: BEGIN alone doesn't
+                changes, changed = self.changes, dict(self._changed)
+            try:
+                for table in TABLES:
+                    file = folder / f"{table}.parquet"
+                    same = link and self._in_snapshot is not None and changed[table] <= self._in_snapshot
+                    if not (same and _linked(self.home.snapshot / file.name, file)):
+                        rows = moment.sql(f"SELECT * FROM {table}").to_arrow_reader(PART)
+                        with pq.ParquetWriter(file, rows.schema) as out:
+                            for part in rows:
+                                out.write_batch(part)
+            except duckdb.Error as error:
+                raise StoreError(f"the database could not be written out ({error})") from error
+        return changes
 
     @classmethod
     def build(cls, home: Home, folder: Path) -> None:
@@ -277,19 +322,17 @@ class Store:
 
     def write_snapshot(self) -> int:
         """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
-        with self.moment() as (cursor, changes):
-            tables = _tables(cursor)
         fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
         old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
         for left in self.home.labels.glob(".snapshot-*"):  # by a process that was killed: only the owner of the database writes here
             shutil.rmtree(left, ignore_errors=True)
         fresh.mkdir(parents=True)
-        for table, rows in tables.items():
-            pq.write_table(rows, fresh / f"{table}.parquet")
+        changes = self.write_tables(fresh, link=True)
         if self.home.snapshot.exists():
             self.home.snapshot.rename(old)
         fresh.rename(self.home.snapshot)
         shutil.rmtree(old, ignore_errors=True)
+        self._in_snapshot = changes
         return changes
 
 
@@ -303,8 +346,13 @@ def _connect(home: Home) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(home.database))
 
 
-def _tables(cursor: duckdb.DuckDBPyConnection) -> dict[str, pa.Table]:
-    return {table: cursor.sql(f"SELECT * FROM {table}").to_arrow_table() for table in TABLES}
+def _linked(there: Path, here: Path) -> bool:
+    """One file under a second name; False where it has gone, or the disk can't do that."""
+    try:
+        here.hardlink_to(there)
+    except OSError:
+        return False
+    return True
 
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -344,14 +392,14 @@ def _sql(name: str) -> str:
     return (files("curriculum") / name).read_text(encoding="utf-8")
 
 
-def _make(connection: duckdb.DuckDBPyConnection, version: int = SCHEMA_VERSION) -> None:
+def _make(connection: duckdb.DuckDBPyConnection | Cursor, version: int = SCHEMA_VERSION) -> None:
     """An empty database's schema, the newest at once, an older one step by step."""
     steps = ["schema.sql"] if version == SCHEMA_VERSION else [f"migrations/{step}.sql" for step in range(1, version + 1)]
     for step in steps:
         connection.execute(_sql(step))
 
 
-def _lift(connection: duckdb.DuckDBPyConnection, version: int) -> None:
+def _lift(connection: duckdb.DuckDBPyConnection | Cursor, version: int) -> None:
     """Bring a filled schema from a version to the newest."""
     for step in range(version + 1, SCHEMA_VERSION + 1):
         connection.execute(_sql(f"migrations/{step}.sql"))

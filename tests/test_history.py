@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from curriculum.errors import ConfigError, UnknownError
-from curriculum.history import example_log, replay
+from curriculum.history import counted, example_log, images_in_force, recently_judged, replay
 from curriculum.labels import annotate, undo
 from curriculum.store import Store
 from tests.label_cases import NOON, filled
@@ -77,3 +77,19 @@ def test_what_is_unknown_is_said(tiny: Store) -> None:
         example_log(tiny, "tiny", "a0.jpg")
     with pytest.raises(ConfigError, match="needs its zone"):
         replay(tiny, "tiny", datetime(2026, 3, 1))
+
+
+def test_counts_are_those_of_the_replayed_labels(tiny: Store) -> None:
+    filled(tiny)
+    record_a_minute_apart(tiny)
+    for until in (None, NOON, NOON + timedelta(minutes=2)):
+        then = replay(tiny, "tiny", until)
+        of_each = then.groupby(["annotator", "decided", "level"]).size()
+        assert {tuple(row[:3]): row[3] for row in counted(tiny, "tiny", until).itertuples(index=False, name=None)} == of_each.to_dict()
+        assert images_in_force(tiny, "tiny", until) == then["example"].nunique()
+
+
+def test_only_so_many_images_are_listed_the_latest_first(tiny: Store) -> None:
+    for example in ("a/a0.jpg", "b/b0.jpg", "c/c0.jpg", "a/a0.jpg"):
+        annotate(tiny, "tiny", example, "Ann", "easy")
+    assert recently_judged(tiny, "tiny", 2) == ["a/a0.jpg", "c/c0.jpg"]

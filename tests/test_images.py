@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from curriculum import images
 from curriculum.errors import DatasetError
 from curriculum.images import Example, decode, index_folder, load_images, open_rgb
 
@@ -51,6 +52,22 @@ def test_index_finds_classes_and_images_with_their_facts(tiny_folder: Folder) ->
     assert (first.class_name, first.width, first.height, first.format) == ("a", 20, 16, "JPEG")
     assert first.bytes == (root / "a/a0.jpg").stat().st_size
     assert index.rejected == ()
+
+
+def test_a_few_files_at_a_time_wait_for_the_threads(tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_folder()
+    (folder / "b" / "b1.jpg").write_bytes(b"")
+    whole, handed = index_folder(folder), list[int]()
+    run = ThreadPoolExecutor.map
+
+    def counted(pool: ThreadPoolExecutor, work: Callable[[Path], object], paths: list[Path]) -> object:
+        handed.append(len(paths))
+        return run(pool, work, paths)
+
+    monkeypatch.setattr(images, "TOGETHER", 5)
+    monkeypatch.setattr(ThreadPoolExecutor, "map", counted)
+    assert index_folder(folder) == whole
+    assert handed == [5, 5, 2]
 
 
 def test_progress_counts_up_to_all_files(tiny_folder: Folder) -> None:

@@ -244,6 +244,7 @@ def test_votes_are_counted_as_the_judgements_are(tiny: Store) -> None:
     for who in ("people", "simulated", "all"):
         pd.testing.assert_frame_equal(vote_counts(tiny, "tiny", who), count_votes(judgements(tiny, "tiny", who)), check_index_type=False)
     assert vote_counts(tiny, "tiny").to_numpy().tolist() == [[2, 0, 1], [0, 2, 0], [0, 1, 1]]
+    assert vote_counts(tiny, "tiny", divided=True).to_numpy().tolist() == [[2, 0, 1], [0, 1, 1]]
 
 
 def test_people_and_simulated_never_mix(tiny: Store) -> None:

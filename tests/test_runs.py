@@ -494,6 +494,32 @@ def test_a_relative_path_of_weights_becomes_absolute(tints: Store, tmp_path: Pat
     assert runs.prepare(tints, config(weights="w.pt")).config().weights == str(tmp_path / "w.pt")
 
 
+def test_the_next_process_takes_in_only_what_is_new(tints: Store, home: Home) -> None:
+    ended, going = (runs.prepare(tints, config(seed=seed)) for seed in (1, 2))
+    (ended / "result.json").write_text(json.dumps({"run_id": ended.run_id}), encoding="utf-8")
+    ended.write_status(Status("done"))
+    runs.Ingester(tints).once()
+    taken = tints.changes
+    runs.Ingester(tints).once()
+    assert tints.changes == taken + 1, "only the one that hasn't ended"
+    ended.write_about(About("a title"))
+    runs.Ingester(tints).once()
+    assert tints.rows("SELECT title FROM run WHERE run_id = ?", [ended.run_id]) == [("a title",)]
+    with tints.write() as cursor:
+        cursor.execute("DELETE FROM run")  # an older database has come in this one's place
+    runs.Ingester(tints).once()
+    assert set(runs.list_runs(tints)["run_id"]) == {ended.run_id, going.run_id}
+
+
+def test_a_run_that_could_not_be_taken_in_is_said_by_the_next_process_too(tints: Store) -> None:
+    ended = runs.prepare(tints, config(seed=1))
+    (ended / "predictions.parquet").write_bytes(b"PAR1 but not really")
+    (ended / "result.json").write_text(json.dumps({"run_id": ended.run_id}), encoding="utf-8")
+    ended.write_status(Status("done"))
+    for _ in range(2):
+        assert list(runs.Ingester(tints).once()) == [ended.run_id]
+
+
 def test_the_ingester_takes_changes_only_and_one_bad_run_stops_no_other(tints: Store) -> None:
     first, bad, last = (runs.prepare(tints, config(seed=seed)) for seed in (1, 2, 3))
     (bad / "config.json").write_text(json.dumps({"config": {}}), encoding="utf-8")

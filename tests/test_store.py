@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from curriculum.assignment import progress
+from curriculum.backup import backup
 from curriculum.config import Home
-from curriculum.datasets import Settings, add_dataset, settings
+from curriculum.datasets import Settings, add_dataset, check_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.labels import annotate, append_many, consensus
 from curriculum.store import SCHEMA_VERSION, TABLES, Store
@@ -111,16 +112,6 @@ def test_a_thread_that_has_ended_leaves_no_cursor_behind(store: Store) -> None:
         thread.start()
         thread.join()
     assert len(store._cursors) <= 1  # this thread's, which opened the database
-
-
-def test_nobody_waits_while_the_snapshot_is_read(tiny: Store) -> None:
-    counted = "SELECT count(*) FROM annotation"
-    with tiny.moment() as (cursor, changes):
-        writer = threading.Thread(target=annotate, args=(tiny, "tiny", "a/a0.jpg", "Ann", "hard"), daemon=True)
-        writer.start()
-        writer.join(timeout=30)
-        assert tiny.rows(counted) == [(1,)], "stored while somebody reads"
-        assert (cursor.execute(counted).fetchall(), changes) == ([(0,)], tiny.changes - 1), "and the reader sees what was before"
 
 
 def test_second_open_in_the_same_process_is_refused_and_harms_nothing(home: Home, store: Store) -> None:
@@ -248,6 +239,54 @@ def test_snapshot_holds_every_table(home: Home, tiny: Store) -> None:
             select = f"SELECT * FROM (SELECT COLUMNS(*)::TEXT FROM {table}) ORDER BY ALL"
             assert copy.rows(select) == tiny.rows(select), table
         assert copy.rows("SELECT config->>'epochs' FROM run") == [("3",)]
+
+
+def test_who_writes_does_not_wait_for_a_snapshot_which_is_of_one_moment(home: Home, tiny: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, pool, real = itertools.count(), ThreadPoolExecutor(1), pq.ParquetWriter
+
+    def write() -> None:
+        annotate(tiny, "tiny", "a/a0.jpg", "Ann", "easy")
+
+    def writer(*arguments: object, **more: object) -> object:
+        """Somebody labels between any two tables, on a thread of their own."""
+        next(count)
+        pool.submit(write).result(timeout=20)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(pq, "ParquetWriter", writer)
+    before = tiny.changes
+    assert tiny.write_snapshot() == before
+    assert next(count) == len(TABLES) and tiny.rows("SELECT count(*) FROM annotation") == [(len(TABLES),)]
+    with Store.from_snapshot(home) as copy:
+        assert copy.rows("SELECT count(*) FROM annotation") == [(0,)]
+        assert copy.rows("SELECT count(*) FROM example") == [(12,)]
+    pool.shutdown()
+
+
+def test_a_snapshot_writes_only_what_has_changed(home: Home, tiny: Store) -> None:
+    def files() -> dict[str, int]:
+        return {file.stem: file.stat().st_ino for file in home.snapshot.iterdir()}
+
+    tiny.write_snapshot()
+    before = files()
+    annotate(tiny, "tiny", "a/a0.jpg", "Ann", "easy")
+    tiny.write_snapshot()
+    assert {name for name, inode in files().items() if inode != before[name]} == {"annotation"}
+    before = files()
+    check_dataset(tiny, "tiny")  # nothing is new: images' rows stay as they are
+    tiny.write_snapshot()
+    assert {name for name, inode in files().items() if inode != before[name]} == {"dataset", "rejected_file"}
+    with tiny.write() as cursor:
+        cursor.execute("CREATE TABLE other (a INTEGER)")  # of which nobody knows what it changes
+    before = files()
+    tiny.write_snapshot()
+    assert not set(files().items()) & set(before.items())
+
+
+def test_a_backup_shares_no_file_with_the_snapshot(home: Home, tiny: Store) -> None:
+    tiny.write_snapshot()
+    folder = backup(tiny)
+    assert {file.stat().st_nlink for file in folder.iterdir()} == {1}
 
 
 def test_a_snapshot_is_of_one_moment_while_the_owner_replaces_it(home: Home, store: Store) -> None:

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from curriculum import assignment, comparisons, events
+from curriculum import assignment, comparisons, events, worklists
 from curriculum.app import identity, layout, service
 from curriculum.app.identity import Identity
 from curriculum.app.service import Service
@@ -140,11 +140,9 @@ def _event_id(text: object) -> uuid.UUID | None:
 def _cards(store: Store, dataset: str, names: Sequence[str]) -> list[Body]:
     """What the browser needs to show these examples, in their order."""
     titles = _titles(store, dataset)
-    rows = store.rows(
-        "SELECT example, sha256, class FROM example WHERE dataset = ? AND list_contains(?::TEXT[], example)", [dataset, list(names)]
-    )
+    found = worklists.described(store, dataset, names).items()
     cards = {
-        name: {"example": name, "image": f"/img/{sha256}", "class_title": titles[class_name]} for name, sha256, class_name in rows
+        name: {"example": name, "image": f"/img/{sha256}", "class_title": titles[class_name]} for name, (sha256, class_name) in found
     }  # the image's address says nothing but its content
     return [cards[name] for name in names]
 

@@ -29,16 +29,16 @@ def page() -> None:
     if dataset is None:
         return
     lead = str(st.session_state["annotator"])
-    votes = labels.vote_counts(layout.store(), dataset.name)
+    divided = labels.vote_counts(layout.store(), dataset.name, divided=True)
     decided, wishes = adjudication.decisions(layout.store(), dataset.name), adjudication.wishes(layout.store(), dataset.name, "opinion")
     waiting = wishes[~wishes["answered"]]
-    contested = consensus.contested(votes)
+    contested = consensus.contested(divided)
     contested = contested[~contested["example"].isin([*decided["example"], *waiting["example"]])]
     queue, sent, done = st.tabs(
         [f"Contested: {len(contested):,}", f"Waiting for an opinion: {len(waiting):,}", f"Decided: {len(decided):,}"]
     )
     with queue:
-        _queue(dataset, lead, contested, anything=not votes.empty)
+        _queue(dataset, lead, contested, anything=not divided.empty or bool(layout.store().rows(layout.WHO_LABELLED, [dataset.name])))
     with sent:
         _sent(waiting)
     with done:

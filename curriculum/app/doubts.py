@@ -11,7 +11,7 @@ from curriculum.app.layout import Tile
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 
-IN_A_GALLERY = 40
+IN_A_GALLERY, MOST_OFFERED = 40, 1000
 
 
 def labels(dataset: Dataset) -> None:
@@ -40,7 +40,7 @@ def labels(dataset: Dataset) -> None:
         (Tile(r["sha256"], r["example"], (f"folder: {r['class']}", f"model: {r['predicted']}", f"folder's class {r['probability_true']:.0%}",
                                           "⚑ flagged" if r["flagged"] else "not flagged")) for r in shown), "_doubt_gallery", 130,
     )  # fmt: skip
-    open_ones = found[~found["flagged"]]["example"].tolist()
+    open_ones = found[~found["flagged"]]["example"].head(MOST_OFFERED).tolist()
     chosen = st.multiselect("Flag as wrong class", open_ones, key=f"_doubted_{dataset.name}", placeholder="Choose images by their name")
     st.button(f"Flag {len(chosen)} images" if chosen else "Flag", icon=":material/flag:", disabled=not chosen, on_click=_flag,
               args=[dataset.name, chosen])  # fmt: skip

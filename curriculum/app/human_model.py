@@ -63,19 +63,25 @@ def page() -> None:
         layout.link("sort", "Sort images", ":material/sort:")
     else:
         picked = _figures(both, who, _agreement(both, *seen))
-        _quadrants(dataset, both, picked)
+        _quadrants(dataset, {**_by_quadrant(both, *seen), CHOSEN: picked})
         _by_group(_by_groups(both, *seen))
     _side_by_side(frame, both, dataset)
     gallery.look_closer(dataset.name, chosen)
 
 
-# What follows is kept for as long as the log of labels is what it was at `stamp`.
+# What follows is kept for as long as the log of labels is what it was at `stamp`. The frames of all images are kept once for everybody, and
+# nobody changes them: a copy for each click would take seconds where there are a million.
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=2, show_spinner=False)
 def _compared(dataset: str, run: str, who: str, method: str, stamp: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = analysis.ranked(layout.store(), dataset, run, who, method)
     return frame, analysis.compared(frame)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _by_quadrant(_both: pd.DataFrame, dataset: str, run: str, who: str, method: str, stamp: str) -> dict[str, pd.DataFrame]:
+    return {str(name): analysis.quadrant(_both, name) for name in QUADRANTS}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -157,15 +163,18 @@ def _chosen(both: pd.DataFrame, area: dict[str, Any], cells: list[dict[str, Any]
             inside &= points[column].between(low, high).to_numpy()
         return points[inside]
     wanted = {(cell["people"], cell["model"]) for cell in cells}
-    return both[[pair in wanted for pair in zip(both["level"], both["model_level"], strict=True)]]
+    inside = np.zeros(len(both), dtype=bool)
+    for people, model in wanted:
+        inside |= ((both["level"] == people) & (both["model_level"] == model)).to_numpy()
+    return both[inside]
 
 
 # -- the images ----------------------------------------------------------------------------------
 
 
-def _quadrants(dataset: Dataset, both: pd.DataFrame, picked: pd.DataFrame) -> None:
+def _quadrants(dataset: Dataset, groups: dict[str, pd.DataFrame]) -> None:
     st.header("Where people and model differ, and where they agree")
-    groups = {**{str(name): analysis.quadrant(both, name) for name in QUADRANTS}, CHOSEN: picked}
+    picked = groups[CHOSEN]
     first = next((name for name, rows in groups.items() if len(rows)), CHOSEN)
     if len(picked) and not st.session_state.get("_had_picked"):
         st.session_state["_quadrant"] = CHOSEN
@@ -236,10 +245,10 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
 def _three_columns(rows: pd.DataFrame, column: str, place_of: slice, side: str) -> None:
     for column_place, level in zip(st.columns(3), LEVELS, strict=True):
         found = rows[rows[column] == level]
-        found = found.iloc[_clearest_first(found, column, level)]
+        order = _clearest_first(found, column, level)
         with column_place:
             st.markdown(f"{LEVEL_MARK[level]} {level}  \n{len(found):,}")
-            shown = found.iloc[place_of]
+            shown = found.iloc[order[place_of]]
             if shown.empty:
                 st.caption("none" if found.empty else "no more")
             else:

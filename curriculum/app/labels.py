@@ -19,13 +19,15 @@ from curriculum.comparison_log import export_comparisons, import_comparisons
 from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
-from curriculum.history import example_log, recently_judged, replay
+from curriculum.history import counted, example_log, images_in_force, recently_judged, replay
 from curriculum.label_files import ImportResult, export_labels, import_labels
 from curriculum.label_formats import spreadsheet
 from curriculum.label_log import export_log, import_log
 from curriculum.store import Store
 
 SUFFIXES = {"CSV": ".csv", "JSON Lines": ".jsonl", "Parquet": ".parquet", "Label Studio": ".json"}
+MOST_OFFERED = 1000
+"""Images in the list: a browser that is sent hundreds of thousands stands still."""
 LABELS, LOG, FOURS = "labels in force", "everything that was ever done", "comparisons of four"
 NAME = {LABELS: "labels", LOG: "log", FOURS: "comparisons"}
 EXPORT: dict[str, Callable[[Store, str, Path], int]] = {LABELS: export_labels, LOG: export_log, FOURS: export_comparisons}
@@ -54,16 +56,20 @@ def page() -> None:
 
 def _one_image(dataset: Dataset) -> None:
     st.header("One image's life")
-    judged = recently_judged(layout.store(), dataset.name)
+    judged = recently_judged(layout.store(), dataset.name, MOST_OFFERED)
     if not judged:
         st.info("Nobody has judged an image of this data set yet.", icon=":material/history:")
         layout.link("sort", "Sort images", ":material/sort:")
         return
-    example = st.selectbox("Image", judged, help="Every image that somebody has judged, the latest first. Type to search.")
+    more = len(judged) == MOST_OFFERED
+    example = str(st.selectbox(
+        "Image", judged, accept_new_options=more, help="The images that somebody has judged, the latest first. Type to search."
+        + (f" These are the last {MOST_OFFERED:,}; any other by its class/file." if more else ""),
+    ))  # fmt: skip
+    log = example_log(layout.store(), dataset.name, example)
     sha256, class_name = layout.store().rows(
         "SELECT sha256, class FROM example WHERE dataset = ? AND example = ?", [dataset.name, example]
     )[0]
-    log = example_log(layout.store(), dataset.name, example)
     layout.gallery([Tile(sha256, example, (class_name, example))], 160)
     st.dataframe(
         pd.DataFrame({
@@ -90,16 +96,18 @@ def _said(event: dict[object, object]) -> str:
 def _as_it_was(dataset: Dataset) -> None:
     st.header("As it was")
     until = st.datetime_input("At", value=None, max_value=datetime.now(), help="The server's clock. Empty: now.")
-    then = replay(layout.store(), dataset.name, until.astimezone() if until else None)
+    store, moment = layout.store(), until.astimezone() if until else None
+    then = counted(store, dataset.name, moment)
     if then.empty:
         st.info("No level was in force at that time.", icon=":material/history:")
         return
     who = then["annotator"].where(~then["decided"], "decided by " + then["annotator"])
-    counts = pd.crosstab(who, then["level"]).reindex(columns=list(LEVELS), fill_value=0)
+    counts = then.assign(annotator=who).pivot_table(index="annotator", columns="level", values="labels", aggfunc="sum", fill_value=0)
+    counts = counts.reindex(columns=list(LEVELS), fill_value=0)
     st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True)
-    st.caption(f"{len(then):,} levels on {then['example'].nunique():,} images were in force.")
+    st.caption(f"{then['labels'].sum():,} levels on {images_in_force(store, dataset.name, moment):,} images were in force.")
     st.download_button(
-        "These levels as CSV", session.file_for_leads(lambda: spreadsheet(then)), f"{dataset.name}-levels.csv", "text/csv",
+        "These levels as CSV", session.file_for_leads(lambda: spreadsheet(replay(layout.store(), dataset.name, moment))), f"{dataset.name}-levels.csv", "text/csv",
         on_click="ignore", icon=":material/download:",
     )  # fmt: skip
 

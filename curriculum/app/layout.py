@@ -31,6 +31,10 @@ AFTER_ESCAPES = re.compile(r"(?i)https?(?=:|\\:)|www(?=\.|\\\.)|:(?=[a-z+_-])")
 
 log = logging.getLogger(__name__)
 
+WHO_LABELLED = """
+SELECT DISTINCT annotator FROM standing_annotation WHERE dataset = ? AND action = 'label' AND NOT repeat ORDER BY annotator
+"""
+
 WHO = {"people": "people", "simulated": "simulated annotators", "all": "people and simulated together"}
 
 STYLE = """<style>
@@ -140,7 +144,7 @@ def chosen_who(dataset: str) -> str:
     simulated = summary["simulated"]
     assert isinstance(simulated, dict)
     people_count = summary["labelled"]
-    names = [r[0] for r in store().rows("SELECT DISTINCT annotator FROM current_label WHERE dataset = ? ORDER BY annotator", [dataset])]
+    names = [r[0] for r in store().rows(WHO_LABELLED, [dataset])]
     options = [*WHO, *names]
     default = "simulated" if not people_count and simulated["labelled"] else "people"
     counts = {"people": people_count, "simulated": simulated["labelled"]}

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from curriculum import content
 from curriculum.app import api, gate, service, session
 from curriculum.errors import CurriculumError
 from curriculum.files import digest, write_whole
@@ -139,18 +140,12 @@ def _filled(file: Path) -> bool:
 def _find(request: Request) -> Found | None:
     """Only files that the database lists can be had, and only where they still lie in their data set; the address never becomes a path."""
     store, sha256 = service.current().store, request.path_params["sha256"]
-    rows = store.rows(
-        "SELECT root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset) WHERE sha256 = ? AND present LIMIT 1",
-        [sha256],
-    )
-    if not rows:
-        return None
-    root, example, image_format, size, mtime_ns = rows[0]
-    path = inside(store.home.root / root, example)
-    if path is None:
+    row = content.find(store, sha256)
+    path = inside(store.home.root / row.root, row.example) if row else None
+    if row is None or path is None:
         return None
     now = path.stat()
-    return Found(path, image_format, (now.st_size, now.st_mtime_ns) == (size, mtime_ns) or digest(path) == sha256)
+    return Found(path, row.format, (now.st_size, now.st_mtime_ns) == (row.bytes, row.mtime_ns) or digest(path) == sha256)
 
 
 def _encoded(picture: Image.Image, image_format: str) -> bytes:

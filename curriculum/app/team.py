@@ -134,7 +134,7 @@ def _computed(dataset: str, who: str) -> Found:
         annotators=consensus.annotator_reports(judged),
         drift=consensus.drift(sorted_here, block),
         block=block,
-        contested=consensus.contested(labels.vote_counts(layout.store(), dataset, who)),
+        contested=consensus.contested(labels.vote_counts(layout.store(), dataset, who, divided=True)),
     )
 
 

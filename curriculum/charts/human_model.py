@@ -22,9 +22,11 @@ def scattered(both: pd.DataFrame) -> pd.DataFrame:
     Args:
         both: as `analysis.compared` gives it.
     """
-    jitter = both["example"].map(lambda example: (zlib.crc32(example.encode()) % 10_000) / 9_999 - 0.5)
-    points = both.assign(place=both["level_index"] + jitter * 0.66)
-    return points if len(points) <= MOST_POINTS else points.sort_values("difficulty").iloc[:: -(-len(points) // MOST_POINTS)]
+    points = both
+    if len(both) > MOST_POINTS:
+        points = both.iloc[both["difficulty"].to_numpy(float).argsort(kind="stable")[:: -(-len(both) // MOST_POINTS)]]
+    jitter = points["example"].map(lambda example: (zlib.crc32(example.encode()) % 10_000) / 9_999 - 0.5)
+    return points.assign(place=points["level_index"] + jitter * 0.66)
 
 
 def levels_against_difficulty(both: pd.DataFrame) -> alt.LayerChart:
