@@ -162,3 +162,18 @@ def test_json_with_anything_unknown_or_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match="--batch-size is out of range"):
         config_from_json({**record, "batch_size": 0})
     assert record == TrainConfig("rsscn7").to_json()  # reading changes nothing of the caller's
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image_size": None}, {"mode": None}, {"dataset": 5}, {"dataset": None}, {"stage_epochs": [1]}, {"kind": ["train"]}, {"freeze": None}],
+)
+def test_json_that_leaves_a_value_out_or_has_another_kind_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        config_from_json(TrainConfig("tiny").to_json() | change)
+
+
+def test_json_that_is_no_object_is_no_configuration() -> None:
+    for record in ([], None, 5, "train"):
+        with pytest.raises(ConfigError, match="unknown kind"):
+            config_from_json(record)  # type: ignore[arg-type]

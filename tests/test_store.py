@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -378,3 +379,15 @@ def test_tables_of_an_older_version_are_lifted_as_they_are_loaded(home: Home, tm
         assert store.rows("SELECT level FROM current_label") == [("easy",)]
         assert store.rows("SELECT nextval('annotation_seq') > max(seq) FROM annotation") == [(True,)]
     assert not list(built.labels.glob("*.bak"))
+
+
+def test_a_snapshot_with_other_columns_or_columns_of_another_kind_is_an_error(home: Home, store: Store) -> None:
+    store.write_snapshot()
+    for table in (
+        pa.table({"annotator": [["Ann"]]}),
+        pa.table({"else": [1]}),
+        pa.table({"since": pa.array([0], pa.timestamp("us", "Nowhere/Here"))}),
+    ):
+        pq.write_table(table, home.snapshot / "annotator.parquet")
+        with pytest.raises(StoreError, match="snapshot"):
+            Store.from_snapshot(home)
