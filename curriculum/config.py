@@ -451,8 +451,6 @@ def check_option(f: dataclasses.Field[Any], value: Any) -> None:
         return
     if kind.startswith("tuple") != isinstance(value, tuple):
         raise ConfigError(f"{flag} takes {'a list' if kind.startswith('tuple') else 'one value'}", got=value)
-    if kind.startswith("tuple[int, int, int]") and len(value) != 3:
-        raise ConfigError(f"{flag} takes three numbers", got=value)
     if kind.startswith(("str", "tuple[str")) and not all(isinstance(v, str) for v in (value if isinstance(value, tuple) else (value,))):
         raise ConfigError(f"{flag} takes text", got=value)
     if kind.startswith("float") and isinstance(value, bool):

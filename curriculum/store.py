@@ -221,7 +221,8 @@ class Store:
         try:
             cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming {conflict}")
         finally:
-            cursor.unregister("incoming")
+            with suppress(duckdb.Error):  # after a failure it would complain of the transaction, and hide what was wrong
+                cursor.unregister("incoming")
 
     def upsert(self, cursor: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, key: tuple[str, ...]) -> None:
         """Insert rows, or overwrite those of the same primary key, inside `write`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -26,7 +27,7 @@ from curriculum.comparisons import Comparison
 from curriculum.comparisons import record as record_comparison
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
-from curriculum.errors import CurriculumError
+from curriculum.errors import CurriculumError, StoreError
 from curriculum.label_files import COLUMNS, ImportResult, export_labels, import_labels
 from curriculum.label_formats import TABLE_FORMATS, Format, read_table
 from curriculum.label_log import export_log, import_log
@@ -58,7 +59,10 @@ def undone(store: Store) -> Iterator[None]:
 
     @contextmanager
     def nested() -> Iterator[Any]:
-        yield cursor
+        try:
+            yield cursor
+        except duckdb.Error as error:
+            raise StoreError("the database refused to write") from error
 
     cursor.execute("BEGIN")
     store.write = nested  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,13 +69,12 @@ _loop = asyncio.new_event_loop()
 
 def requests(folder: Path) -> Input:
     """Bodies of every route, with a valid token and without: an answer in JSON of 200 or a refusal, nothing lost and nothing doubled."""
-    from starlette import concurrency
 
     async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
 
     api.run_in_threadpool = at_once  # another thread has other cursors, whose transactions could not be taken back
-    assert concurrency
+    import_module("sklearn.linear_model")  # which the first four that is asked for would wait for
     store, _ = made(folder)
     running = _served(store)
     people.register(store, "Ann", "73 oaks")

@@ -197,6 +197,11 @@ def test_a_statement_that_fails_undoes_those_before_it(store: Store) -> None:
     assert store.rows("SELECT annotator FROM annotator") == [("Bob",)]
 
 
+def test_a_row_that_does_not_fit_is_refused_with_what_was_wrong_with_it(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"(?s)twelve.*DOUBLE"), store.write() as cursor:
+        store.insert(cursor, "epoch", pd.DataFrame({"run_id": ["r"], "epoch": [1], "train_loss": ["twelve"]}))
+
+
 def test_insert_refuses_a_table_that_is_none(store: Store) -> None:
     with pytest.raises(StoreError, match="unknown table"), store.write() as cursor:
         store.insert(cursor, "annotator; DROP TABLE run", pd.DataFrame({"annotator": ["Ann"]}))
