@@ -158,7 +158,7 @@ def _seconds(raw: dict[str, object]) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9 or math.isnan(value):
-        raise ConfigError("seconds is a number from 0 on", got=_number(value))
+        raise ConfigError("seconds is a number from 0 on", got=str(value)[:40])
     return float(value)
 
 
@@ -167,13 +167,8 @@ def _place(raw: dict[str, object]) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1e9:
-        raise ConfigError("place is a whole number from 0 on", got=_number(value))
+        raise ConfigError("place is a whole number from 0 on", got=str(value)[:40])
     return value
-
-
-def _number(value: object) -> str:
-    """What came in a number's stead, short, whatever it is."""
-    return str(value)[:40] if isinstance(value, int | float | str) else type(value).__name__
 
 
 # -- looking back --------------------------------------------------------------------------------

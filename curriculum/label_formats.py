@@ -197,15 +197,8 @@ def _row(place: str, values: object, wanted: set[str]) -> Row:
             try:
                 row.cells[name] = _as_text(value)
             except TypeError:
-                row.problem = row.problem or f"{name} is neither text nor a number: {_glimpse(value)!r}"
+                row.problem = row.problem or f"{name} is neither text nor a number: {cut(str(value))!r}"
     return row
-
-
-def _glimpse(value: object) -> str:
-    try:
-        return cut(str(value))
-    except RecursionError:
-        return f"{type(value).__name__} in {type(value).__name__}"
 
 
 def _as_text(value: object) -> str | None:

@@ -180,7 +180,8 @@ def _valid() -> list[bytes]:
     exif[0x0112], exif[0x010E], exif[0x8769] = 6, "words", {0x9000: b"0230", 0x829A: (1, 0)}
     profile = b"\0" * 12 + b"prtrCMYKLab " + b"\0" * 104
     kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
-        (colour, "JPEG", {"exif": exif}), (colour, "JPEG", {"progressive": True, "icc_profile": profile}), (colour.convert("CMYK"), "JPEG", {"icc_profile": profile}),
+        (colour, "JPEG", {"exif": exif}), (colour, "JPEG", {"progressive": True, "icc_profile": profile}),
+        (colour.convert("CMYK"), "JPEG", {"icc_profile": profile}),
         (colour.convert("L"), "JPEG", {}), (colour.convert("RGBA"), "PNG", {"exif": exif}), (colour.convert("P"), "PNG", {"transparency": 3}),
         (colour.convert("1"), "PNG", {}), (colour.convert("LA"), "PNG", {}), (Image.fromarray(random.integers(0, 65536, (6, 5), dtype=np.uint16)), "PNG", {}),
         (colour, "PNG", {"save_all": True, "append_images": [colour.rotate(90)] * 2}), (colour, "GIF", {"save_all": True, "append_images": [colour.rotate(90)]}),
@@ -253,7 +254,8 @@ ODD_TENSORS: list[Callable[[], Any]] = [
     lambda: torch.tensor(1.0), lambda: torch.zeros(2, dtype=torch.complex64), lambda: torch.zeros(2, dtype=torch.bfloat16), lambda: torch.zeros(2, dtype=torch.bool),
     lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8), lambda: torch.nn.Parameter(torch.zeros(2)), lambda: torch.zeros(2, device="meta"),
     lambda: torch.full((64,), float("nan")), lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), lambda: torch.zeros(2, dtype=torch.float8_e5m2),
-    lambda: torch.zeros(2).conj(), lambda: torch.zeros(2, dtype=torch.complex64).conj(), lambda: "x", lambda: None, lambda: 3, lambda: [1], lambda: {"a": torch.zeros(1)},
+    lambda: torch.zeros(2).conj(), lambda: torch.zeros(2, dtype=torch.complex64).conj(), lambda: "x", lambda: None, lambda: 3, lambda: [1],
+    lambda: {"a": torch.zeros(1)},
     lambda: Evil(),
 ]  # fmt: skip
 

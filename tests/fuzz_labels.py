@@ -357,7 +357,7 @@ def folders(folder: Path) -> Input:
             with suppress(OSError):
                 level.mkdir(exist_ok=True)
                 plant(chance, level)
-        show([(str(path), path.is_symlink() and os.readlink(path)) for path in given_folder.rglob("*")])
+        show([(str(path), str(path.readlink()) if path.is_symlink() else "") for path in given_folder.rglob("*")])
         with undone(store):
             if whole_or_nothing(store, lambda: import_labels(store, "tiny", given_folder, "Cem", "folders")):
                 export_labels(store, "tiny", folder / "back", format=chance.pick(("folders", "links")))

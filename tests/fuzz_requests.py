@@ -176,7 +176,8 @@ def words(folder: Path) -> Input:
     parser = cli.parser()
     known = _words(parser)
     quick = ("data list", "data check", "labels summary", "labels history", "labels settings", "labels agreement", "labels scale", "people list",
-             "people role", "runs list", "runs show", "runs rename", "runs note", "runs diff", "runs cancel", "runs resume", "runs delete", "recipe list", "recipe show", "recipe results",
+             "people role", "runs list", "runs show", "runs rename", "runs note", "runs diff", "runs cancel", "runs resume", "runs delete",
+             "recipe list", "recipe show", "recipe results",
              "labels export", "labels import", "labels replay", "report", "explain", "labels restore", "data add", "recipe resume")  # fmt: skip
 
     def one(data: bytes) -> None:

@@ -182,6 +182,7 @@ def test_json_that_leaves_a_value_out_or_has_another_kind_is_refused(change: dic
 
 
 def test_json_that_is_no_object_is_no_configuration() -> None:
-    for record in ([], None, 5, "train"):
+    records: tuple[Any, ...] = ([], None, 5, "train")
+    for record in records:
         with pytest.raises(ConfigError, match="unknown kind"):
-            config_from_json(record)  # type: ignore[arg-type]
+            config_from_json(record)

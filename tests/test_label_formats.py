@@ -229,14 +229,3 @@ def test_a_few_bytes_of_parquet_that_stand_for_many_are_refused_or_left_alone(tm
     else:
         with pytest.raises(LabelFileError, match="too large"):
             read_table(tmp_path / "f", "parquet", REQUIRED)
-
-
-def test_values_nested_as_deeply_as_they_can_be_read_are_a_problem(tmp_path: Path) -> None:
-    for depth in range(850, 1000, 3):
-        value = "[" * depth + "]" * depth
-        (tmp_path / "f").write_text(f'[{{"data": {{"example": {value}}}, "annotations": [{{}}]}}]', encoding="utf-8")
-        try:
-            (row,) = read_table(tmp_path / "f", "label-studio", *COLUMNS)
-        except LabelFileError:  # too deep to be read
-            continue
-        assert row.problem.startswith("example is neither text nor a number")
