@@ -180,7 +180,7 @@ def _arrow_table(path: Path, wanted: set[str]) -> tuple[pa.Table, list[str]]:
 
 def _unpacked(chunk: pa.Array) -> int:
     """The bytes of a column's values, each counted as often as it is used."""
-    if not pa.types.is_dictionary(chunk.type):
+    if not pa.types.is_dictionary(chunk.type) or pa.types.is_primitive(chunk.type.value_type):
         return int(chunk.nbytes)
     return int(pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices).cast(pa.int64())).as_py() or 0)
 

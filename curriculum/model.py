@@ -123,8 +123,8 @@ def _read_state(name: str, path: Path) -> dict[str, Tensor]:
 
 def _unusual(value: Tensor) -> str:
     """What a parameter is that no network of ours has, empty: nothing."""
-    if value.is_nested or value.layout != torch.strided or value.is_quantized:
-        return "sparse, nested or quantized"
+    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_complex():
+        return "sparse, nested, quantized or complex"
     if value.device.type != "cpu":
         return "without its numbers"
     return "larger than what is stored of it" if value.untyped_storage().nbytes() < value.numel() * value.element_size() else ""

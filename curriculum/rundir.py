@@ -226,12 +226,12 @@ class RunDir:
         Raises:
             ConfigError: too long. RunError: the directory is gone.
         """
-        lines = ["".join(letter for letter in line if letter.isprintable()) for line in about.note.strip().splitlines()]
-        title = "".join(letter for letter in " ".join(about.title.split()) if letter.isprintable())
+        lines = ["".join(letter for letter in line if letter.isprintable()) for line in about.note.splitlines()]
+        title = " ".join("".join(letter for letter in about.title if letter.isprintable() or letter.isspace()).split())
         if not self.path.is_dir():
             raise RunError("the run's directory is gone, and its title and note would stand there", got=self.run_id,
                            todo="Restore the directory, or delete the run")  # fmt: skip
-        write_json(self / "about.json", asdict(About(title, "\n".join(lines))))
+        write_json(self / "about.json", asdict(About(title, "\n".join(lines).strip())))
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines that the process wrote, warnings and tracebacks; empty where there is no log."""

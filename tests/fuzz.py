@@ -98,7 +98,7 @@ def inside(name: str, seconds: float, seed: int, found: Path) -> None:
     with atheris.instrument_imports(include=["curriculum", "PIL"], enable_loader_override=False):
         module = importlib.import_module(f"tests.{TARGETS[name]}")
     folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
-    quiet = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process lives
+    quiet = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115 - as long as the process lives
     one: Callable[[bytes], None] = getattr(module, name.replace("-", "_"))(folder)
     watch, tried, kinds, begun = Watch(folder), 0, dict[str, int](), time.monotonic()
     signal.signal(signal.SIGPROF, _stop)

@@ -275,7 +275,9 @@ def logs(folder: Path) -> Input:
             export(full, "tiny", folder / "out", kind, overwrite=True)
             files[what, kind] = (folder / "out").read_bytes()
         frame = pd.read_json(io.BytesIO(files[what, "jsonl"]), lines=True, dtype=False, convert_dates=False)
-        rows[what] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        rows[what] = [
+            {str(key): value for key, value in row.items()} for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+        ]
     path, back = folder / "file", folder / "back"
     take: dict[str, Any] = {
         "labels": (import_log, export_log, "annotation"),
@@ -333,7 +335,7 @@ def folders(folder: Path) -> Input:
                 case 0 | 1:
                     shutil.copyfile(root / "a" / "a0.jpg", target)
                 case 2:
-                    target.symlink_to(chance.pick((root / "a" / "a1.jpg", folder / "outside" / "secret.jpg", "nowhere", target.name, "../../set/b/b0.jpg",
+                    target.symlink_to(chance.pick((str(root / "a" / "a1.jpg"), str(folder / "outside" / "secret.jpg"), "nowhere", target.name, "../../set/b/b0.jpg",
                                                    "../../outside", "..", "x" * 300)))  # fmt: skip
                 case 3:
                     target.mkdir()
@@ -353,7 +355,7 @@ def folders(folder: Path) -> Input:
             level = given_folder / chance.pick(("easy", "medium", "hard", "EASY", "other"))
             if chance.yes(8):
                 with suppress(OSError):
-                    level.symlink_to(chance.pick((root / "a", "easy", "hard", folder / "outside")))
+                    level.symlink_to(chance.pick((str(root / "a"), "easy", "hard", str(folder / "outside"))))
             with suppress(OSError):
                 level.mkdir(exist_ok=True)
                 plant(chance, level)

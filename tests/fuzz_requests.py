@@ -73,7 +73,7 @@ def requests(folder: Path) -> Input:
     async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
 
-    api.run_in_threadpool = at_once  # another thread has other cursors, whose transactions could not be taken back
+    setattr(api, "run_in_threadpool", at_once)  # noqa: B010 - another thread has other cursors, whose transactions could not be taken back
     import_module("sklearn.linear_model")  # which the first four that is asked for would wait for
     store, _ = made(folder)
     running = _served(store)

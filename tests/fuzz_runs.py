@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curriculum import backup, entering, questions, recipe, recipe_runs, run_tables, runs
 from curriculum.cache import ArrayCache
-from curriculum.config import SCALES, Home, ScoreConfig, TrainConfig, config_from_json
+from curriculum.config import KINDS, SCALES, Home, ScoreConfig, TrainConfig, config_from_json
 from curriculum.errors import ConfigError, CurriculumError
 from curriculum.questions import Answer
 from curriculum.rundir import RunDir, Status
@@ -54,7 +54,7 @@ def recipes(folder: Path) -> Input:
 
     texts = {name: (recipe.FOLDER / f"{name}.toml").read_text(encoding="utf-8") for name in recipe.names()}
     read = {name: tomllib.loads(text) for name, text in texts.items()}
-    names = sorted({f.name for kind in recipe.KINDS for f in dataclasses.fields(kind)})
+    names = sorted({f.name for kind in KINDS for f in dataclasses.fields(kind)})
     path = folder / "own.toml"
 
     def one(data: bytes) -> None:

@@ -229,3 +229,13 @@ def test_a_few_bytes_of_parquet_that_stand_for_many_are_refused_or_left_alone(tm
     else:
         with pytest.raises(LabelFileError, match="too large"):
             read_table(tmp_path / "f", "parquet", REQUIRED)
+
+
+def test_categories_of_texts_and_of_numbers_are_read(tmp_path: Path) -> None:
+    table = pa.table(
+        {name: pa.array(values).dictionary_encode() for name, values in {"example": ["x", "y", "x"], "level": [1, None, 3]}.items()}
+    )
+    pq.write_table(table, tmp_path / "f")
+    assert [row.cells for row in read_table(tmp_path / "f", "parquet", REQUIRED)] == [
+        {"example": "x", "level": "1"}, {"example": "y", "level": None}, {"example": "x", "level": "3"},
+    ]  # fmt: skip

@@ -197,6 +197,7 @@ def test_state_dicts_of_other_networks_are_refused(tmp_path: Path, change: dict[
         torch.eye(3).to_sparse(),
         torch.zeros(2, device="meta"),
         torch.zeros(1).expand(10**12),
+        torch.zeros(2, dtype=torch.complex64).conj(),
     ],
 )
 def test_parameters_that_are_no_plain_tensors_are_refused(tmp_path: Path, value: Tensor) -> None:

@@ -391,3 +391,10 @@ def test_a_list_of_images_that_is_damaged_is_an_error_of_ours(home: Home, damage
         (run / "order.parquet").write_bytes(damage)
     with pytest.raises(RunError, match=r"order\.parquet"):
         run.order()
+
+
+def test_a_title_and_a_note_are_the_same_when_they_are_kept_again(run: RunDir) -> None:
+    run.write_about(About("\x05 a\x00 \x07 b", "\x05\n first \n\x07"))
+    assert run.about() == About("a b", "first")
+    run.write_about(run.about())
+    assert run.about() == About("a b", "first")
