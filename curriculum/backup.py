@@ -6,8 +6,8 @@ never loses the database that was there.
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from curriculum.config import Home
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
-from curriculum.files import digest, flush, write_json, write_whole
+from curriculum.files import digest, flush, read_json, write_json, write_whole
 from curriculum.store import LOGS, SCHEMA_VERSION, Store
 from curriculum.write_ahead import log_of
 
@@ -136,13 +136,17 @@ def _stamp() -> str:
 def _check(folder: Path) -> dict[str, int]:
     """Row counts of a backup, once everything is as its manifest says."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         version, sums = manifest["schema_version"], manifest["sha256"]
+        if type(version) is not int:
+            raise ValueError("the schema's version is a whole number")
         rows = {str(table): int(count) for table, count in manifest["rows"].items()} if version <= SCHEMA_VERSION else {}
+        if outside := [table for table in rows if not re.fullmatch("[a-z_]+", table)]:
+            raise ValueError(f"{outside[0]!r} is no table")
         if unlisted := {path.stem for path in folder.glob("*.parquet")} - set(rows) if version <= SCHEMA_VERSION else ():
             raise ValueError(f"the manifest doesn't list {', '.join(sorted(unlisted))}")
         damaged = [name for name in (f"{table}.parquet" for table in rows) if digest(folder / name) != sums[name]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"{folder} is no whole backup ({error!r})", todo="Give a folder that `labels backup` wrote.") from error
     if version > SCHEMA_VERSION:
         raise StoreError("the backup was made by a newer version of this program", got=f"schema version {version}",

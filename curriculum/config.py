@@ -442,9 +442,13 @@ Config = TrainConfig | ScoreConfig | CompareConfig | EpisodesConfig | LookConfig
 def check_option(f: dataclasses.Field[Any], value: Any) -> None:
     """Raise ConfigError, by the flag's own name, when a value is outside its choices or its range."""
     flag, meta = "--" + f.name.replace("_", "-"), f.metadata
-    if value is None or not meta:
-        return
     kind = str(f.type)
+    if value is None and "None" in kind:
+        return
+    if value is None or (not meta and not isinstance(value, str)):
+        raise ConfigError(f"{flag} needs a value", got=value)
+    if not meta:
+        return
     if kind.startswith("tuple") != isinstance(value, tuple):
         raise ConfigError(f"{flag} takes {'a list' if kind.startswith('tuple') else 'one value'}", got=value)
     if kind.startswith(("str", "tuple[str")) and not all(isinstance(v, str) for v in (value if isinstance(value, tuple) else (value,))):
@@ -466,10 +470,10 @@ def check_option(f: dataclasses.Field[Any], value: Any) -> None:
 
 def config_from_json(record: dict[str, Any]) -> Config:
     """The configuration that `to_json` wrote; an unknown key or kind raises ConfigError."""
-    values = dict(record)
+    values = dict(record) if isinstance(record, dict) else {}
     kind = values.pop("kind", None)
     by_kind: dict[Any, Any] = {name: each for each, name in KINDS.items()}
-    if kind not in by_kind:
+    if not isinstance(kind, str) or kind not in by_kind:
         raise ConfigError("a run's configuration has an unknown kind", got=kind, allowed=list(by_kind))
     known = {f.name for f in dataclasses.fields(by_kind[kind])}
     if unknown := set(values) - known:

@@ -23,6 +23,7 @@ from curriculum.files import NO_ROOM
 Progress = Callable[[int, int | None, str], None]  # done, total (None: unknown), what
 
 _BLOCK_BYTES = 256 * 1024
+_NUMBER = "[0-9]{1,18}"
 _WORTH_RETRYING = (408, 425, 429)
 
 
@@ -132,7 +133,7 @@ def _open(request: urllib.request.Request, part: Path, timeout_seconds: float) -
         elif error.code < 500 and error.code not in _WORTH_RETRYING:
             raise DownloadError(f"the server refuses {request.full_url}", got=answer, todo="Check the address") from error
         raise _TransferError(f"the server answered {answer}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:  # the last two: of an address to which it was sent on
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise DownloadError(f"the server of {request.full_url} can't be trusted", got=str(reason)) from error
@@ -144,8 +145,8 @@ def _agree(response: http.client.HTTPResponse, part: Path, asked: int) -> tuple[
     """Where the server really starts, and how long the whole file is."""
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        return 0, int(length) if re.fullmatch(_NUMBER, length) else None
+    span = re.fullmatch(rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER})", response.headers.get("Content-Range", ""))
     if not span or int(span[1]) != asked:
         discard(part)
         raise _TransferError("the server sent another part of the file than was asked for")
@@ -183,7 +184,7 @@ def _remember(part: Path, url: str, response: http.client.HTTPResponse, total: i
     """Note the server's mark of this file; without a strong one (RFC 9110, 13.1.5) nothing could safely be resumed."""
     etag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
     mark = ("" if etag.startswith("W/") else etag) or ("" if etag else date)
-    if mark:
+    if mark and mark.isprintable() and mark.isascii():
         _note(part).write_text(json.dumps({"url": url, "mark": mark, "total": total}), encoding="utf-8")
 
 
@@ -191,8 +192,9 @@ def _resume_point(url: str, part: Path) -> tuple[int, str, int | None]:
     """Bytes that can be built upon, the server's mark for them, the whole file's length; 0 bytes: start anew."""
     try:
         note = json.loads(_note(part).read_text(encoding="utf-8"))
-        if note["url"] == url:
-            return part.stat().st_size, note["mark"], note["total"]
-    except (OSError, ValueError, KeyError, TypeError):
+        mark, total = note["mark"], note["total"]
+        if note["url"] == url and isinstance(mark, str) and mark.isprintable() and mark.isascii() and (total is None or type(total) is int):
+            return part.stat().st_size, mark, total
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return 0, "", None

@@ -16,13 +16,20 @@ class CurriculumError(Exception):
         self.what, self.got, self.allowed, self.todo = what, got, allowed, todo
         parts = [what.rstrip(".") + "."]
         if got is not None:
-            parts.append(f"Got: {got!r}." if isinstance(got, str) else f"Got: {got}.")
+            parts.append(f"Got: {_said(got)}.")
         if allowed is not None:
             listed = allowed if isinstance(allowed, str) else ", ".join(map(str, allowed))  # type: ignore[call-overload]
             parts.append(f"Allowed: {listed}.")
         if todo:
             parts.append(todo.rstrip(".") + ".")
         super().__init__(" ".join(parts))
+
+
+def _said(got: object) -> str:
+    try:
+        return repr(got) if isinstance(got, str) else str(got)
+    except (RecursionError, ValueError):  # lists in lists without end, a number of thousands of digits
+        return f"something of type {type(got).__name__} that can't be shown"
 
 
 class CallError(CurriculumError):

@@ -71,7 +71,7 @@ def losses_over_epochs(store: Store, home: Home, dataset: str, example: str) -> 
             continue
         try:
             found = pd.read_parquet(path, columns=["epoch", "loss"], filters=[("example", "==", example)])
-        except (OSError, ValueError):  # damaged: the other runs still tell
+        except Exception:  # damaged, and Arrow raises whatever it stumbles over: the other runs still tell
             continue
         parts.append(found.assign(run=f"{mode}, seed {seed}, {run_id[:15]}"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["epoch", "loss", "run"])

@@ -26,7 +26,7 @@ from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
 from curriculum.pacing import REPORT_STAGE_EPOCHS
 from curriculum.reporter import Reporter, supervise
-from curriculum.rundir import RunDir, Status
+from curriculum.rundir import RunDir, Status, read_frame
 from curriculum.splits import split_examples
 
 Work = subprocess.Popen[bytes] | Task
@@ -92,7 +92,7 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     Raises:
         CancelledError: somebody asked to stop. RunError: a member failed; the others were finished.
     """
-    config, order = run.config(), pd.read_parquet(run / "order.parquet")
+    config, order = run.config(), run.order()
     assert isinstance(config, CompareConfig)
     chains = plan(run, config, order)
     members = [member for chain in chains for member in chain]
@@ -201,7 +201,7 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
 
 
 def _answers(member: Member) -> pd.DataFrame:
-    said = pd.read_parquet(member.run / "predictions.parquet", columns=["example", "split", "class", "predicted"])
+    said = read_frame(member.run / "predictions.parquet", ("example", "split", "class", "predicted"))
     test = said[said["split"] == "test"]
     return pd.DataFrame(
         {"arm": member.arm, "seed": member.seed, "example": test["example"], "correct": (test["class"] == test["predicted"]).to_numpy()}

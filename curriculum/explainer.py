@@ -183,7 +183,7 @@ class Desk:
     def _among(self, question: Question, which: str) -> pd.DataFrame:
         """The run's own list of images: example, class, sha256."""
         run: RunDir = questions.trained(self.home, question.run)
-        order = pd.read_parquet(run / "order.parquet")
+        order = run.order()
         return order if which == "all" else order[order["split"] == which].reset_index(drop=True)
 
 

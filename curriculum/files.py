@@ -36,6 +36,22 @@ def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = Tru
         temporary.unlink(missing_ok=True)
 
 
+def parse_json(text: str) -> Any:
+    """A JSON document. ValueError for all that isn't one: also where it is nested too deeply, or has halves of letters, which nothing can store."""
+    try:
+        found = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError, which is a ValueError
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """A file's JSON document. OSError and ValueError where there is none."""
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
     """One JSON document, whole or not at all."""
     text = json.dumps(without_nan(record), indent=1, allow_nan=False)

@@ -7,6 +7,7 @@ nothing, and divides nothing by itself.
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from curriculum.config import SPLITS
@@ -37,7 +38,7 @@ def split(root: Path) -> dict[str, str] | None:
     for line, _example, word in rows:
         if word not in SPLITS:
             raise _wrong(path, line, "names a split that doesn't exist", word, SPLITS)
-    return {example: word for _line, example, word in rows if (root / example).is_file()}
+    return {example: word for _line, example, word in rows if _there(root, example)}
 
 
 def classes(root: Path) -> dict[str, tuple[str, ...]] | None:
@@ -64,7 +65,7 @@ def classes(root: Path) -> dict[str, tuple[str, ...]] | None:
             raise _wrong(path, line, "names no class", example, "one class or more, with a space between them")
         if len(set(names)) < len(names):
             raise _wrong(path, line, "names a class twice", words, "each class once")
-        if (root / example).is_file():
+        if _there(root, example):
             if unknown := [name for name in names if name not in folders]:
                 raise _wrong(path, line, "names a class that is no folder here", unknown[0], folders)
             found[example] = names
@@ -105,6 +106,10 @@ def _read(path: Path) -> list[tuple[int, list[str]]]:
 def _is_example(name: str) -> bool:
     parts = name.split("/")
     return len(parts) == 2 and not {"", ".", ".."} & set(parts) and "\0" not in name
+
+
+def _there(root: Path, example: str) -> bool:
+    return os.path.isfile(root / example)  # noqa: PTH113 - Path.is_file raises for a name that is too long for any file
 
 
 def _folders(root: Path) -> list[str]:

@@ -50,16 +50,17 @@ def _visible(folder: Path) -> list[Path]:
 def _below(folder: Path) -> Iterator[Path]:
     """All visible files at any depth; a linked folder counts as a file, because it isn't followed."""
     for entry in _visible(folder):
-        if entry.is_dir() and not entry.is_symlink():
+        if not entry.is_symlink() and entry.is_dir():
             yield from _below(entry)
         else:
             yield entry
 
 
 def _problem(file: Path, allowed: Iterable[Path]) -> str:
-    if not any(file.resolve().is_relative_to(folder.resolve()) for folder in allowed):
+    real = Path(os.path.realpath(file))  # Path.resolve raises on a loop
+    if not any(real.is_relative_to(os.path.realpath(folder)) for folder in allowed):
         return "a symbolic link that leads out of the folder and of the data set"
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises where a link names what no system could have
         return "not a file, or a link to one that is gone"
     return "" if file.suffix.lower() in SUFFIXES else "not an image file by its name"
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curriculum.errors import ConfigError, LabelFileError
@@ -147,17 +148,41 @@ def _read_jsonl(path: Path, wanted: set[str]) -> Table:
 
 def _read_parquet(path: Path, wanted: set[str]) -> Table:
     try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > MAX_ROWS:
-                raise LabelFileError(f"{path} is too large", got=f"{file.metadata.num_rows:,} rows", allowed=f"up to {MAX_ROWS:,}")
-            table = file.read()
+        table, columns = _arrow_table(path, wanted)
         for i, column in enumerate(table.columns):
             if pa.types.is_timestamp(column.type):
                 table = table.set_column(i, table.field(i).name, column.cast(pa.timestamp("us", column.type.tz), safe=False))
-        columns = [name.strip().lower() for name in table.column_names]
         return columns, [_row(f"row {n}", values, wanted) for n, values in enumerate(table.to_pylist(), start=1)]
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OverflowError, LookupError) as error:  # the last two: of years and of time zones
         raise LabelFileError(f"{path} can't be read as Parquet ({cut(str(error))}); nothing was imported") from error
+
+
+def _arrow_table(path: Path, wanted: set[str]) -> tuple[pa.Table, list[str]]:
+    """A file's wanted columns, and the names of all. A few bytes of Parquet may stand for any number of values: what is large is refused first."""
+    with pq.ParquetFile(path) as file:
+        schema, groups = file.schema_arrow, [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+        columns, taken = [name.strip().lower() for name in schema.names], [f for f in schema if f.name.strip().lower() in wanted]
+        if file.metadata.num_rows > MAX_ROWS:
+            raise LabelFileError(f"{path} is too large", got=f"{file.metadata.num_rows:,} rows", allowed=f"up to {MAX_ROWS:,}")
+        if (size := sum(group.total_byte_size for group in groups)) > MAX_BYTES:
+            raise LabelFileError(f"{path} is too large", got=f"{size:,} bytes unpacked", allowed=f"up to {MAX_BYTES:,}", todo="Split it.")
+        if twice := [name for name in columns if name in wanted and columns.count(name) > 1]:
+            raise LabelFileError(f"{path} has the column {twice[0]} twice; nothing was imported")
+        if lists := [f for f in taken if pa.types.is_nested(f.type)]:
+            raise LabelFileError(f"{path}: {lists[0].name} is neither text nor a number; nothing was imported", got=cut(str(lists[0].type)))
+    texts = [f.name for f in taken if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        table = file.read(columns=[f.name for f in taken])
+    if (size := sum(_unpacked(chunk) for column in table.columns for chunk in column.chunks)) > MAX_BYTES:
+        raise LabelFileError(f"{path} is too large", got=f"{size:,} bytes of text", allowed=f"up to {MAX_BYTES:,}", todo="Split it.")
+    return table, columns
+
+
+def _unpacked(chunk: pa.Array) -> int:
+    """The bytes of a column's values, each counted as often as it is used."""
+    if not pa.types.is_dictionary(chunk.type) or pa.types.is_primitive(chunk.type.value_type):
+        return int(chunk.nbytes)
+    return int(pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices).cast(pa.int64())).as_py() or 0)
 
 
 def _row(place: str, values: object, wanted: set[str]) -> Row:
@@ -167,6 +192,8 @@ def _row(place: str, values: object, wanted: set[str]) -> Row:
     row = Row(place, {})
     for given, value in values.items():
         if (name := given.strip().lower()) in wanted:
+            if name in row.cells:
+                row.problem = row.problem or f"{name} stands there twice"
             try:
                 row.cells[name] = _as_text(value)
             except TypeError:

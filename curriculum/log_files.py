@@ -18,10 +18,7 @@ from curriculum.config import SIMULATED_PREFIX
 from curriculum.datasets import get_dataset
 from curriculum.label_files import ImportResult, read_annotator, read_seconds, read_time, said, unwritable
 from curriculum.label_formats import TABLE_FORMATS, Row, format_of, read_table, refuse_any, write_table
-from curriculum.store import Cursor, Store
-
-MAX_SEQ = 100_000_000
-"""Up to which number a log's own are kept: the database counts up to them, 60 million a second."""
+from curriculum.store import MAX_SEQ, Cursor, Store
 
 
 class Logged(Protocol):

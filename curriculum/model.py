@@ -115,7 +115,19 @@ def _read_state(name: str, path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} holds no state dict", got=type(state).__name__, allowed="tensors by parameter name, as torchvision saves them"
         )
+    for key, value in state.items():
+        if why := _unusual(value):
+            raise WeightsError(f"{path} holds a parameter that is {why}", got=key, allowed="plain tensors, as torchvision saves them")
     return {key: value.detach().float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _unusual(value: Tensor) -> str:
+    """What a parameter is that no network of ours has, empty: nothing."""
+    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_complex():
+        return "sparse, nested, quantized or complex"
+    if value.device.type != "cpu":
+        return "without its numbers"
+    return "larger than what is stored of it" if value.untyped_storage().nbytes() < value.numel() * value.element_size() else ""
 
 
 def _fingerprinted(name: str, state: dict[str, Tensor], architecture: Architecture) -> Weights:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import os
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -24,6 +26,8 @@ FOLDER = Path(__file__).resolve().parent / "recipes"
 REFERENCE = "step:"
 REFERRING = ("weights", "run", "replay")
 """Options that may name an earlier step."""
+MAX_POINTS = 1000
+"""Of a step's grid: each is a run."""
 BY_KIND: dict[str, type[RunConfig]] = {name: kind for kind, name in KINDS.items()}
 
 
@@ -95,14 +99,14 @@ def read(name: str) -> Recipe:
         UnknownError: there is none. ConfigError: the file isn't a recipe; the error names the key.
     """
     path = _own(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
-    if (Path(name).name != name and not name.endswith(".toml")) or not path.is_file():
+    if (Path(name).name != name and not name.endswith(".toml")) or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
         raise UnknownError(
             "no such recipe", got=name, allowed=names(), todo="Or give the path of a .toml file: `recipe show NAME` prints one"
         )
     try:
         text = path.read_text(encoding="utf-8")
         record = tomllib.loads(text)
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also of numbers with thousands of digits
         raise ConfigError(f"the recipe {path.name} can't be read ({error})") from error
     return _recipe(path.stem, record, text)
 
@@ -133,7 +137,8 @@ def _recipe(name: str, record: dict[str, Any], text: str) -> Recipe:
     made = Recipe(name, record["title"], record.get("source", ""), record.get("what", ""), minutes, roles, tuple(steps), small, text)
     for scale in typing.get_args(Scale):  # every option of every step is checked before anything is started
         for step in made.steps:
-            expand(made, step, scale, {role.name: role.name for role in roles}, {earlier.name: "earlier-run" for earlier in made.steps})
+            before = itertools.takewhile(lambda earlier: earlier is not step, made.steps)  # noqa: B023 - used up at once
+            expand(made, step, scale, {role.name: role.name for role in roles}, {earlier.name: "earlier-run" for earlier in before})
     return made
 
 
@@ -209,12 +214,14 @@ def expand(
     options |= _fitting(changes or {}, options, known)
     if unknown := sorted((set(options) | set(step.grid)) - known):
         raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
+    if (count := math.prod(map(len, step.grid.values()))) > MAX_POINTS:
+        raise ConfigError(f"{where} has a grid of too many points", got=f"{count:,}", allowed=f"up to {MAX_POINTS:,}")
     points = [dict(zip(step.grid, values, strict=True)) for values in itertools.product(*step.grid.values())]
     if scale == "small":
         points = points[:2]  # enough for there to be a choice
     made: list[Config] = []
     for point in points:
-        given = {key: _resolved(key, value, runs) for key, value in {**options, **point}.items()}
+        given = {key: _resolved(where, key, value, runs) for key, value in {**options, **point}.items()}
         try:
             made.append(kind(dataset=data[step.role], **given))  # type: ignore[arg-type]
         except ConfigError as error:
@@ -224,10 +231,11 @@ def expand(
     return made
 
 
-def _resolved(key: str, value: Any, runs: Mapping[str, str]) -> Any:
+def _resolved(where: str, key: str, value: Any, runs: Mapping[str, str]) -> Any:
     """A list as a tuple, a step as its run."""
     if key in REFERRING and isinstance(value, str) and value.startswith(REFERENCE):
-        run = runs[value.removeprefix(REFERENCE)]
+        if (run := runs.get(value.removeprefix(REFERENCE))) is None:
+            raise ConfigError(f"{where} refers to a step that doesn't come before it: {key}", got=value, allowed=list(runs))
         return f"run:{run}" if key == "weights" else run
     return tuple(value) if isinstance(value, list) else value
 
@@ -280,4 +288,7 @@ def figure(result: Mapping[str, Any], name: str) -> float | None:
             found = found[part]
         else:
             return None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    try:
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    except OverflowError:
+        return None

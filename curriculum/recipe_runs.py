@@ -8,7 +8,6 @@ imports torch.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import secrets
@@ -26,7 +25,7 @@ import pandas as pd
 from curriculum import datasets, recipe, runs
 from curriculum.config import SCALES, Home, Scale
 from curriculum.errors import ConfigError, RunError, UnknownError
-from curriculum.files import write_json, write_whole
+from curriculum.files import read_json, write_json, write_whole
 from curriculum.recipe import Recipe
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
@@ -151,7 +150,7 @@ def request_of(run: RunDir) -> Request:
         RunError: the directory isn't whole.
     """
     try:
-        record = json.loads((run / "request.json").read_text(encoding="utf-8"))
+        record = read_json(run / "request.json")
         changes = {key: tuple(value) if isinstance(value, list) else value for key, value in record["changes"].items()}
         return Request(str(record["recipe"]), record["scale"], dict(record["data"]), changes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -167,11 +166,15 @@ def recipe_of(run: RunDir) -> Recipe:
 def steps_of(run: RunDir) -> dict[str, list[str]]:
     """The runs that each step has started so far, by the step's name."""
     try:
-        found: dict[str, list[str]] = json.loads((run / "steps.json").read_text(encoding="utf-8"))
+        found = read_json(run / "steps.json")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise RunError(f"steps.json of {run.run_id} can't be read ({error})", todo="Start the recipe anew") from error
+    if not isinstance(found, dict) or not all(
+        isinstance(ids, list) and all(isinstance(each, str) for each in ids) for ids in found.values()
+    ):
+        raise RunError(f"steps.json of {run.run_id} is damaged", got=ascii(found)[:80], todo="Start the recipe anew")
     return found
 
 

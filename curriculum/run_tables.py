@@ -18,6 +18,7 @@ import scipy
 
 from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, KINDS, SPLITS, TrainConfig
 from curriculum.metrics import wilson_bounds
+from curriculum.recipe import figure
 from curriculum.store import Store
 
 Axis = Literal["epoch", "samples_seen", "elapsed"]
@@ -68,8 +69,8 @@ def _row(run: dict[Any, Any]) -> dict[str, Any]:
         **{name: run[name] for name in ("run_id", "state", "protocol", "seed", "seconds", "created_at")},
         "title": run["title"] if isinstance(run["title"], str) else "",
         "method": method_of(config), "weights": weights_of(config), "image_size": config["image_size"], "rate": rate_of(config),
-        **{name: result.get(key) for name, key in figures.items()}, "samples_seen": result.get("samples_seen"),
-        "tested": (result.get("examples") or {}).get("test"), "configuration": configuration_of(run["run_id"], config),
+        **{name: figure(result, key) for name, key in figures.items()}, "samples_seen": figure(result, "samples_seen"),
+        "tested": figure(result, "examples.test"), "configuration": configuration_of(run["run_id"], config),
     }  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,14 +27,15 @@ from numpy.typing import NDArray
 
 from curriculum.config import Config, Home, RunState, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
-from curriculum.files import NO_ROOM, flush, without_nan, write_json, write_whole
+from curriculum.files import NO_ROOM, flush, parse_json, read_json, without_nan, write_json, write_whole
 
 START_GRACE_SECONDS = 60.0
 SILENCE_SECONDS = 300.0
 """A run on another machine that has said nothing for so long is taken for dead."""
 MAX_TITLE, MAX_NOTE = 100, 5000
 """Letters of what people say of a run."""
-REQUEST_KEYS = {"run_id", "created_at", "root", "cache", "runs", "classes", "config"}
+REQUEST_KINDS = {"run_id": str, "created_at": int | float, "root": str, "cache": str, "runs": str, "classes": list, "config": dict}
+REQUEST_KEYS = set(REQUEST_KINDS)
 
 
 @dataclass(frozen=True)
@@ -110,18 +113,22 @@ class RunDir:
     def request(self) -> dict[str, Any]:
         """config.json as it is; `config()` reads its inner part."""
         try:
-            record: dict[str, Any] = json.loads((self / "config.json").read_text(encoding="utf-8"))
+            record: dict[str, Any] = read_json(self / "config.json")
             missing = sorted(REQUEST_KEYS - record.keys())
         except (OSError, ValueError, AttributeError) as error:
             raise RunError(f"the run {self.run_id} can't be read ({error})", todo="Delete its directory, or restore it") from error
         if missing:
             raise RunError(f"config.json of run {self.run_id} is incomplete", got=f"no {', '.join(missing)}", todo="Delete the run")
+        for key, kind in REQUEST_KINDS.items():
+            if not isinstance(record[key], kind) or (key == "classes" and not all(isinstance(name, str) for name in record[key])):
+                damaged = ConfigError if key == "config" else RunError
+                raise damaged(f"config.json of run {self.run_id} is damaged: {key}", got=ascii(record[key])[:80], todo="Delete the run")
         return self._moved(record)
 
     def _moved(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record's paths as they are now, where the whole home lies elsewhere than when the run was prepared."""
-        before, now = Path(str(record["runs"])), self.path.absolute().parent
-        if before == now or before.parts[-2:] != now.parts[-2:] or before.is_dir():
+        before, now = Path(record["runs"]), self.path.absolute().parent
+        if before == now or before.parts[-2:] != now.parts[-2:] or os.path.isdir(before):  # noqa: PTH112 - Path.is_dir raises for long names
             return record
         old, new = before.parents[1], now.parents[1]
         moved = {
@@ -134,6 +141,14 @@ class RunDir:
             return config_from_json(self.request()["config"])
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"the configuration of run {self.run_id} is incomplete", got=str(error)) from error
+
+    def order(self) -> pd.DataFrame:
+        """The run's own list of images: example, class, sha256, and what else the run was given of each, such as level and split.
+
+        Raises:
+            RunError: order.parquet isn't there, or is damaged.
+        """
+        return read_frame(self / "order.parquet", ("example", "class", "sha256"))
 
     # -- the status ------------------------------------------------------------------------------
 
@@ -152,8 +167,9 @@ class RunDir:
     def status(self) -> Status:
         """As last written; a run whose process is gone is 'interrupted', whatever it wrote."""
         try:
-            record = json.loads((self / "status.json").read_text(encoding="utf-8"))
+            record = read_json(self / "status.json")
             status = Status(**{f.name: record[f.name] for f in fields(Status) if f.name in record})
+            _check_kinds(status)
             gone = status.active and not self._alive(status)
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             return Status("interrupted", message="The run's status can't be read.")
@@ -208,7 +224,7 @@ class RunDir:
     def about(self) -> About:
         """Title and note; empty where nobody gave any, or the file can't be read."""
         try:
-            record = json.loads((self / "about.json").read_text(encoding="utf-8"))
+            record = read_json(self / "about.json")
             return About(str(record.get("title") or ""), str(record.get("note") or ""))
         except (OSError, ValueError, AttributeError, ConfigError):
             return About()
@@ -219,12 +235,12 @@ class RunDir:
         Raises:
             ConfigError: too long. RunError: the directory is gone.
         """
-        lines = ["".join(letter for letter in line if letter.isprintable()) for line in about.note.strip().splitlines()]
-        title = "".join(letter for letter in " ".join(about.title.split()) if letter.isprintable())
+        lines = ["".join(letter for letter in line if letter.isprintable()) for line in about.note.splitlines()]
+        title = " ".join("".join(letter for letter in about.title if letter.isprintable() or letter.isspace()).split())
         if not self.path.is_dir():
             raise RunError("the run's directory is gone, and its title and note would stand there", got=self.run_id,
                            todo="Restore the directory, or delete the run")  # fmt: skip
-        write_json(self / "about.json", asdict(About(title, "\n".join(lines))))
+        write_json(self / "about.json", asdict(About(title, "\n".join(lines).strip())))
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines that the process wrote, warnings and tracebacks; empty where there is no log."""
@@ -264,11 +280,12 @@ class RunDir:
         found: dict[int, NDArray[np.bool_]] = {}
         for record in self._lines("lessons.jsonl"):
             try:
-                bits = np.frombuffer(base64.b64decode(record["used"], validate=True), np.uint8)
-                used = np.unpackbits(bits, count=int(record["of"])).astype(bool)  # which would fill up what is missing
-                if len(bits) != -(-len(used) // 8):
+                bits, count = np.frombuffer(base64.b64decode(record["used"], validate=True), np.uint8), record["of"]
+                if (
+                    type(count) is not int or count < 0 or len(bits) != -(-count // 8)
+                ):  # before unpacking, which would fill up what is missing
                     break
-                found[int(record["epoch"])] = used
+                found[record["epoch"]] = np.unpackbits(bits, count=count).astype(bool)
             except (KeyError, TypeError, ValueError):
                 break
         return found
@@ -280,10 +297,10 @@ class RunDir:
         records: list[dict[str, Any]] = []
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
             try:
-                record = json.loads(line) if line.endswith("\n") else None
+                record = parse_json(line) if line.endswith("\n") else None
             except ValueError:
                 record = None
-            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+            if not isinstance(record, dict) or type(record.get("epoch")) is not int:
                 break
             records.append(record)
         return records
@@ -298,10 +315,31 @@ class RunDir:
     def result(self) -> dict[str, Any] | None:
         """result.json, written when all else is; None while there is none."""
         try:
-            record = json.loads((self / "result.json").read_text(encoding="utf-8"))
+            record = read_json(self / "result.json")
         except (OSError, ValueError):
             return None
         return record if isinstance(record, dict) else None
+
+
+def _check_kinds(status: Status) -> None:
+    """ValueError or TypeError where a status has text for a number, or the other way round."""
+    if not all(isinstance(text, str) for text in (status.state, status.host, status.phase, status.message)):
+        raise ValueError("text is missing")
+    numbers = (status.pid or 0, status.pid_started or 0, status.done, status.total, status.epoch, status.epochs, status.seconds,
+               status.seconds_left or 0, status.updated_at)  # fmt: skip
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError("a number is missing")
+
+
+def read_frame(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
+    """A table of a run's directory; RunError where it can't be read, or lacks a column."""
+    try:
+        frame = pd.read_parquet(path)
+    except Exception as error:  # on a damaged file Arrow and pandas raise whatever they stumble over
+        raise RunError(f"{path} can't be read ({error})", todo="Start the run anew, or restore the file") from error
+    if lacking := [name for name in needed if name not in frame]:
+        raise RunError(f"{path} is damaged", got=f"no column {', '.join(lacking)}", todo="Start the run anew, or restore the file")
+    return frame
 
 
 def open_run(home: Home, run_id: str) -> RunDir:

@@ -27,7 +27,7 @@ from curriculum import analysis, datasets, given, labels
 from curriculum.config import ARMS, KINDS, CompareConfig, Config, Home, LookConfig, ScoreConfig, TrainConfig, base_of
 from curriculum.errors import CurriculumError, DatasetError, LabelsMissingError, RunError, StoreError, UnknownError, WeightsError
 from curriculum.files import write_json
-from curriculum.rundir import About, RunDir, Status, all_runs, open_run
+from curriculum.rundir import About, RunDir, Status, all_runs, open_run, read_frame
 from curriculum.splits import split_examples, thin_out
 from curriculum.store import Store
 
@@ -325,7 +325,7 @@ def ingest(store: Store, run: RunDir) -> Status:
         "run_id": run.run_id, "kind": KINDS[type(config)], "dataset": config.dataset, "mode": mode_of(config),
         "protocol": config.protocol if isinstance(config, TrainConfig | CompareConfig) else None, "seed": config.seed,
         "config": json.dumps(request["config"]), "state": status.state, "message": status.message or None,
-        "created_at": datetime.fromtimestamp(request["created_at"], UTC), "seconds": status.seconds,
+        "created_at": _time(run, request["created_at"]), "seconds": status.seconds,
         "result": json.dumps(result) if result else None, "title": about.title or None, "note": about.note or None,
     }])  # fmt: skip
     tables, damaged = {"epoch": pd.DataFrame(run.epochs())}, None
@@ -347,17 +347,21 @@ def ingest(store: Store, run: RunDir) -> Status:
     return status
 
 
+def _time(run: RunDir, seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise RunError(f"config.json of run {run.run_id} is damaged: created_at", got=str(seconds)[:40], todo="Delete the run") from error
+
+
 def _results(run: RunDir, config: Config, name: str) -> pd.DataFrame:
     if not (run / name).exists():
         return pd.DataFrame()
-    try:
-        frame = pd.read_parquet(run / name)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run / name} can't be read ({error})", todo="Start the run anew, or restore the file") from error
+    frame = read_frame(run / name)
     frame["dataset"] = config.dataset
     if name == "scores.parquet":
         if "method" not in frame and isinstance(config, ScoreConfig):  # of a run before there were several scores
-            frame = frame.drop(columns="repeats").assign(method=config.method)
+            frame = frame.drop(columns="repeats", errors="ignore").assign(method=config.method)
         frame["seed"] = config.seed
     return frame
 

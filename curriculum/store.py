@@ -38,6 +38,8 @@ TABLES = ("schema_version", "dataset", "example", "overlap", "rejected_file", "a
           "request", "comparison", "run", "epoch", "prediction", "score")  # fmt: skip
 LOGS = ("annotation", "comparison")
 """Tables whose order is a sequence's, `<table>_seq`."""
+MAX_SEQ = 100_000_000
+"""Up to which number a log's own are kept: the database counts up to them, 60 million a second."""
 
 
 READS = re.compile(r"\s*(SELECT|FROM)\b", re.IGNORECASE)
@@ -156,10 +158,16 @@ class Store:
     def from_snapshot(cls, home: Home) -> Store:
         """Load the Parquet snapshot into memory. Writing to it raises StoreLockedError."""
         connection = duckdb.connect(":memory:")
-        store = cls(connection, home, writable=False)
-        _load(connection, home.snapshot)
-        _secure(connection)
-        return store
+        try:
+            _load(connection, home.snapshot)
+            _secure(connection)
+        except duckdb.Error as error:
+            connection.close()
+            raise StoreError(f"the snapshot {home.snapshot} can't be loaded ({error})", todo="Try again in a minute.") from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, home, writable=False)
 
     def close(self) -> None:
         """Write everything out and let other processes in. Whoever still asks is told that the database has closed."""
@@ -259,7 +267,8 @@ class Store:
         try:
             cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming {conflict}")
         finally:
-            cursor.unregister("incoming")
+            with suppress(duckdb.Error):  # after a failure it would complain of the transaction, and hide what was wrong
+                cursor.unregister("incoming")
 
     def upsert(self, cursor: Cursor, table: str, frame: pd.DataFrame, key: tuple[str, ...]) -> None:
         """Insert rows, or overwrite those of the same primary key, inside `write`."""
@@ -316,6 +325,10 @@ class Store:
                 _load(connection, folder)
                 for table in LOGS:
                     last = connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchall()[0][0]
+                    if last > MAX_SEQ:
+                        raise StoreError(
+                            f"the numbers of {table} in {folder} are larger than any log's", got=last, allowed=f"up to {MAX_SEQ:,}"
+                        )
                     connection.execute(f"SELECT max(nextval('{table}_seq')) FROM range(?)", [last])
         except duckdb.Error as error:
             raise StoreError(f"the tables of {folder} can't be put into a database ({error})") from error
@@ -359,7 +372,7 @@ def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
     tables = _read_tables(folder)
     try:
-        version = tables["schema_version"].to_pandas()["version"].max()
+        version = _version_of(tables["schema_version"]["version"].to_pylist(), folder)
         _check_version(version)
         _make(connection, version)
         for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
@@ -381,11 +394,20 @@ def _read_tables(folder: Path) -> dict[str, pa.Table]:
         for path in sorted(folder.glob("*.parquet")):
             tables[path.stem] = pq.read_table(path, partitioning=None)
         after = folder.stat()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # on a damaged file Arrow raises whatever it stumbles over
         raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
     if (before.st_ino, before.st_ctime_ns) != (after.st_ino, after.st_ctime_ns):
         raise StoreError(f"the snapshot {folder} was replaced while it was read", todo="Try again.")
     return tables
+
+
+def _version_of(values: list[Any], folder: Path) -> int:
+    """The newest of the versions that a table of them holds."""
+    if not values or not all(type(value) is int and value > 0 for value in values):
+        raise StoreError(
+            f"the snapshot {folder} doesn't say the version of its schema", got=ascii(values)[:80], todo="Restore another backup."
+        )
+    return int(max(values))
 
 
 def _sql(name: str) -> str:

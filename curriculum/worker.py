@@ -82,7 +82,7 @@ def _work(run: RunDir, reporter: Reporter) -> None:
 
 
 def _compute(run: RunDir, reporter: Reporter, ranks: Ranks) -> None:
-    config, request, order = run.config(), run.request(), pd.read_parquet(run / "order.parquet")
+    config, request, order = run.config(), run.request(), run.order()
     ranks = on_device(ranks, pick_device(config.device))
     reporter.write(phase="weights")
     if isinstance(config, TrainConfig):

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from curriculum.backup import Restored, backup, restore
+from curriculum.backup import Restored, _vouch, backup, restore
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
-from curriculum.files import digest
+from curriculum.files import digest, write_json
 from curriculum.labels import annotate
 from curriculum.store import SCHEMA_VERSION, TABLES, Store
 from tests.label_cases import filled, levels, log
@@ -187,3 +189,41 @@ def test_a_backup_overwrites_nothing_and_leaves_nothing_half_made(tiny: Store, t
     with pytest.raises(OSError, match="Not a directory"):
         backup(tiny, tmp_path / "mine.txt" / "saved")
     assert names(tmp_path) == ["home", "mine.txt", "set"]
+
+
+@pytest.mark.parametrize("change", [{"rows": {"annotation": float("inf")}}, {"schema_version": 0.5}])
+def test_a_manifest_that_says_nothing_sensible_is_refused(home: Home, saved: Path, change: dict[str, Any]) -> None:
+    (saved / "manifest.json").write_text(json.dumps(json.loads((saved / "manifest.json").read_text()) | change))
+    with pytest.raises(StoreError, match="is no whole backup"):
+        restore(home, saved)
+
+
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(home: Home, saved: Path) -> None:
+    outside = saved.parent / "outside.parquet"
+    outside.write_bytes(b"not for you")
+    manifest = json.loads((saved / "manifest.json").read_text())
+    manifest["rows"]["../outside"], manifest["sha256"]["../outside.parquet"] = 1, digest(outside)
+    write_json(saved / "manifest.json", manifest)
+    with pytest.raises(StoreError, match="is no table"):
+        restore(home, saved)
+
+
+def replaced(folder: Path, table: str, **columns: Any) -> None:
+    """A table with other columns, and a manifest that vouches for it."""
+    rows = pq.read_table(folder / f"{table}.parquet").to_pydict() | columns
+    pq.write_table(pa.table(rows), folder / f"{table}.parquet")
+    _vouch(folder, SCHEMA_VERSION)
+
+
+@pytest.mark.parametrize("version", [["3"], [None], [], [0], [float("nan")]])
+def test_a_backup_whose_tables_tell_no_version_is_refused(home: Home, saved: Path, version: list[Any]) -> None:
+    replaced(saved, "schema_version", version=version, applied_at=[None] * len(version))
+    with pytest.raises(StoreError, match="doesn't say the version"):
+        restore(home, saved)
+
+
+def test_a_log_whose_numbers_would_be_counted_up_to_for_years_is_refused(home: Home, saved: Path) -> None:
+    seq = pq.read_table(saved / "annotation.parquet")["seq"].to_pylist()
+    replaced(saved, "annotation", seq=[*seq[:-1], 2**62])
+    with pytest.raises(StoreError, match="larger than any log's"):
+        restore(home, saved)

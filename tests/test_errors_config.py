@@ -27,6 +27,14 @@ def test_a_message_leaves_out_what_is_not_known() -> None:
     assert str(CurriculumError("it is out of range", got=0, allowed="1 to 5")) == "it is out of range. Got: 0. Allowed: 1 to 5."
 
 
+def test_a_message_can_be_made_of_anything() -> None:
+    endless: list[object] = []
+    for _ in range(100_000):
+        endless = [endless]
+    assert str(CurriculumError("wrong", got=endless)) == "wrong. Got: something of type list that can't be shown."
+    assert str(CurriculumError("wrong", got=10**5000)) == "wrong. Got: something of type int that can't be shown."
+
+
 def test_a_wrong_call_ends_with_2_failed_work_with_1() -> None:
     assert [error.exit_code for error in (CallError, ConfigError, UnknownError, LabelFileError)] == [2, 2, 2, 2]
     assert [error.exit_code for error in (CurriculumError, StoreError, StoreLockedError, RunError)] == [1, 1, 1, 1]
@@ -162,3 +170,19 @@ def test_json_with_anything_unknown_or_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match="--batch-size is out of range"):
         config_from_json({**record, "batch_size": 0})
     assert record == TrainConfig("rsscn7").to_json()  # reading changes nothing of the caller's
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image_size": None}, {"mode": None}, {"dataset": 5}, {"dataset": None}, {"kind": ["train"]}, {"freeze": None}],
+)
+def test_json_that_leaves_a_value_out_or_has_another_kind_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        config_from_json(TrainConfig("tiny").to_json() | change)
+
+
+def test_json_that_is_no_object_is_no_configuration() -> None:
+    records: tuple[Any, ...] = ([], None, 5, "train")
+    for record in records:
+        with pytest.raises(ConfigError, match="unknown kind"):
+            config_from_json(record)

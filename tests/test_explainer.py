@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -97,10 +98,12 @@ def test_a_question_survives_the_pipe_and_a_wrong_one_is_refused(asked: tuple[Ho
     _, question = asked
     for one in (question, Neighbours(question.run, "/r", "a/b", "0" * 64, "all", 7), FeatureMap(question.run, "/r", "test", "t-sne")):
         assert questions.from_json(json.loads(json.dumps(one.to_json()))) == one
-    changes: tuple[dict[str, object], ...] = ({"samples": 3}, {"superpixels": "grid"}, {"kind": "guess"})
+    changes: tuple[dict[str, object], ...] = ({"samples": 3}, {"superpixels": "grid"}, {"kind": "guess"}, {"kind": ["regions"]})
     for change in changes:
         with pytest.raises(ConfigError, match="Allowed"):
             questions.from_json(question.to_json() | change)
+    with pytest.raises(ConfigError, match="other fields"):
+        questions.from_json({"kind": "regions", "run": question.run})
     with pytest.raises(ConfigError, match="1 to 50"):
         Neighbours(question.run, "/r", "a/b", "0" * 64, k=0)
 
@@ -119,6 +122,21 @@ def test_an_answer_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (whole[:-200], whole[:1000] + bytes([whole[1000] ^ 255]) + whole[1001:], b"", b"no zip at all", bytes(len(whole))):
         path.write_bytes(damaged)
+        assert questions.read(path) is None
+
+
+def test_what_numpy_reads_and_is_no_answer_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "one.npz"
+    for record in ("[]", "5", "null", "[" * 5000):
+        np.savez(path, record=np.array(record))
+        assert questions.read(path) is None
+    np.save(tmp_path / "one.npy", np.arange(3))
+    (tmp_path / "one.npy").rename(path)
+    assert questions.read(path) is None
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }"
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", method) as packed:
+            packed.writestr("record.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
         assert questions.read(path) is None
 
 

@@ -111,3 +111,10 @@ def test_what_is_no_text_is_refused(root: Path) -> None:
     (root / "classes.csv").mkdir()
     with pytest.raises(DatasetError, match="can't be read"):
         given.classes(root)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_no_example(root: Path) -> None:
+    put(root, "split.csv", "example,split", f"a/{'x' * 300}.jpg,test", "a/a0.jpg,train")
+    put(root, "classes.csv", "example,classes", f"a/{'x' * 300}.jpg,a", "a/a0.jpg,a")
+    assert given.split(root) == {"a/a0.jpg": "train"}
+    assert given.classes(root) == {"a/a0.jpg": ("a",)}

@@ -122,3 +122,13 @@ def test_labels_of_images_that_are_gone_are_kept_in_the_csv(tiny: Store, tmp_pat
     check_dataset(tiny, "tiny")
     assert export_labels(tiny, "tiny", tmp_path / "out.csv") == 5
     assert export_labels(tiny, "tiny", tmp_path / "folders", format="folders") == 3
+
+
+def test_links_in_a_circle_or_to_a_name_that_no_file_could_have_are_refused(tiny: Store, tmp_path: Path) -> None:
+    folder = sorted_folder(tiny, tmp_path / "sorted", {"a/a0.jpg": "easy/a0.jpg"})
+    (folder / "easy/circle.jpg").symlink_to("circle.jpg")
+    (folder / "hard").mkdir()
+    (folder / "hard/long.jpg").symlink_to("x" * 300)
+    message = refusal(tiny, folder, "Ann")
+    assert "easy/circle.jpg: not a file, or a link to one that is gone" in message
+    assert "hard/long.jpg: not a file, or a link to one that is gone" in message

@@ -191,3 +191,51 @@ def test_tasks_are_what_label_studio_imports(tmp_path: Path) -> None:
         {"annotator": "Ann", "created_at": "2026-03-01T00:00:00.000000Z", "lead_time": 1.5, **choice("easy")},
         {"annotator": "Bob", "created_at": "2026-03-01T00:00:00.000000Z", "lead_time": None, **choice("hard")},
     ]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([2**52], pa.timestamp("ms")),
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([253402300800], pa.timestamp("s")),
+        pa.array([0], pa.timestamp("us", "Nowhere/Here")),
+        pa.array([["easy"]]),
+    ],
+)
+def test_parquet_with_times_of_no_calendar_or_with_lists_is_refused(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"example": ["x"], "level": ["easy"], "answered_at": column}), tmp_path / "f")
+    with pytest.raises(LabelFileError, match="nothing was imported"):
+        read_table(tmp_path / "f", "parquet", *COLUMNS)
+
+
+def test_a_name_that_stands_twice_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text('{"example": "x", "level": "easy", " Level": "hard"}\n', encoding="utf-8")
+    assert read_table(tmp_path / "f", "jsonl", REQUIRED)[0].problem == "level stands there twice"
+    pq.write_table(pa.table([["x"], ["easy"], ["hard"]], names=["example", "level", "Level"]), tmp_path / "f")
+    with pytest.raises(LabelFileError, match="the column level twice"):
+        read_table(tmp_path / "f", "parquet", REQUIRED)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_few_bytes_of_parquet_that_stand_for_many_are_refused_or_left_alone(tmp_path: Path, other: bool) -> None:
+    """One text of 1 MB, and 1,000 rows that refer to it."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), ["x" * 1_000_000])
+    table = pa.table({"example": ["x"] * 1000, "level": ["easy"] * 1000 if other else text, "other": text if other else ["x"] * 1000})
+    pq.write_table(table, tmp_path / "f", compression="zstd", row_group_size=1000, dictionary_pagesize_limit=10**8)
+    assert (tmp_path / "f").stat().st_size < 100_000
+    if other:
+        assert len(read_table(tmp_path / "f", "parquet", REQUIRED)) == 1000
+    else:
+        with pytest.raises(LabelFileError, match="too large"):
+            read_table(tmp_path / "f", "parquet", REQUIRED)
+
+
+def test_categories_of_texts_and_of_numbers_are_read(tmp_path: Path) -> None:
+    table = pa.table(
+        {name: pa.array(values).dictionary_encode() for name, values in {"example": ["x", "y", "x"], "level": [1, None, 3]}.items()}
+    )
+    pq.write_table(table, tmp_path / "f")
+    assert [row.cells for row in read_table(tmp_path / "f", "parquet", REQUIRED)] == [
+        {"example": "x", "level": "1"}, {"example": "y", "level": None}, {"example": "x", "level": "3"},
+    ]  # fmt: skip

@@ -190,6 +190,21 @@ def test_state_dicts_of_other_networks_are_refused(tmp_path: Path, change: dict[
         build(3, weights, seed=0)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, of sparse tensors
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.eye(3).to_sparse(),
+        torch.zeros(2, device="meta"),
+        torch.zeros(1).expand(10**12),
+        torch.zeros(2, dtype=torch.complex64).conj(),
+    ],
+)
+def test_parameters_that_are_no_plain_tensors_are_refused(tmp_path: Path, value: Tensor) -> None:
+    with pytest.raises(WeightsError, match="plain tensors"):
+        load_weights(save(tmp_path / "a.pt", {"conv1.weight": value}), tmp_path)
+
+
 def test_empty_state_dict_is_refused(tmp_path: Path) -> None:
     weights = load_weights(save(tmp_path / "a.pt", {}), tmp_path)
     with pytest.raises(WeightsError, match="parameters missing"):

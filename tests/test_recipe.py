@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,36 @@ def test_a_figure_is_found_by_its_path(path: str, value: float | None) -> None:
 @given(st.text(alphabet="-.0123abc²", max_size=12))
 def test_no_path_is_an_error(path: str) -> None:
     assert recipe.figure({"a": [{"b": 1.0}]}, path) in (None, 1.0)
+
+
+# -- what no reader may stumble over --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: f"x = {'[' * 3000}", "can't be read"),
+        (lambda text: text.replace("epochs = 9", f"epochs = {'9' * 5000}"), "can't be read"),
+        (lambda text: text + f"[step.grid]\nseed = {list(range(100))}\nimage_size = {list(range(32, 132))}\n", "too many points"),
+        (lambda text: text.replace("epochs = 1\n", 'weights = "step:nobody"\n'), "doesn't come before it"),
+        (lambda text: text.replace("epochs = 1\n", 'weights = "step:two"\n'), "doesn't come before it"),
+    ],
+)
+def test_what_would_never_end_or_leads_nowhere_is_refused(tmp_path: Path, change: Callable[[str], str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        written(tmp_path, change(GOOD))
+
+
+def test_a_change_that_refers_to_no_step_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="doesn't come before it"):
+        expanded(written(tmp_path, GOOD), weights="step:nobody")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".toml", "x/" * 3000 + ".toml"])
+def test_a_name_that_no_file_could_have_is_no_recipe(name: str) -> None:
+    with pytest.raises(UnknownError, match="no such recipe"):
+        recipe.read(name)
+
+
+def test_a_figure_too_large_for_a_number_is_none() -> None:
+    assert recipe.figure({"a": 10**400}, "a") is None

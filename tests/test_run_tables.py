@@ -50,6 +50,14 @@ def test_runs_that_go_on_come_first_and_what_is_not_known_is_missing() -> None:
     assert run_tables.table(pd.DataFrame([run(1)]).iloc[:0]).empty
 
 
+def test_a_figure_that_is_no_number_is_missing_and_spoils_no_other_run() -> None:
+    odd = run(1)
+    odd["result"] |= {"test_accuracy": [0.9], "samples_seen": "many", "test_loss": 10**400, "examples": 5}
+    rows = table(odd, run(2))
+    assert rows["accuracy"].tolist() == [0.9, pytest.approx(np.nan, nan_ok=True)]
+    assert rows.loc[1, ["samples_seen", "loss", "low"]].isna().all()
+
+
 @pytest.mark.parametrize(
     ("options", "method"),
     [

@@ -15,6 +15,8 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -346,3 +348,66 @@ def test_an_unknown_run_is_refused_with_the_known_ones(home: Home, run_id: str) 
 def test_where_there_are_no_runs_the_error_says_so(home: Home) -> None:
     with pytest.raises(CurriculumError, match="none has been started yet"):
         open_run(home, "x")
+
+
+# -- damaged by anybody ---------------------------------------------------------------------------
+
+DEEP = "[" * 5000 + "]" * 5000
+
+
+def test_files_nested_too_deeply_or_with_half_a_letter_count_as_damaged(home: Home) -> None:
+    run = request(home)
+    for text in (f'{{"title": {DEEP}}}', '{"title": "\\ud800", "message": "\\udfff", "state": "done", "epoch": 1}'):
+        for name in ("about.json", "status.json", "result.json", "epochs.jsonl", "config.json"):
+            (run / name).write_text(text + "\n" * (name == "epochs.jsonl"), encoding="utf-8")
+        assert (run.about(), run.status().state, run.result(), run.epochs()) == (About(), "interrupted", None, [])
+        with pytest.raises(RunError, match="can't be read"):
+            run.request()
+
+
+def test_a_lesson_of_more_examples_than_it_has_bits_for_is_not_unpacked(run: RunDir) -> None:
+    for count in ("1e999", str(10**13), "-8", "true", '"8"'):
+        (run / "lessons.jsonl").write_text(f'{{"epoch": 1, "of": {count}, "used": "AA=="}}\n', encoding="utf-8")
+        assert run.lessons() == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"done": "x"}, {"epoch": []}, {"message": 5}, {"seconds": None}, {"total": 10**400}, {"state": ["done"]}]
+)
+def test_a_status_with_text_for_a_number_is_damaged(run: RunDir, change: dict[str, Any]) -> None:
+    (run / "status.json").write_text(json.dumps({"state": "done", "seconds": 1.5} | change), encoding="utf-8")
+    assert run.status().state == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "change", [{"root": 5}, {"runs": None}, {"classes": "a"}, {"classes": [1]}, {"config": []}, {"created_at": "noon"}]
+)
+def test_a_request_with_something_else_in_a_places_stead_is_damaged(home: Home, change: dict[str, Any]) -> None:
+    run = request(home)
+    write_json(run / "config.json", run.request() | change)
+    with pytest.raises((RunError, ConfigError), match=f"damaged: {next(iter(change))}"):
+        run.request()
+
+
+def test_a_home_of_a_name_too_long_for_any_folder_is_another_one(home: Home) -> None:
+    run = request(home)
+    write_json(run / "config.json", run.request() | {"runs": f"/{'x' * 300}/data/runs", "root": f"/{'x' * 300}/set"})
+    assert run.request()["root"] == str(home.root / "set")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 torn", None])
+def test_a_list_of_images_that_is_damaged_is_an_error_of_ours(home: Home, damage: bytes | None) -> None:
+    run = request(home)
+    if damage is None:
+        pq.write_table(pa.table({"example": ["a"], "class": pa.array([0], pa.timestamp("us", "Nowhere/Here"))}), run / "order.parquet")
+    else:
+        (run / "order.parquet").write_bytes(damage)
+    with pytest.raises(RunError, match=r"order\.parquet"):
+        run.order()
+
+
+def test_a_title_and_a_note_are_the_same_when_they_are_kept_again(run: RunDir) -> None:
+    run.write_about(About("\x05 a\x00 \x07 b", "\x05\n first \n\x07"))
+    assert run.about() == About("a b", "first")
+    run.write_about(run.about())
+    assert run.about() == About("a b", "first")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import http.server
 import io
+import json
+import socketserver
 import stat
 import threading
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ import pytest
 from PIL import Image
 
 from curriculum import given
+from curriculum.download import download
 from curriculum.errors import CallError, DatasetError, DownloadError
 from curriculum.scenes import CLASSES, draw_scenes
 from curriculum.sources import (
@@ -487,3 +492,48 @@ def test_a_data_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
     with pytest.raises(DatasetError, match="can't be used"):
         make_demo(tmp_path / "data", per_class=1)
+
+
+# -- servers and notes that say anything -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        (200, "Content-Length: \xb2"),
+        (200, f"Content-Length: {'9' * 5000}"),
+        (206, f"Content-Range: bytes 0-1/{'9' * 5000}"),
+        (301, "Location: http://["),
+    ],
+)
+def test_whatever_a_server_says_is_a_download_or_an_error_of_ours(tmp_path: Path, status: int, header: str) -> None:
+    class Says(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(f"HTTP/1.1 {status} x\r\n{header}\r\nConnection: close\r\n\r\nabc".encode("latin-1"))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Says) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # urllib leaves the connection open where it can't follow
+            with suppress(DownloadError):
+                url = f"http://127.0.0.1:{server.server_address[1]}/x"
+                download(url, tmp_path / "x", retries=0, backoff_seconds=0, timeout_seconds=5, limit_bytes=100)
+                assert (tmp_path / "x").read_bytes() == b"abc"
+            gc.collect()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "note", [{"mark": 5}, {"mark": "a\r\nb"}, {"mark": "ü"}, {"total": "x"}, {"total": 1.5}, {"mark": None}, "[" * 5000]
+)
+def test_a_note_that_is_no_note_begins_anew(data_dir: Path, checksums: Path, note: Any) -> None:
+    with serving(Server()) as server:
+        data_dir.mkdir()
+        (data_dir / "rsscn7.zip.part").write_bytes(b"PK")
+        text = note if isinstance(note, str) else json.dumps({"url": server.url, "mark": '"one"', "total": len(ARCHIVE)} | note)
+        (data_dir / "rsscn7.zip.part.json").write_text(text)
+        fetch(server, data_dir, checksums)
+        assert "Range" not in server.asked[0]

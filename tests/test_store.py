@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -204,6 +205,11 @@ def test_a_statement_that_fails_undoes_those_before_it(store: Store) -> None:
     with store.write() as cursor:  # and the store still works
         cursor.execute("INSERT INTO annotator (annotator, simulated) VALUES ('Bob', false)")
     assert store.rows("SELECT annotator FROM annotator") == [("Bob",)]
+
+
+def test_a_row_that_does_not_fit_is_refused_with_what_was_wrong_with_it(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"(?s)twelve.*DOUBLE"), store.write() as cursor:
+        store.insert(cursor, "epoch", pd.DataFrame({"run_id": ["r"], "epoch": [1], "train_loss": ["twelve"]}))
 
 
 def test_insert_refuses_a_table_that_is_none(store: Store) -> None:
@@ -436,3 +442,15 @@ def test_tables_of_an_older_version_are_lifted_as_they_are_loaded(home: Home, tm
         assert store.rows("SELECT level FROM current_label") == [("easy",)]
         assert store.rows("SELECT nextval('annotation_seq') > max(seq) FROM annotation") == [(True,)]
     assert not list(built.labels.glob("*.bak"))
+
+
+def test_a_snapshot_with_other_columns_or_columns_of_another_kind_is_an_error(home: Home, store: Store) -> None:
+    store.write_snapshot()
+    for table in (
+        pa.table({"annotator": [["Ann"]]}),
+        pa.table({"else": [1]}),
+        pa.table({"since": pa.array([0], pa.timestamp("us", "Nowhere/Here"))}),
+    ):
+        pq.write_table(table, home.snapshot / "annotator.parquet")
+        with pytest.raises(StoreError, match="snapshot"):
+            Store.from_snapshot(home)

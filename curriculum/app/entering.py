@@ -14,6 +14,7 @@ from curriculum.app.layout import Tile
 from curriculum.app.run_actions import directory
 from curriculum.charts.entering import use_map
 from curriculum.config import CURRICULA, LEVELS
+from curriculum.errors import RunError
 
 IN_A_ROW = 8
 
@@ -36,11 +37,9 @@ def show(run_id: str, config: dict[str, Any], epochs: pd.DataFrame, *, live: boo
         st.info(f"Which images were in use when is not recorded for this run. {gone}", icon=":material/grid_off:")
         return
     try:
-        order = pd.read_parquet(run / "order.parquet")
-    except (OSError, ValueError) as error:
-        st.info(
-            f"Which images entered when can't be told: {layout.plain(f'order.parquet is damaged ({error})')}", icon=":material/grid_off:"
-        )
+        order = run.order()
+    except RunError as error:
+        st.info(f"Which images entered when can't be told: {layout.plain(str(error))}", icon=":material/grid_off:")
         return
     order, whose = _with_levels(order, config)
     left, right = st.columns(2)
