@@ -135,7 +135,7 @@ class Own:
         self.brought = np.zeros(count, dtype=bool)
         """Labelled by a file or a simulation: such an image isn't asked again."""
         self._done: dict[int, dict[uuid.UUID, Event]] = {}
-        self._last: dict[int, int] = {}
+        self._last: dict[int | str, int] = {}
         self._lasts: list[int] = []
         self.seq = 0
 
@@ -152,7 +152,7 @@ class Own:
         touched = set()
         for place, event in zip(self.images.places(event.example for event in events), events, strict=True):
             if event.action == "label" and not event.repeat:
-                self._labelled(place if place >= 0 else -event.seq, event.seq)
+                self._labelled(place if place >= 0 else event.example, event.seq)
             if place >= 0:
                 touched.add(place)
                 mine = self._done.setdefault(place, {})
@@ -163,8 +163,8 @@ class Own:
         for place in touched:
             self._settle(place)
 
-    def _labelled(self, place: int, seq: int) -> None:
-        """The latest label of each image, taken back or not, is what counts as having been labelled since."""
+    def _labelled(self, place: int | str, seq: int) -> None:
+        """The latest label of each image, taken back or not, is what counts as having been labelled since; gone images by their name."""
         if before := self._last.get(place):
             del self._lasts[bisect_right(self._lasts, before) - 1]
         self._last[place] = seq

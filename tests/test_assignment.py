@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curriculum import assignment
+from curriculum.adjudication import ask_for
 from curriculum.assignment import HAND, Handout, hand_out, progress, queue
 from curriculum.config import LEVELS, Home, Level
-from curriculum.datasets import Settings, add_dataset, change_settings, check_dataset
+from curriculum.datasets import Settings, add_dataset, change_settings, check_dataset, get_dataset
 from curriculum.datasets import settings as settings_of
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.history import example_log, replay
@@ -25,6 +29,7 @@ from curriculum.label_log import export_log, import_log
 from curriculum.labels import REPEAT_AFTER, Event, annotate, append_many, consensus, judgements, record, repeats, undo
 from curriculum.leases import Leases
 from curriculum.store import Store
+from tests import asked
 from tests.ml import write_folder
 
 NAMES = st.text("abcdefgh ", min_size=1, max_size=8)
@@ -386,3 +391,46 @@ def test_others_labels_decide_what_is_asked_but_not_what_comes_again(many: Store
     assert len(mine) == 70 and 0 < len(twice) <= 20
     assert many.rows("SELECT count(*), count(DISTINCT example) FROM current_label") == [(90, 90)]
     assert queue(many, "many", "Ann", 90) == []
+
+
+@pytest.mark.parametrize(("labels_per_image", "seed"), [(None, 0), (2, 2), (3, 3)])
+def test_whatever_was_done_the_same_is_asked_as_the_whole_log_says(many: Store, labels_per_image: int | None, seed: int) -> None:
+    chance = random.Random(seed)
+    change_settings(many, "many", Settings(labels_per_image, 0.3))
+    root = get_dataset(many, "many").root
+    everything = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*.png"))
+    for step in range(152):
+        who = chance.choice(("Ann", "Bob", "Cem"))
+        held = [(chance.choice(everything), chance.choice(("Ann", "Bob"))) for _ in range(3)] if labels_per_image else []
+        of_class = chance.choice((None, None, None, "blue"))
+        match chance.random():
+            case x if x < 0.72:
+                for example in queue(many, "many", who, chance.randint(1, 4)) or [chance.choice(everything)]:
+                    answer(many, example, chance.choice((*LEVELS, None)), who)
+            case x if x < 0.8:
+                event = Event(uuid.uuid4(), "flag", chance.choice(everything), datetime.now(UTC), note="wrong class", place=0)
+                with many.write() as cursor:
+                    record(cursor, "many", who, event)
+            case x if x < 0.9:
+                with contextlib.suppress(ConfigError):
+                    undo(many, "many", who)
+            case x if x < 0.94:
+                append_many(many, pd.DataFrame({"dataset": ["many"], "example": [chance.choice(everything)], "annotator": [who], "level": ["hard"]}),
+                            "import")  # fmt: skip
+            case x if x < 0.97:
+                ask_for(many, "many", "Ann", [chance.choice(everything)], "opinion")
+            case _:
+                path = root / chance.choice(everything)
+                here, there = (path, path.with_suffix(".gone")) if path.exists() else (path.with_suffix(".gone"), path)
+                here.rename(there)
+                check_dataset(many, "many")
+        found = queue(many, "many", who, 200, held=held, of_class=of_class)
+        if step % 5 != 1:  # the whole log takes its time
+            continue
+        fresh, again, skipped = asked.in_turn(many, who, held, of_class)
+        assert [name for name in found if name in set(fresh)] == fresh, step
+        assert [name for name in found if name in set(again)] == again, step
+        assert [name for name in found if name in set(skipped)] == skipped, step
+        assert len(found) == len(fresh) + len(again) + len(skipped), step
+        assert progress(many, "many", who) == asked.progress(many, who), step
+        assert assignment.left_by_class(many, "many", who) == asked.left_by_class(many, who), step
