@@ -155,6 +155,24 @@ def test_a_cookie_ends_with_the_pin_and_fits_its_home_alone(database: Store, tmp
 # -- tokens --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", [["Ann"], None, 7, {"Ann": 1}])
+def test_our_own_signature_under_something_that_is_no_name_counts_for_nobody(database: Store, name: object) -> None:
+    words = [name, people.credential(database, "Ann"), "demo"]
+    signed = {
+        purpose: identity._serializer(database.home, purpose).dumps(words[:count])
+        for purpose, count in (("cookie", 2), ("sorting", 3), ("ticket", 3))
+    }
+    asked: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, "credential", lambda _store, annotator: asked.append(annotator))
+        assert identity.read_cookie(database, signed["cookie"]) is None
+        with pytest.raises(IdentityError, match="not one of ours"):
+            identity.verify(database, signed["sorting"])
+        with pytest.raises(IdentityError, match="not one of ours"):
+            identity.redeem(database, signed["ticket"])
+    assert asked == [], "the database isn't asked for it"
+
+
 @pytest.mark.parametrize("change", ["reset", "changed", "gone"])
 def test_a_token_ends_with_the_pin_and_what_waits_goes_out_with_the_next(post: Post, database: Store, change: str) -> None:
     token = identity.sign(database, Identity("Ann", "tiny"))

@@ -49,7 +49,7 @@ def verify(store: Store, token: object, max_age: float = MAX_AGE_SECONDS) -> Ide
     if not isinstance(token, str) or not token.isascii():
         raise IdentityError("the request has no token", todo="Load the sorting page anew.")
     try:
-        annotator, credential, dataset = _serializer(store.home, "sorting").loads(token, max_age=int(max_age))
+        annotator, credential, dataset = _words(store.home, "sorting", token, int(max_age))
     except SignatureExpired as error:
         raise IdentityError("this page has been open too long", todo=f"Load it anew; {KEPT}") from error
     except (BadData, ValueError, TypeError) as error:
@@ -64,6 +64,14 @@ def _credential(store: Store, annotator: str) -> str:
     if found is None:
         raise IdentityError("nobody is signed in under this name", got=annotator, todo="Sign in on the start page.")
     return found
+
+
+def _words(home: Home, purpose: str, signed: str, max_age: int | None = None) -> list[str]:
+    """What was signed: text and nothing else, whoever has the secret. BadData or ValueError where it isn't ours."""
+    words = _serializer(home, purpose).loads(signed, max_age=max_age)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("something else than words was signed")
+    return words
 
 
 def _serializer(home: Home, purpose: str) -> URLSafeTimedSerializer:
@@ -86,7 +94,7 @@ def cookie(store: Store, annotator: str) -> str:
 def read_cookie(store: Store, value: str | None) -> str | None:
     """Whom a cookie names; None where there is none, or it isn't ours, is too old, or was made before a change of the PIN."""
     try:
-        annotator, credential = _serializer(store.home, "cookie").loads(value or "", max_age=MAX_AGE_SECONDS)
+        annotator, credential = _words(store.home, "cookie", value or "", MAX_AGE_SECONDS)
     except (BadData, ValueError, TypeError):
         return None
     return str(annotator) if credential == people.credential(store, annotator) else None
@@ -110,7 +118,7 @@ def ticket(store: Store, annotator: str, now: Callable[[], float] = time.monoton
 def redeem(store: Store, words: object, now: Callable[[], float] = time.monotonic) -> str:
     """The cookie for a ticket; IdentityError where it isn't ours, was used, is too old, or was made before a change of the PIN."""
     try:
-        annotator, credential, number = _serializer(store.home, "ticket").loads(words if isinstance(words, str) else "")
+        annotator, credential, number = _words(store.home, "ticket", words if isinstance(words, str) else "")
     except (BadData, ValueError, TypeError) as error:
         raise IdentityError("this ticket is not one of ours", todo="Sign in anew.") from error
     with _lock:
