@@ -39,5 +39,5 @@ def cut_at_damage(database: Path, said: str) -> Path | None:
         write_whole(copy, lambda fresh, there=there: shutil.copy2(there, fresh))  # type: ignore[misc]
     os.truncate(log_of(database), int(found.group(1)))
     flush(log_of(database))
-    log.warning("the write-ahead log was damaged: cut there, and kept as it was", extra={"place": int(found.group(1)), "kept": str(kept)})
+    log.warning("the database's write-ahead log is damaged; what stands before the damage counts, and all is kept as %s", kept)
     return kept
