@@ -168,6 +168,7 @@ def test_a_leads_page_shows_what_there_is_breaks_no_rule_and_does_what_its_butto
 
 def _judge(tab: Page) -> None:
     """By axe-core's rules nothing serious or critical, light and dark."""
+    expect(tab.locator("[data-testid=stToast]")).to_have_count(0, timeout=30_000)  # of the page before: it fades, and is pale meanwhile
     grounds = []
     for scheme in SCHEMES:
         tab.emulate_media(color_scheme=scheme)
