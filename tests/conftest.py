@@ -49,7 +49,7 @@ LONGEST = (
     "four",
     "comparison_page",
 )
-"""Files begun first: two processes take a file each at a time, and the last one shouldn't be a long one."""
+"""Files begun first: three processes take a file each at a time, and the last one shouldn't be a long one."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -65,7 +65,7 @@ def test_every_command_is_there() -> None:
 
 def test_both_installing_commands_are_there() -> None:
     assert "python -m pip install -r requirements.txt && streamlit run annotate_app.py" in README
-    command = "pytest -n 2 --dist loadfile"
+    command = "pytest -n 3 --dist loadfile"
     assert f"python -m pip install -r requirements-dev.txt && {command}\n" in README
     assert f"\n{command}\n" in (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8"), "the gate runs what the README says"
 
