@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from crowdkit.aggregation import GLAD, DawidSkene
 from numpy.typing import NDArray
 
-from curriculum.agreement import Coefficient, Floats, check_judgements, count_votes, mean_of, why_nothing_shared
+from curriculum.agreement import Coefficient, Floats, check_judgements, count_votes, mean_of, report, why_nothing_shared
 from curriculum.config import LEVELS
 
 BLOCK, MOST_POINTS = 50, 200  # labels that a point of `drift` stands for, points an annotator
@@ -172,6 +173,11 @@ def annotator_reports(frame: pd.DataFrame, resamples: int = 1000, seed: int = 0)
     """
     rows = check_judgements(frame)
     return [_report(rows, name, resamples, seed) for name in sorted(rows["annotator"].unique())]
+
+
+def team_report(frame: pd.DataFrame, repeats: pd.DataFrame) -> tuple[dict[str, Any], list[AnnotatorReport]]:
+    """How far a team agrees (`agreement.report`) and how each of it judges (`annotator_reports`)."""
+    return report(frame, repeats), annotator_reports(frame)
 
 
 def _report(rows: pd.DataFrame, name: str, resamples: int, seed: int) -> AnnotatorReport:

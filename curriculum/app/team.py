@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import agreement, consensus, datasets, labels
+from curriculum import aside, consensus, datasets, labels
 from curriculum.agreement import Coefficient
 from curriculum.app import layout, scale, session
 from curriculum.app.layout import Tile
@@ -27,6 +27,8 @@ from curriculum.words import duration, figure
 IN_A_GALLERY = 40
 SLOW_SECONDS, KEPT_FOR = 2.0, 30.0
 """Figures that take longer stay for so many times as long as they took, though there are new labels."""
+MOST_HERE = 50_000
+"""Labels times people up to which this process measures: that takes about as long as another one needs to begin."""
 
 
 def page() -> None:
@@ -127,11 +129,14 @@ def _computed(dataset: str, who: str) -> Found:
     images = judged["example"].value_counts()
     sorted_here = judged[judged["source"] == "sort"]  # files and simulations have an order of their own
     block = consensus.block_for(sorted_here)
+    again = labels.repeats(layout.store(), dataset, who)
+    large = len(judged) * judged["annotator"].nunique() > MOST_HERE
+    report, annotators = aside.compute(consensus.team_report, judged, again) if large else consensus.team_report(judged, again)
     return Found(
         labelled=len(images),
         shared=int((images > 1).sum()),
-        report=agreement.report(judged, labels.repeats(layout.store(), dataset, who)),
-        annotators=consensus.annotator_reports(judged),
+        report=report,
+        annotators=annotators,
         drift=consensus.drift(sorted_here, block),
         block=block,
         contested=consensus.contested(labels.vote_counts(layout.store(), dataset, who, divided=True)),
