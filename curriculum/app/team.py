@@ -27,8 +27,8 @@ from curriculum.words import duration, figure
 IN_A_GALLERY = 40
 SLOW_SECONDS, KEPT_FOR = 2.0, 30.0
 """Figures that take longer stay for so many times as long as they took, though there are new labels."""
-MOST_HERE = 50_000
-"""Labels times people up to which this process measures: that takes about as long as another one needs to begin."""
+MOST_PEOPLE_HERE, MOST_LABELS_HERE = 4, 10_000
+"""Up to which this process measures: that takes about as long as another one needs to begin. The time goes with the pairs of people."""
 
 
 def page() -> None:
@@ -130,7 +130,7 @@ def _computed(dataset: str, who: str) -> Found:
     sorted_here = judged[judged["source"] == "sort"]  # files and simulations have an order of their own
     block = consensus.block_for(sorted_here)
     again = labels.repeats(layout.store(), dataset, who)
-    large = len(judged) * judged["annotator"].nunique() > MOST_HERE
+    large = judged["annotator"].nunique() > MOST_PEOPLE_HERE or len(judged) > MOST_LABELS_HERE
     report, annotators = aside.compute(consensus.team_report, judged, again) if large else consensus.team_report(judged, again)
     return Found(
         labelled=len(images),
