@@ -94,9 +94,9 @@ class _Asked:
         self.wanted, self.share = settings.labels_per_image, settings.repeat_share
         self.images = worklists.images_of(store, dataset)
         self.own = worklists.own_of(store, self.images, dataset, annotator)
-        shown = store.rows("SELECT example FROM calibration_image WHERE dataset = ?", [dataset])
+        shown = store.remembered("SELECT example FROM calibration_image WHERE dataset = ?", [dataset])
         self.shown = [place for place in self.images.places(name for (name,) in shown) if place >= 0]
-        wishes = store.rows("SELECT example, people FROM request WHERE dataset = ? AND what = 'opinion'", [dataset])
+        wishes = store.remembered("SELECT example, people FROM request WHERE dataset = ? AND what = 'opinion'", [dataset])
         place = self.images.places(name for name, _ in wishes)
         people = self.images.people
         self.wished = {at: before for at, (_, before) in zip(place, wishes, strict=True) if at >= 0 and people[at] <= before}

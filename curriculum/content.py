@@ -1,14 +1,16 @@
 """Which file has which content: images by the SHA-256 of their bytes, found without a look at every row.
 
 The pages show thousands of images by such addresses, and of a million rows each search would take a tenth of a second. So a small
-table in memory, 16 bytes an image, says where a row stands; it is made anew where a data set was indexed again.
+table in memory, 16 bytes an image, says where a row stands; it is made anew where a data set was indexed again. One question to the
+database is left for an image: who sorts waits for it.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from curriculum.store import Store
 
+SHA256 = re.compile("[0-9a-f]{64}")
 COLUMNS = "root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset)"
 
 
@@ -31,8 +34,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class _Table:
-    stamp: object
-    keys: NDArray[np.uint64]  # sorted
+    stamp: list[tuple[Any, ...]]
+    keys: NDArray[np.uint64]  # the first 64 bits, sorted
     rows: NDArray[np.int64]
 
 
@@ -42,11 +45,12 @@ _making = threading.Lock()
 
 def find(store: Store, sha256: str) -> Row | None:
     """A present image with this content; None where there is none."""
-    table = _table(store)
-    key = np.uint64(store.rows("SELECT hash(?::TEXT)", [sha256])[0][0])
+    if not SHA256.fullmatch(sha256):
+        return None
+    table, key = _table(store), np.uint64(int(sha256[:16], 16))
     first, last = np.searchsorted(table.keys, key, side="left"), np.searchsorted(table.keys, key, side="right")
     for place in table.rows[first:last].tolist():
-        found = store.rows(f"SELECT {COLUMNS} WHERE example.rowid = ? AND sha256 = ? AND present", [place, sha256])
+        found = store.remembered(f"SELECT {COLUMNS} WHERE example.rowid = ? AND sha256 = ? AND present", [place, sha256])
         if found:
             return Row(*found[0])
     if first == last:
@@ -56,11 +60,13 @@ def find(store: Store, sha256: str) -> Row | None:
 
 
 def _table(store: Store) -> _Table:
-    stamp = store.rows("SELECT dataset, epoch_us(indexed_at) FROM dataset ORDER BY ALL")
+    stamp = store.remembered("SELECT dataset, epoch_us(indexed_at) FROM dataset ORDER BY ALL")
     with _making:
         found = _tables.get(store)
         if found is None or found.stamp != stamp:
-            frame = store.query("SELECT hash(sha256) AS key, rowid AS place FROM example WHERE present")
+            frame = store.query(
+                "SELECT coalesce(TRY_CAST('0x' || left(sha256, 16) AS UBIGINT), 0) AS key, rowid AS place FROM example WHERE present"
+            )
             keys = frame["key"].to_numpy(np.uint64)
             order = np.argsort(keys, kind="stable")
             found = _tables[store] = _Table(stamp, keys[order], frame["place"].to_numpy(np.int64)[order])

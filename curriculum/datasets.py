@@ -218,7 +218,7 @@ def get_dataset(store: Store, name: str) -> Dataset:
 
 def settings(store: Store, name: str) -> Settings:
     """How the team sorts a data set."""
-    rows = store.rows("SELECT labels_per_image, repeat_share FROM dataset WHERE dataset = ?", [name])
+    rows = store.remembered("SELECT labels_per_image, repeat_share FROM dataset WHERE dataset = ?", [name])
     if not rows:
         get_dataset(store, name)  # says which there are
     return Settings(*rows[0])

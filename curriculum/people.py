@@ -79,13 +79,13 @@ def _way(pin_hash: object) -> Literal["PIN", "provider", "not yet"]:
 
 def role_of(store: Store, name: str) -> Role | None:
     """The role that the database has now; None: nobody of that name."""
-    rows = store.rows("SELECT role FROM annotator WHERE annotator = ? AND NOT simulated", [name])
+    rows = store.remembered("SELECT role FROM annotator WHERE annotator = ? AND NOT simulated", [name])
     return rows[0][0] if rows else None
 
 
 def credential(store: Store, name: str) -> str | None:
     """What tokens and cookies of this person are bound to: another after every change of the PIN; None while there is none."""
-    rows = store.rows("SELECT pin_hash FROM annotator WHERE annotator = ? AND NOT simulated AND pin_hash IS NOT NULL", [name])
+    rows = store.remembered("SELECT pin_hash FROM annotator WHERE annotator = ? AND NOT simulated AND pin_hash IS NOT NULL", [name])
     return sha256(rows[0][0].encode()).hexdigest()[:32] if rows else None
 
 

@@ -226,7 +226,7 @@ def _rank_within(groups: Ints, values: NDArray[np.uint64]) -> Ints:
 
 def count_events(store: Store, dataset: str) -> tuple[int, int]:
     """How many events a data set has, and the last one's number."""
-    count, last = store.rows("SELECT count(*), coalesce(max(seq), 0) FROM annotation WHERE dataset = ?", [dataset])[0]
+    count, last = store.remembered("SELECT count(*), coalesce(max(seq), 0) FROM annotation WHERE dataset = ?", [dataset])[0]
     return int(count), int(last)
 
 
@@ -252,7 +252,7 @@ def lock(store: Store) -> threading.RLock:
 def images_of(store: Store, dataset: str) -> Images:
     """A data set's images as the log is now; under `lock`."""
     kept = _kept[store]
-    stamp = store.rows("SELECT epoch_us(indexed_at) FROM dataset WHERE dataset = ?", [dataset])
+    stamp = store.remembered("SELECT epoch_us(indexed_at) FROM dataset WHERE dataset = ?", [dataset])
     found, now = kept.images.get(dataset), count_events(store, dataset)
     if found is None or found.stamp != stamp or ((found.events, found.seq) != now and not found.catch_up(store, *now)):
         found = kept.images[dataset] = Images(store, dataset, stamp)

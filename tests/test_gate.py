@@ -21,7 +21,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from streamlit.testing.v1 import AppTest
 
 from curriculum import datasets, people
@@ -149,6 +149,17 @@ def test_a_format_that_browsers_do_not_show_is_converted_once(running: service.S
 def test_a_file_that_was_damaged_later_is_not_there(running: service.Service, route: Callable[[Request], Response]) -> None:
     (datasets.get_dataset(running.store, "tiny").root / "a" / "z.tif").write_bytes(b"II*\0 no more of it")
     assert asked(route, running, "a/z.tif").status_code == 404
+
+
+@pytest.mark.parametrize("route", [server.image, server.thumbnail])
+def test_a_picture_is_sent_whole_or_in_parts(
+    running: service.Service, monkeypatch: pytest.MonkeyPatch, route: Callable[[Request], Response]
+) -> None:
+    whole = asked(route, running, "a/a0.jpg")
+    monkeypatch.setattr(server, "WHOLE_BYTES", 10)
+    parts = asked(route, running, "a/a0.jpg")
+    assert isinstance(parts, FileResponse) and Path(parts.path).read_bytes() == whole.body
+    assert {name: parts.headers[name] for name in whole.headers} == dict(whole.headers)
 
 
 # -- many at once ---------------------------------------------------------------------------------

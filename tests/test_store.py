@@ -8,10 +8,12 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -19,14 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curriculum import people
 from curriculum.assignment import progress
 from curriculum.backup import backup
 from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, check_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
-from curriculum.labels import annotate, append_many, consensus
+from curriculum.labels import Event, annotate, append_many, consensus, record
 from curriculum.store import SCHEMA_VERSION, TABLES, Store
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, PIN
 
 Child = Callable[..., subprocess.Popen[str]]
 
@@ -158,6 +161,65 @@ def test_threads_annotate_and_query_exactly(tiny: Store) -> None:
     assert wrong == []
     assert tiny.rows("SELECT count(*), count(DISTINCT id), count(DISTINCT seq) FROM annotation") == [(192, 192, 192)]
     assert tiny.rows("SELECT count(*) FROM current_label WHERE level = 'hard'") == [(96,)]
+
+
+COUNT = "SELECT count(*) FROM standing_annotation WHERE dataset = ?"
+"""A view of the log."""
+
+
+def test_an_answer_is_remembered_until_what_it_was_read_from_changes(tiny: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ask = list[str](), tiny.rows
+
+    def noted(sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        asked.append(sql)
+        return ask(sql, parameters)
+
+    monkeypatch.setattr(tiny, "rows", noted)
+
+    def count(dataset: str = "tiny") -> int:
+        return int(tiny.remembered(COUNT, [dataset])[0][0])
+
+    assert [count(), count(), count("another"), count()] == [0, 0, 0, 0]
+    assert len(asked) == 2
+    annotate(tiny, "tiny", "a/a0.jpg", "Ann", "hard")
+    asked.clear()
+    assert [count(), count()] == [1, 1]
+    people.register(tiny, "Bob", PIN)  # another table
+    assert count() == 1
+    assert asked == [COUNT]
+    tiny.close()
+    with pytest.raises(StoreError, match="closed"):
+        count()
+
+
+def test_what_is_not_committed_is_remembered_by_nobody(tiny: Store) -> None:
+    def count() -> int:
+        return int(tiny.remembered(COUNT, ["tiny"])[0][0])
+
+    assert count() == 0
+    with suppress(ZeroDivisionError), tiny.write() as cursor:
+        record(cursor, "tiny", "Ann", Event(uuid.uuid4(), "label", "a/a0.jpg", datetime.now(UTC), level="hard"))
+        assert count() == 1, "one's own"
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(count).result() == 0
+        raise ZeroDivisionError
+    assert count() == 0
+
+
+def test_who_has_written_reads_what_was_written_whoever_asks_meanwhile(tiny: Store) -> None:
+    examples = [row[0] for row in tiny.rows("SELECT example FROM example ORDER BY example")]
+
+    def work(n: int) -> list[int]:
+        seen = []
+        for example in examples:
+            annotate(tiny, "tiny", example, f"P{n}", "easy")
+            (said,) = tiny.remembered("SELECT count(*) FROM current_label WHERE annotator = ?", [f"P{n}"])[0]
+            tiny.remembered(COUNT, ["tiny"])
+            seen.append(said)
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(map(tuple, pool.map(work, range(4)))) == {tuple(range(1, len(examples) + 1))}
 
 
 def test_newer_database_is_refused_untouched(home: Home) -> None:

@@ -148,7 +148,8 @@ def _cards(store: Store, dataset: str, names: Sequence[str]) -> list[Body]:
 
 
 def _titles(store: Store, dataset: str) -> dict[str, str]:
-    return layout.class_titles(row[0] for row in store.rows("SELECT DISTINCT class FROM example WHERE dataset = ?", [dataset]))
+    found = store.remembered("SELECT DISTINCT class FROM example WHERE dataset = ?", [dataset])
+    return layout.class_titles(class_name for (class_name,) in found)
 
 
 # -- what every route has in common --------------------------------------------------------------
@@ -193,7 +194,7 @@ def _work(work: Callable[[Service, Identity, Body], Body], body: Body) -> Body:
     who = identity.verify(running.store, body.get("token"))
     if body.get("dataset", who.dataset) != who.dataset:
         raise IdentityError("this token is for another data set", got=who.dataset, todo="Load the sorting page anew.")
-    if not running.store.rows("SELECT 1 FROM dataset WHERE dataset = ?", [who.dataset]):
+    if not running.store.remembered("SELECT 1 FROM dataset WHERE dataset = ?", [who.dataset]):
         raise IdentityError("this token is for a data set that isn't there any more", got=who.dataset)
     return work(running, who, body)
 

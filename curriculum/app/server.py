@@ -42,6 +42,9 @@ CHANGED = {**NOSNIFF, **api.NEVER_KEPT}
 MANY_FILES = 16_384
 """That one process may hold open, where the system lets it."""
 
+WHOLE_BYTES = 4_000_000
+"""A picture up to this size is read by the thread that looked for it: to open, read and close it piece by piece takes a thread each time."""
+
 SCRIPT = Path(__file__).with_name("main.py")
 
 log = logging.getLogger(__name__)
@@ -88,7 +91,7 @@ def image(request: Request) -> Response:
     if found is None:
         return PlainTextResponse("no such image", status_code=404)
     if found.format in MEDIA_TYPES:
-        return FileResponse(found.path, media_type=MEDIA_TYPES[found.format], headers=FOREVER if found.same else CHANGED)
+        return _sent(found.path, MEDIA_TYPES[found.format], FOREVER if found.same else CHANGED)
     return _made_once(request, found, "shown", "PNG", lambda whole: whole)
 
 
@@ -119,7 +122,16 @@ def _made_once(request: Request, found: Found, kind: str, image_format: str, cha
                     write_whole(made, lambda fresh: fresh.write_bytes(encoded), sync=False)
                 except OSError:
                     return Response(encoded, media_type=MEDIA_TYPES[image_format], headers=CHANGED)
-    return FileResponse(made, media_type=MEDIA_TYPES[image_format], headers=FOREVER)
+    return _sent(made, MEDIA_TYPES[image_format], FOREVER)
+
+
+def _sent(file: Path, media_type: str, headers: dict[str, str]) -> Response:
+    try:
+        if file.stat().st_size > WHOLE_BYTES:
+            return FileResponse(file, media_type=media_type, headers=headers)
+        return Response(file.read_bytes(), media_type=media_type, headers=headers)
+    except OSError:
+        return PlainTextResponse("this image can't be read any more", status_code=404)
 
 
 def health(_request: Request) -> Response:
