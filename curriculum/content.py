@@ -1,8 +1,7 @@
 """Which file has which content: images by the SHA-256 of their bytes, found without a look at every row.
 
 The pages show thousands of images by such addresses, and of a million rows each search would take a tenth of a second. So a small
-table in memory, 16 bytes an image, says where a row stands; it is made anew where a data set was indexed again. One question to the
-database is left for an image: who sorts waits for it.
+table in memory, 16 bytes an image, says where a row stands; it is made anew where a data set was indexed again.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from curriculum.store import Store
 
 SHA256 = re.compile("[0-9a-f]{64}")
-COLUMNS = "root, example, format, bytes, mtime_ns FROM example JOIN dataset USING (dataset)"
+COLUMNS = "root, example, format, bytes, mtime_ns FROM example JOIN dataset ON example.dataset = dataset.dataset"
 
 
 class Row(NamedTuple):

@@ -241,7 +241,7 @@ class Store:
         return kept[1]
 
     def _read_by(self, sql: str) -> list[str]:
-        """The tables that a statement reads, itself or through views."""
+        """The tables that a statement reads, itself or through views; joins say ON, as DuckDB can't tell here what USING means."""
         found = self._reads.get(sql)
         if found is None:
             try:
