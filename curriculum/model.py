@@ -111,7 +111,9 @@ def _read_state(name: str, path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on a damaged file torch's reader raises whatever it stumbles over
         raise WeightsError(f"{path} can't be read as weights ({type(error).__name__}: {error})", allowed=CHOICES) from error
-    if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and key.isprintable() and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise WeightsError(
             f"{path} holds no state dict", got=type(state).__name__, allowed="tensors by parameter name, as torchvision saves them"
         )

@@ -403,7 +403,7 @@ def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
     tables = _read_tables(folder)
     try:
-        version = _version_of(tables["schema_version"]["version"].to_pylist(), folder)
+        version = _version_of(tables["schema_version"]["version"], folder)
         _check_version(version)
         _make(connection, version)
         for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
@@ -432,8 +432,9 @@ def _read_tables(folder: Path) -> dict[str, pa.Table]:
     return tables
 
 
-def _version_of(values: list[Any], folder: Path) -> int:
+def _version_of(column: pa.ChunkedArray, folder: Path) -> int:
     """The newest of the versions that a table of them holds."""
+    values = column.to_pylist() if pa.types.is_integer(column.type) else [str(column.type)]  # of other kinds Arrow may not know the values
     if not values or not all(type(value) is int and value > 0 for value in values):
         raise StoreError(
             f"the snapshot {folder} doesn't say the version of its schema", got=ascii(values)[:80], todo="Restore another backup."

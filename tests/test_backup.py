@@ -215,7 +215,8 @@ def replaced(folder: Path, table: str, **columns: Any) -> None:
     _vouch(folder, SCHEMA_VERSION)
 
 
-@pytest.mark.parametrize("version", [["3"], [None], [], [0], [float("nan")]])
+@pytest.mark.parametrize("version", [["3"], [None], [], [0], [float("nan")],
+                                     pa.array([0], pa.timestamp("us", "Nowhere/Here"))])  # fmt: skip
 def test_a_backup_whose_tables_tell_no_version_is_refused(home: Home, saved: Path, version: list[Any]) -> None:
     replaced(saved, "schema_version", version=version, applied_at=[None] * len(version))
     with pytest.raises(StoreError, match="doesn't say the version"):

@@ -169,7 +169,8 @@ def test_half_a_download_is_refused(tmp_path: Path) -> None:
         load_weights(str(path), tmp_path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"state_dict": {"conv1.weight": torch.zeros(3)}}, {0: torch.zeros(3)}])
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"state_dict": {"conv1.weight": torch.zeros(3)}}, {0: torch.zeros(3)},
+                                     {"\ud800": torch.zeros(3)}])  # fmt: skip
 def test_files_without_a_state_dict_are_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(WeightsError, match="holds no state dict"):
         load_weights(save(tmp_path / "a.pt", content), tmp_path)
