@@ -28,7 +28,8 @@ from curriculum.config import Home
 from curriculum.errors import CurriculumError, RunError, StoreLockedError
 from curriculum.rundir import all_runs
 from curriculum.runs import PACKAGE, worker_environment
-from curriculum.store import SCHEMA_VERSION, Store
+from curriculum.schema import SCHEMA_VERSION
+from curriculum.store import Store
 from curriculum.write_ahead import DAMAGED
 
 GIGABYTE = 1_000_000_000

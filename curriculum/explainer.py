@@ -32,6 +32,7 @@ from curriculum.errors import CancelledError, CurriculumError, UnknownError
 from curriculum.explain import Looker, Progress, Stop
 from curriculum.images import load_images
 from curriculum.model import Channels, Weights, load_weights, pick_device, restore
+from curriculum.priority import step_back
 from curriculum.questions import Answer, Checks, FeatureMap, Layers, Neighbours, OfImage, Question, Regions
 from curriculum.rundir import RunDir
 from curriculum.score import extract_features
@@ -260,8 +261,7 @@ def reason(error: Exception) -> str:
 
 
 def main() -> None:
-    if hasattr(os, "nice"):
-        os.nice(1)  # after people who sort images at this machine, before runs: somebody waits
+    step_back(1)  # before runs: somebody waits
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is no message
     clerk = Clerk(sys.stdin, out)

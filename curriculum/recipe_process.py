@@ -19,6 +19,7 @@ from curriculum import datasets, experiment, recipe, recipe_runs, runs, worker
 from curriculum.config import CompareConfig, Config, Home
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
+from curriculum.priority import step_back
 from curriculum.recipe import Recipe, Step
 from curriculum.recipe_runs import Request
 from curriculum.reporter import Reporter, supervise
@@ -120,6 +121,7 @@ def _result(home: Home, run: RunDir, made: Recipe, request: Request, chosen: dic
 
 
 def main() -> int:
+    step_back(10)
     run = RunDir(Path(sys.argv[1]))
     return supervise(run, lambda reporter: conduct(run, reporter), before=run.status().seconds)
 

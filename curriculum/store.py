@@ -17,30 +17,18 @@ import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curriculum.config import Home
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import write_whole
+from curriculum.schema import LOGS, MAX_SEQ, SCHEMA_VERSION, TABLES, check_version, lift, make, read_tables, version_of
 from curriculum.write_ahead import cut_at_damage
-
-SCHEMA_VERSION = 3
-"""Of schema.sql. migrations/1.sql makes the first version, each further one lifts it by one; the last leads to the same as schema.sql."""
-
-TABLES = ("schema_version", "dataset", "example", "overlap", "rejected_file", "annotator", "annotation", "calibration_image", "practice_answer",
-          "request", "comparison", "run", "epoch", "prediction", "score")  # fmt: skip
-LOGS = ("annotation", "comparison")
-"""Tables whose order is a sequence's, `<table>_seq`."""
-MAX_SEQ = 100_000_000
-"""Up to which number a log's own are kept: the database counts up to them, 60 million a second."""
-
 
 READS = re.compile(r"\s*(SELECT|FROM)\b", re.IGNORECASE)
 CHANGES = re.compile(r'\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+"?(\w+)', re.IGNORECASE)
@@ -401,11 +389,11 @@ def _linked(there: Path, here: Path) -> bool:
 
 def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
-    tables = _read_tables(folder)
+    tables = read_tables(folder)
     try:
-        version = _version_of(tables["schema_version"]["version"], folder)
-        _check_version(version)
-        _make(connection, version)
+        version = version_of(tables["schema_version"]["version"], folder)
+        check_version(version)
+        make(connection, version)
         for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
             connection.execute(f"DELETE FROM {table}")
             connection.register("incoming", tables[table])
@@ -414,56 +402,7 @@ def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     except KeyError as error:
         raise StoreError(f"the snapshot {folder} has no {error}", todo="Try again in a minute.") from error
     if version < SCHEMA_VERSION:
-        _lift(connection, version)
-
-
-def _read_tables(folder: Path) -> dict[str, pa.Table]:
-    """Every file of a snapshot, quickly: its owner may replace it any time."""
-    path, tables = folder, {}
-    try:
-        before = folder.stat()
-        for path in sorted(folder.glob("*.parquet")):
-            tables[path.stem] = pq.read_table(path, partitioning=None)
-        after = folder.stat()
-    except Exception as error:  # on a damaged file Arrow raises whatever it stumbles over
-        raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error
-    if (before.st_ino, before.st_ctime_ns) != (after.st_ino, after.st_ctime_ns):
-        raise StoreError(f"the snapshot {folder} was replaced while it was read", todo="Try again.")
-    return tables
-
-
-def _version_of(column: pa.ChunkedArray, folder: Path) -> int:
-    """The newest of the versions that a table of them holds."""
-    values = column.to_pylist() if pa.types.is_integer(column.type) else [str(column.type)]  # of other kinds Arrow may not know the values
-    if not values or not all(type(value) is int and value > 0 for value in values):
-        raise StoreError(
-            f"the snapshot {folder} doesn't say the version of its schema", got=ascii(values)[:80], todo="Restore another backup."
-        )
-    return int(max(values))
-
-
-def _sql(name: str) -> str:
-    return (files("curriculum") / name).read_text(encoding="utf-8")
-
-
-def _make(connection: duckdb.DuckDBPyConnection | Cursor, version: int = SCHEMA_VERSION) -> None:
-    """An empty database's schema, the newest at once, an older one step by step."""
-    steps = ["schema.sql"] if version == SCHEMA_VERSION else [f"migrations/{step}.sql" for step in range(1, version + 1)]
-    for step in steps:
-        connection.execute(_sql(step))
-
-
-def _lift(connection: duckdb.DuckDBPyConnection | Cursor, version: int) -> None:
-    """Bring a filled schema from a version to the newest."""
-    for step in range(version + 1, SCHEMA_VERSION + 1):
-        connection.execute(_sql(f"migrations/{step}.sql"))
-    connection.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
-
-
-def _check_version(version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise StoreError("the database was made by a newer version of this program", got=f"schema version {version}",
-                         allowed=f"up to {SCHEMA_VERSION}", todo="Update the program.")  # fmt: skip
+        lift(connection, version)
 
 
 def _secure(connection: duckdb.DuckDBPyConnection) -> None:
@@ -479,14 +418,14 @@ def _migrate(store: Store) -> None:
     if version == SCHEMA_VERSION:
         return
     if version:
-        _check_version(version)
+        check_version(version)
         _keep_copy(store, version)
     with store.write() as cursor:
         if not version:
-            _make(cursor)
+            make(cursor)
             cursor.execute("INSERT INTO schema_version (version) VALUES (?)", [SCHEMA_VERSION])
         else:
-            _lift(cursor, version)
+            lift(cursor, version)
 
 
 def _keep_copy(store: Store, version: int) -> None:

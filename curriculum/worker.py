@@ -7,7 +7,6 @@ and needs nobody: it survives the app and can be killed at any moment.
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -45,6 +44,7 @@ from curriculum.model import (
     pick_device,
     restore,
 )  # fmt: skip
+from curriculum.priority import step_back
 from curriculum.ranks import Ranks, join, leave, on_device
 from curriculum.records import TrainingData
 from curriculum.reporter import Listener, Reporter, supervise
@@ -396,8 +396,7 @@ def _names(config: LookConfig, request: dict[str, Any], weights: Weights) -> tup
 
 def main() -> int:
     """Work on the given run directories one after another; the first that fails ends it. `--join`: be one of several ranks."""
-    if hasattr(os, "nice"):
-        os.nice(5)  # people who sort images at the same machine come first
+    step_back(10)
     if sys.argv[1:] == ["--join"]:
         attend()
         code = 0

@@ -112,7 +112,7 @@ def training(home: Home, wanted: bool) -> Iterator[None]:
         yield
         return
     with Store.open(home) as store:
-        run = runs.start(store, TrainConfig("measured", mode="fine-tune", weights="none", image_size=128, epochs=1000))
+        run = runs.start(store, TrainConfig("measured", mode="fine-tune", weights="none", image_size=64, epochs=10_000))
     while run.status().active and not run.epochs():
         time.sleep(0.5)
     yield

@@ -19,7 +19,8 @@ from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, write_json
 from curriculum.labels import annotate
-from curriculum.store import SCHEMA_VERSION, TABLES, Store
+from curriculum.schema import SCHEMA_VERSION, TABLES
+from curriculum.store import Store
 from tests.label_cases import filled, levels, log
 from tests.test_store import ANNOTATE_FOREVER, HOLD, Child, line
 

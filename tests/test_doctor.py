@@ -24,7 +24,8 @@ from curriculum.doctor import CHECKS, Check, examine
 from curriculum.labels import annotate
 from curriculum.rundir import RunDir, Status
 from curriculum.runs import prepare
-from curriculum.store import SCHEMA_VERSION, Store
+from curriculum.schema import SCHEMA_VERSION
+from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
 
 CHEAP = tuple(name for name in CHECKS if name not in ("device", "weights"))

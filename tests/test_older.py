@@ -11,7 +11,8 @@ from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.rundir import RunDir
 from curriculum.runs import Ingester
-from curriculum.store import SCHEMA_VERSION, Store
+from curriculum.schema import SCHEMA_VERSION
+from curriculum.store import Store
 from tests.conftest import CHECKOUT
 from tests.ml import write_folder
 

@@ -28,7 +28,8 @@ from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, check_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.labels import Event, annotate, append_many, consensus, record
-from curriculum.store import SCHEMA_VERSION, TABLES, Store
+from curriculum.schema import SCHEMA_VERSION, TABLES
+from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
 
 Child = Callable[..., subprocess.Popen[str]]
