@@ -7,93 +7,135 @@ It never reads what other annotators or a model said of an image.
 from __future__ import annotations
 
 import math
+import threading
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, cast
+from weakref import WeakKeyDictionary
 
 from curriculum import comparisons
 from curriculum.comparisons import Comparison
 from curriculum.config import Level
 from curriculum.errors import ConfigError
-from curriculum.labels import ACTIONS, Event, record, record_together
+from curriculum.labels import ACTIONS, Event, record_together
 from curriculum.store import Cursor, Store
+from curriculum.together import Together
 
 FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch")
 COMPARISON_FIELDS = ("id", "action", "examples", "hardest", "easiest", "adaptive", "undoes", "shown_at", "answered_at", "seconds")
 MAX_EVENTS = 100
-"""Of one batch: nobody else can store anything meanwhile. A browser sends no more (outbox.js)."""
+"""Of one batch, and of those that are stored together: nobody else can store anything meanwhile. A browser sends no more (outbox.js)."""
+
+Answer = tuple[str | None, ConfigError | None]
+"""An event's id, and why it never will be stored, if so."""
+Step = list[tuple[str | None, Event | Comparison | ConfigError]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What somebody sent of a data set."""
+
+    dataset: str
+    annotator: str
+    steps: list[Step]
+
+
+_together: WeakKeyDictionary[Store, Together[Batch, list[Answer]]] = WeakKeyDictionary()
+_making = threading.Lock()
 
 
 # -- storing -------------------------------------------------------------------------------------
 
 
 def store_events(store: Store, dataset: str, annotator: str, raw: Sequence[object]) -> dict[str, list[Any]]:
-    """Store a batch in its order, in one transaction; an event that came before is stored once.
+    """Store a batch in its order, in one transaction, with the batches of all who wait for theirs; an event that came before is stored once.
 
     Returns:
         `stored`: the ids that are safe now; `refused`: the id and the reason of each that never will be.
     """
-    answers: list[tuple[str | None, ConfigError | None]] = []
-    waiting: list[tuple[str, Event]] = []  # those that don't depend on one another, to be stored together
-
-    def keep(cursor: Cursor) -> None:
-        said = record_together(cursor, dataset, annotator, [event for _, event in waiting]) if waiting else []
-        answers.extend((given, one if isinstance(one, ConfigError) else None) for (given, _), one in zip(waiting, said, strict=True))
-        waiting.clear()
-
-    with store.write() as cursor:
-        for item in raw:
-            given = item.get("id") if isinstance(item, dict) else None
-            given = given if isinstance(given, str) and storable(given) else None
-            try:
-                keeper = _keeper(item)
-                event = read_event(item) if keeper is _annotate else None
-                if event is None or not _alone(event, [other for _, other in waiting]):
-                    keep(cursor)
-                if event is None:
-                    keeper(cursor, dataset, annotator, item)
-                    answers.append((given, None))
-                else:
-                    waiting.append((cast(str, given), event))
-            except ConfigError as error:
-                keep(cursor)
-                answers.append((given, error))
-        keep(cursor)
+    with _making:
+        together = _together.setdefault(store, Together(MAX_EVENTS))
+    answers = together.do(Batch(dataset, annotator, _steps(raw)), len(raw), partial(_store, store))
     return {
         "stored": [given for given, error in answers if error is None],
         "refused": [{"id": given, "reason": str(error)} for given, error in answers if error is not None],
     }
 
 
-def _alone(event: Event, others: Sequence[Event]) -> bool:
+def _steps(raw: Sequence[object]) -> list[Step]:
+    """A batch's items, read; those that don't depend on one another in one step."""
+    steps: list[Step] = []
+    for item in raw:
+        given = item.get("id") if isinstance(item, dict) else None
+        given = given if isinstance(given, str) and storable(given) else None
+        try:
+            read = _reader(item)(item)
+        except ConfigError as error:
+            steps.append([(given, error)])
+            continue
+        if steps and isinstance(read, Event) and _alone(read, [other for _, other in steps[-1]]):
+            steps[-1].append((given, read))
+        else:
+            steps.append([(given, read)])
+    return steps
+
+
+def _alone(event: Event, others: Sequence[Event | Comparison | ConfigError]) -> bool:
     """Whether what is stored of an event is the same whether others of its batch are stored already: so it is for the images of a grid."""
-    return not others or (
-        all(one.action != "undo" and one.place is None for one in (event, *others))
-        and all(event.id != other.id and event.example != other.example for other in others)
+    return (
+        event.action != "undo"
+        and event.place is None
+        and all(
+            isinstance(other, Event)
+            and (other.action != "undo" and other.place is None and event.id != other.id and event.example != other.example)
+            for other in others
+        )
     )
 
 
-def _annotate(cursor: Cursor, dataset: str, annotator: str, raw: object) -> None:
-    record(cursor, dataset, annotator, read_event(raw))
+def _store(store: Store, batches: Sequence[Batch]) -> list[list[Answer]]:
+    """Store several batches in one transaction: in each round the next step of everybody, as people's events don't depend on one another's."""
+    answers: list[list[Answer]] = [[] for _ in batches]
+    left = [list(reversed(batch.steps)) for batch in batches]
+    with store.write() as cursor:
+        while any(left):
+            events: list[tuple[int, str | None, Event]] = []
+            people, ids = set[tuple[str, str]](), set[uuid.UUID]()
+            for n, batch in enumerate(batches):
+                who = (batch.dataset, batch.annotator)
+                if not left[n] or who in people:
+                    continue  # another tab of theirs, or the same batch once more: after the first
+                people.add(who)
+                if ids.isdisjoint(fresh := {what.id for _, what in left[n][-1] if isinstance(what, Event)}):
+                    ids |= fresh
+                    for given, what in left[n].pop():
+                        if isinstance(what, Event):
+                            events.append((n, given, what))
+                        else:
+                            answers[n].append((given, _compare(cursor, batch, what) if isinstance(what, Comparison) else what))
+            said = record_together(cursor, [(batches[n].dataset, batches[n].annotator, event) for n, _, event in events]) if events else []
+            for (n, given, _), one in zip(events, said, strict=True):
+                answers[n].append((given, one if isinstance(one, ConfigError) else None))
+    return answers
 
 
-def _compare(cursor: Cursor, dataset: str, annotator: str, raw: object) -> None:
-    comparisons.record(cursor, dataset, annotator, read_comparison(raw))
+def _compare(cursor: Cursor, batch: Batch, comparison: Comparison) -> ConfigError | None:
+    try:
+        comparisons.record(cursor, batch.dataset, batch.annotator, comparison)
+    except ConfigError as error:
+        return error
+    return None
 
 
-KEEPERS: dict[str, Callable[[Cursor, str, str, object], None]] = {
-    **dict.fromkeys(ACTIONS, _annotate),
-    **dict.fromkeys(comparisons.ACTIONS, _compare),
-}
-"""Who stores an event, by its action."""
-
-
-def _keeper(raw: object) -> Callable[[Cursor, str, str, object], None]:
+def _reader(raw: object) -> Callable[[object], Event | Comparison]:
+    """Who reads an item, by its action."""
     action = _text(_object(raw), "action")
-    if action not in KEEPERS:
-        raise ConfigError("unknown action", got=action, allowed=tuple(KEEPERS))
-    return KEEPERS[action]
+    if action not in (*ACTIONS, *comparisons.ACTIONS):
+        raise ConfigError("unknown action", got=action, allowed=(*ACTIONS, *comparisons.ACTIONS))
+    return read_event if action in ACTIONS else read_comparison
 
 
 def read_event(raw: object) -> Event:

@@ -29,6 +29,10 @@ REPEAT_AFTER = 50
 """How many other images an annotator has labelled, at least, before one is asked a second time."""
 
 
+Done = tuple[uuid.UUID, uuid.UUID | None, bool, int | None]
+"""Of an entry of the log: id, what it undoes, whether it is a repeat, its number where it is a label and none."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that an annotator did. Times have a zone; `example` may be None for an undo, which names what it `undoes`."""
@@ -116,15 +120,15 @@ def record(cursor: Cursor, dataset: str, annotator: str, event: Event) -> str:
     Raises:
         ConfigError: the event can't be taken, and why; nothing of it was stored.
     """
-    (said,) = record_together(cursor, dataset, annotator, [event])
+    (said,) = record_together(cursor, [(dataset, annotator, event)])
     if isinstance(said, ConfigError):
         raise said
     return said
 
 
-def record_together(cursor: Cursor, dataset: str, annotator: str, events: Sequence[Event]) -> list[str | ConfigError]:
-    """Append events of which none takes back or answers another of them, in their order: three statements for all, as each costs milliseconds
-    in which nobody else can store anything.
+def record_together(cursor: Cursor, events: Sequence[tuple[str, str, Event]]) -> list[str | ConfigError]:
+    """Append events (data set, annotator, event) of which none takes back or answers another of them, in their order: four statements for
+    all, as each costs milliseconds in which nobody else can store anything.
 
     Returns:
         Of each event what `record` returns, or raises.
@@ -133,27 +137,29 @@ def record_together(cursor: Cursor, dataset: str, annotator: str, events: Sequen
         row[0]: row[1:]
         for row in cursor.execute(
             f"SELECT id, dataset, annotator, action, example FROM annotation WHERE id IN ({_marks(events)})",
-            [event.id for event in events],
+            [event.id for _, _, event in events],
         ).fetchall()
     }
+    done = _done_before(cursor, [each for each in events if each[2].place is not None])
     said: list[str | ConfigError] = []
     rows: dict[int, list[object]] = {}  # by their place in `said`
-    for place, event in enumerate(events):
+    for place, (dataset, annotator, event) in enumerate(events):
         try:
             if event.id in known:
                 said.append(_the_same(known[event.id], dataset, annotator, event))
             else:
-                rows[place] = _row(cursor, dataset, annotator, event)
+                rows[place] = _row(cursor, dataset, annotator, event, done.get((dataset, annotator, event.example), []))
                 said.append(str(rows[place][2]))
         except ConfigError as error:
             said.append(error)
-    asked = [row[2] for row in rows.values()]
-    there = cursor.execute(
-        "SELECT example FROM example WHERE dataset = ? AND list_contains(?::TEXT[], example)", [dataset, asked]
-    ).fetchall()
+    asked: dict[object, list[object]] = {}
+    for row in rows.values():
+        asked.setdefault(row[1], []).append(row[2])
+    there = {(of, name) for of, names in asked.items() for (name,) in cursor.execute(
+        "SELECT example FROM example WHERE dataset = ? AND list_contains(?::TEXT[], example)", [of, names]).fetchall()}  # fmt: skip
     for place, row in list(rows.items()):
-        if (row[2],) not in there:
-            said[place] = ConfigError(f"the data set {dataset} has no such example", got=row[2])
+        if (row[1], row[2]) not in there:
+            said[place] = ConfigError(f"the data set {row[1]} has no such example", got=row[2])
             del rows[place]
     if rows:
         cursor.execute(
@@ -177,14 +183,14 @@ def _the_same(known: tuple[str, str, str, str], dataset: str, annotator: str, ev
     return known[3]
 
 
-def _row(cursor: Cursor, dataset: str, annotator: str, event: Event) -> list[object]:
-    """What is stored of an event: the columns from id to batch."""
+def _row(cursor: Cursor, dataset: str, annotator: str, event: Event, done: Sequence[Done]) -> list[object]:
+    """What is stored of an event: the columns from id to batch. `done`: what the annotator did with its image before."""
     _check_event(event)
     example, level, undoes = event.example, event.level, event.undoes
     if event.action == "undo":
         example, level, undoes, repeat = _taken_back(cursor, dataset, annotator, event)
     else:
-        repeat = _is_repeat(cursor, dataset, annotator, event)
+        repeat = _is_repeat(cursor, dataset, annotator, event, done)
     return [event.id, dataset, example, annotator, event.action, level, event.note, undoes, event.shown_at, event.answered_at, event.seconds,
             repeat, event.batch]  # fmt: skip
 
@@ -205,7 +211,20 @@ def _check_event(event: Event) -> None:
         raise ConfigError("only an undo takes back", got=event.action)
 
 
-def _is_repeat(cursor: Cursor, dataset: str, annotator: str, event: Event) -> bool:
+def _done_before(cursor: Cursor, events: Sequence[tuple[str, str, Event]]) -> dict[tuple[str, str, str | None], list[Done]]:
+    """What annotators did with the images of these events, by data set, annotator and example."""
+    found: dict[tuple[str, str, str | None], list[Done]] = {}
+    if events:
+        for row in cursor.execute(
+            f"""SELECT dataset, annotator, example, id, undoes, repeat, CASE WHEN action = 'label' AND NOT repeat THEN seq END FROM annotation
+                WHERE (dataset, annotator, example) IN ({", ".join("(?, ?, ?)" for _ in events)})""",
+            [value for dataset, annotator, event in events for value in (dataset, annotator, event.example)],
+        ).fetchall():
+            found.setdefault(row[:3], []).append(row[3:])
+    return found
+
+
+def _is_repeat(cursor: Cursor, dataset: str, annotator: str, event: Event, done: Sequence[Done]) -> bool:
     """Whether this was done when the image was asked a second time, as the log alone tells.
 
     The browser doesn't know, and says only whether the image had its turn (place 0) or was gone back to. Its turn, while
@@ -215,12 +234,6 @@ def _is_repeat(cursor: Cursor, dataset: str, annotator: str, event: Event) -> bo
     """
     if event.place is None:
         return False
-    mine = {"dataset": dataset, "annotator": annotator, "example": event.example}
-    done = cursor.execute(
-        """SELECT id, undoes, repeat, CASE WHEN action = 'label' AND NOT repeat THEN seq END FROM annotation
-           WHERE dataset = $dataset AND annotator = $annotator AND example = $example""",
-        mine,
-    ).fetchall()
     undone = {undoes for _, undoes, _, _ in done}
     standing = [(repeat, seq) for event_id, undoes, repeat, seq in done if undoes is None and event_id not in undone]
     label = max((seq for _, seq in standing if seq), default=None)
@@ -231,7 +244,7 @@ def _is_repeat(cursor: Cursor, dataset: str, annotator: str, event: Event) -> bo
     since = cursor.execute(
         """SELECT count(DISTINCT example) FROM annotation
            WHERE dataset = $dataset AND annotator = $annotator AND example <> $example AND action = 'label' AND NOT repeat AND seq > $label""",
-        {**mine, "label": label},
+        {"dataset": dataset, "annotator": annotator, "example": event.example, "label": label},
     ).fetchall()[0][0]
     return bool(since >= REPEAT_AFTER)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, cast
 
+from curriculum import events
 from curriculum.config import LEVELS
 from curriculum.events import store_events
 from curriculum.store import Cursor, Store
@@ -46,35 +49,67 @@ def test_one_key_for_many_images_of_the_grid_costs_as_few_statements_as_one(tiny
     assert (len(answer["stored"]), answer["refused"], store.statements) == (12, [], 3)
 
 
+def drawn(chance: random.Random, count: int) -> list[dict[str, Any]]:
+    """Undos, the same event twice, the same image twice, images that aren't there, turns and goings back, in any order."""
+    events: list[dict[str, Any]] = []
+    while len(events) < count:
+        example = chance.choice([f"{name}/{name}{n}.jpg" for name in "abc" for n in range(4)] + ["a/none.jpg"])
+        kind = chance.choice(["label"] * 6 + ["skip", "undo", "undo one", "again", "wrong"])
+        if kind in ("undo one", "again") and not events:
+            continue
+        earlier = chance.choice(events[-4:]) if events else {}
+        place = chance.choice([{}, {}, {"place": 0}, {"place": 1}])
+        if kind == "again":
+            events.append(earlier)
+        elif kind.startswith("undo"):
+            undone = {"undoes": earlier["id"], "example": earlier["example"]} if kind != "undo" else {"example": None}
+            events.append(event(example, "undo") | undone)
+        elif kind == "wrong":
+            events.append(event(example, "label", level="impossible"))
+        else:
+            events.append(event(example, kind, **place, **({"level": chance.choice(LEVELS)} if kind == "label" else {})))
+    return events
+
+
 def test_a_batch_is_stored_as_one_after_another_would_be(tiny: Store, other: Store) -> None:
-    """Undos, the same event twice, the same image twice, images that aren't there, turns and goings back: in any order, cut anywhere."""
     chance = random.Random(0)
     for round_ in range(12):
-        events: list[dict[str, Any]] = []
-        for _ in range(30):
-            example = chance.choice([f"{name}/{name}{n}.jpg" for name in "abc" for n in range(4)] + ["a/none.jpg"])
-            kind = chance.choice(["label"] * 6 + ["skip", "undo", "undo one", "again", "wrong"])
-            if kind in ("undo one", "again") and not events:
-                continue
-            earlier = chance.choice(events[-4:]) if events else {}
-            place = chance.choice([{}, {}, {"place": 0}, {"place": 1}])
-            if kind == "again":
-                events.append(earlier)
-            elif kind.startswith("undo"):
-                events.append(
-                    event(example, "undo")
-                    | ({"undoes": earlier["id"], "example": earlier["example"]} if kind != "undo" else {"example": None})
-                )
-            elif kind == "wrong":
-                events.append(event(example, "label", level="impossible"))
-            else:
-                events.append(event(example, kind, **place, **({"level": chance.choice(LEVELS)} if kind == "label" else {})))
-        name = f"Ann {round_}"
-        together: dict[str, list[Any]] = store_events(tiny, "tiny", name, events)
+        name, batch = f"Ann {round_}", drawn(chance, 30)
+        together: dict[str, list[Any]] = store_events(tiny, "tiny", name, batch)
         single: dict[str, list[Any]] = {"stored": [], "refused": []}
-        for one in events:
+        for one in batch:
             for key, said in store_events(other, "tiny", name, [one]).items():
                 single[key] += said
         assert together == single
     what = "SELECT seq, id, annotator, example, action, level, undoes, repeat, batch FROM annotation ORDER BY seq"
     assert tiny.rows(what) == other.rows(what)
+
+
+def test_batches_of_several_people_are_stored_as_one_after_another_would_be(tiny: Store, other: Store) -> None:
+    """The same person in two tabs, a batch that is sent again while the first still waits, an id that was somebody else's: any of them at once."""
+    chance = random.Random(1)
+    for _ in range(8):
+        sent = [(chance.choice(["Ann", "Bob", "Cleo"]), drawn(chance, chance.randrange(8))) for _ in range(5)]
+        sent.append(sent[0])
+        sent.append((sent[0][0] + "a", sent[0][1]))  # forged
+        batches = [events.Batch("tiny", name, events._steps(raw)) for name, raw in sent]
+        found = events._store(tiny, batches)
+        for (name, raw), answers in zip(sent, found, strict=True):
+            alone: dict[str, list[Any]] = store_events(other, "tiny", name, raw)
+            assert [given for given, error in answers if error is None] == alone["stored"]
+            assert [{"id": given, "reason": str(error)} for given, error in answers if error is not None] == alone["refused"]
+    what = "SELECT annotator, id, example, action, level, undoes, repeat, batch FROM annotation ORDER BY annotator, seq"
+    assert tiny.rows(what) == other.rows(what)
+
+
+def test_who_waits_for_a_turn_is_stored_with_the_others_who_wait(tiny: Store) -> None:
+    store = Counted(tiny._connection, tiny.home, writable=True)
+    names = [f"P{n}" for n in range(20)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        with store.write():
+            answers = [pool.submit(store_events, store, "tiny", name, [event("a/a0.jpg", place=0)]) for name in names]
+            while len(events._together[store]._waiting) < len(names) - 1:
+                time.sleep(0.01)
+        assert all(answer.result()["refused"] == [] for answer in answers)
+    assert store.rows("SELECT count(DISTINCT annotator), count(*) FROM annotation") == [(20, 20)]
+    assert store.statements <= 8, "those of the first, who came alone, and of all the others"

@@ -34,8 +34,8 @@ MAX_FOURS, FOURS = 16, 4
 DONE = ("label", "skip", "flag")
 """What takes an image out of the annotator's hand; an undo puts it back."""
 NEVER_KEPT = {"Cache-Control": "no-store"}
-WRITERS = CapacityLimiter(4)
-"""Threads for those who write. They take turns, behind a long import too, and must leave the common threads to those who look."""
+WRITERS = CapacityLimiter(64)
+"""Threads for those who write. They wait for one another, behind a long import too, and must leave the common threads to those who look."""
 
 Body = dict[str, Any]
 log = logging.getLogger(__name__)
