@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import lzma
 import re
 import stat
 import zipfile
@@ -28,7 +29,7 @@ MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 50 * 2**20, 2 * 2**30
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 _ELSEWHERE = "Or get the data set another way and give it: `data fetch rsscn7 --from FOLDER|ZIP`"
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError)  # RuntimeError: encrypted
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, UnicodeError)  # RuntimeError: encrypted
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,12 @@ def _unpack(archive: Path, folder: Path, expected: dict[str, str], progress: Pro
 def _broken_zip(archive: Path, what: str, todo: str) -> Iterator[None]:
     try:
         with disk_errors(archive, DownloadError):
-            yield
+            try:
+                yield
+            except OSError as error:
+                if error.errno is None:  # bzip2's way to say that the bytes are none of its
+                    raise zipfile.BadZipFile(str(error)) from error
+                raise
     except _BROKEN_ZIP as error:
         with archive.open("rb") as file:
             got = f"{archive.stat().st_size:,} bytes that begin {file.read(24)!r}"

@@ -45,7 +45,10 @@ def shown() -> str:
 
 
 def show(what: object) -> None:
-    _shown[0] = str(what) if isinstance(what, str) else repr(what)
+    try:
+        _shown[0] = str(what) if isinstance(what, str) else repr(what)
+    except RecursionError:
+        _shown[0] = "nested without end"
 
 
 class UndoneError(Exception):

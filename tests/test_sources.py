@@ -230,6 +230,22 @@ def test_a_byte_that_flipped_on_the_way_is_found(data_dir: Path, checksums: Path
     assert left_in(data_dir) == set()
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_bytes_that_are_none_are_found(tmp_path: Path, data_dir: Path, checksums: Path, packing: int) -> None:
+    given = tmp_path / "given.zip"
+    with zipfile.ZipFile(given, "w", packing) as packed:
+        for example, content in IMAGES.items():
+            packed.writestr(f"RSSCN7-master/{example}", content)
+        spoilt = packed.infolist()[3]
+    whole = bytearray(given.read_bytes())
+    begin = spoilt.header_offset + 30 + len(spoilt.filename)
+    whole[begin + 12 : begin + spoilt.compress_size] = bytes([0xA5]) * (spoilt.compress_size - 12)
+    given.write_bytes(whole)
+    with pytest.raises(DownloadError, match="damaged or not a zip"):
+        take_rsscn7(data_dir, given, checksums)
+    assert left_in(data_dir) == set()
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_refusal_is_not_tried_again(data_dir: Path, checksums: Path, status: int) -> None:
     with serving(Server(ARCHIVE, status)) as server:
