@@ -31,5 +31,5 @@ def test_a_process_with_a_session_of_its_own_lowers_that_too() -> None:
     alone, among = said(leads=True), said(leads=False)
     assert alone[0] == among[0] == lowered
     if GROUP.exists():
-        assert alone[-1] == lowered, "or it would get as much as all others together"
-        assert among[-1] == GROUP.read_text().split()[-1], "the others of the session are nobody's business"
+        assert alone[3:] in ([lowered], []), "or it would get as much as all others together"
+        assert among[1:] == GROUP.read_text().split(), "the others of the session are nobody's business"
