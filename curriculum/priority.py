@@ -8,15 +8,16 @@ from pathlib import Path
 
 GROUP = Path("/proc/self/autogroup")
 TRIES = 30
+SWITCH = "CURRICULUM_STEP_BACK"
 
 
 def step_back(steps: int) -> None:
     """From now on this process computes with what the others leave, the more so the more steps (1 to 19); where nobody else computes, with all.
 
     Linux may share the processors out between sessions first, and looks at single processes only within one: so a process that leads
-    a session of its own lowers that too.
+    a session of its own lowers that too. CURRICULUM_STEP_BACK=no: everything computes alike.
     """
-    if not hasattr(os, "nice"):  # Windows
+    if not hasattr(os, "nice") or os.environ.get(SWITCH) == "no":  # Windows has no such thing
         return
     lowered = os.nice(steps)
     if os.getsid(0) != os.getpid():

@@ -11,6 +11,7 @@ from pathlib import Path
 # Tests that run beside others have a core each: two threads on it would wait for one another. Before torch reads it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["CURRICULUM_STEP_BACK"] = "no"  # who waits for what is computed here are the tests, which compute themselves meanwhile
 
 import numpy as np
 import pytest

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from curriculum.priority import GROUP
+from curriculum.priority import GROUP, SWITCH
 from tests.conftest import CHECKOUT
 
 SAY = """
@@ -19,8 +19,9 @@ print(os.nice(0), GROUP.read_text() if GROUP.exists() else "")
 """
 
 
-def said(*, leads: bool) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", SAY], cwd=CHECKOUT, start_new_session=leads, capture_output=True, text=True, check=True)
+def said(*, leads: bool, backs: bool = True) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", SAY], cwd=CHECKOUT, start_new_session=leads, capture_output=True, text=True, check=True,
+                          env={**os.environ, SWITCH: "" if backs else "no"})  # fmt: skip
     return done.stdout.split()
 
 
@@ -33,3 +34,4 @@ def test_a_process_with_a_session_of_its_own_lowers_that_too() -> None:
     if GROUP.exists():
         assert alone[3:] in ([lowered], []), "or it would get as much as all others together"
         assert among[1:] == GROUP.read_text().split(), "the others of the session are nobody's business"
+    assert said(leads=True, backs=False)[0] == str(before)
