@@ -19,7 +19,7 @@ def step_back(steps: int) -> None:
     """
     if not hasattr(os, "nice") or os.environ.get(SWITCH) == "no":  # Windows has no such thing
         return
-    lowered = os.nice(steps)
+    lowered = os.nice(max(0, steps - os.nice(0)))  # not once more where whoever started it has stepped back
     if os.getsid(0) != os.getpid():
         return
     for _ in range(TRIES):

@@ -15,6 +15,7 @@ SAY = """
 import os
 from curriculum.priority import GROUP, step_back
 step_back(7)
+step_back(7)
 print(os.nice(0), GROUP.read_text() if GROUP.exists() else "")
 """
 
@@ -28,7 +29,7 @@ def said(*, leads: bool, backs: bool = True) -> list[str]:
 @pytest.mark.skipif(not hasattr(os, "nice"), reason="Windows has other priorities")
 def test_a_process_with_a_session_of_its_own_lowers_that_too() -> None:
     before = os.nice(0)
-    lowered = str(min(before + 7, 19))
+    lowered = str(max(before, 7))
     alone, among = said(leads=True), said(leads=False)
     assert alone[0] == among[0] == lowered
     if GROUP.exists():
