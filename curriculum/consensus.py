@@ -1,8 +1,8 @@
 """What annotators agree on, how sure that is, who judges how, and which images stay contested.
 
 Pure functions on the same data frames as `agreement`. The majority is what the database's macro
-`consensus` computes; Dawid-Skene and GLAD weigh annotators by how reliable they turn out to be. A model
-of that kind takes seconds on thousands of images: keep its result, don't recompute it on every rerun.
+`consensus` computes; Dawid-Skene and GLAD weigh annotators by how reliable they turn out to be. GLAD
+takes seconds on thousands of images: keep its result, don't recompute it on every rerun.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from crowdkit.aggregation import GLAD, DawidSkene
+from crowdkit.aggregation import GLAD
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from curriculum.agreement import Coefficient, Floats, check_judgements, count_votes, mean_of, report, why_nothing_shared
 from curriculum.config import LEVELS
 
 BLOCK, MOST_POINTS = 50, 200  # labels that a point of `drift` stands for, points an annotator
 TIED = 1e-9  # probabilities that differ by less are tied: they differ by rounding alone
+RARE = 1e-10  # the least that Dawid-Skene takes for a count or a share, so that its logarithm is finite
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -82,28 +84,61 @@ def majority(frame: pd.DataFrame) -> pd.DataFrame:
 def dawid_skene(frame: pd.DataFrame, iterations: int = 100) -> Posterior:
     """Consensus that weighs each annotator by an estimated confusion matrix; starts from the majority, no chance in it.
 
+    Written out here, as a team's page fits it once for each annotator: some milliseconds for 14,000 labels, where
+    crowd-kit's takes a fifth of a second. Both give the same probabilities after the same number of iterations.
+
     Args:
         frame: see `agreement.check_judgements`; missing judgements are fine.
-        iterations: of expectation-maximisation, at most; it ends when the bound gains less than 1e-5.
+        iterations: of expectation-maximisation, at most; it ends when the log-likelihood gains less than 1e-5 a label.
 
     Returns:
         Empty with a reason where fewer than two annotators share an image: alone, each would be certain.
 
-    Source: Dawid & Skene 1979, equations 2.3 to 2.5; crowd-kit's implementation.
+    Source: Dawid & Skene 1979, equations 2.3 to 2.5.
     """
     rows, reason = check_judgements(frame), why_nothing_shared(frame)
-    if reason:
-        return _unknown(reason)
-    model = DawidSkene(n_iter=iterations)
-    found = _fit(model, rows)
-    if found.reason or model.errors_ is None:
-        return found
-    errors = model.errors_.reindex(columns=list(LEVELS), fill_value=0.0)
-    confusion = {
-        str(name): np.asarray(errors.loc[name].reindex(list(LEVELS), fill_value=0.0).to_numpy(np.float64).T)
-        for name in sorted(rows["annotator"].unique())
-    }
-    return Posterior(found.table, confusion=confusion)
+    return _unknown(reason) if reason else _dawid_skene(rows, iterations)
+
+
+def _dawid_skene(rows: pd.DataFrame, iterations: int = 100) -> Posterior:
+    (example, examples), (annotator, names) = (pd.factorize(rows[column].to_numpy(object)) for column in ("example", "annotator"))
+    used, level = np.unique(rows["level_index"].to_numpy(np.int64), return_inverse=True)
+    belief, errors = _expectation_maximisation(example, annotator, level, iterations)
+    shares, confusion = np.zeros((len(examples), len(LEVELS))), np.zeros((len(names), len(LEVELS), len(LEVELS)))
+    shares[:, used], confusion[np.ix_(range(len(names)), used, used)] = belief, errors
+    found = posterior(examples, shares)
+    return found if found.reason else Posterior(found.table, confusion={str(names[i]): confusion[i] for i in np.argsort(names)})
+
+
+def _expectation_maximisation(
+    example: NDArray[np.int64], annotator: NDArray[np.int64], level: NDArray[np.int64], iterations: int, gain: float = 1e-5
+) -> tuple[Floats, Floats]:
+    """Beliefs (examples, levels) and confusion (annotators, true levels, given levels) for one label a row, all numbered from 0."""
+    levels = int(level.max()) + 1
+    shape = (int(annotator.max()) + 1, levels, levels)  # annotator, given, true
+    labels = csr_array((np.ones(len(level)), (example, annotator * levels + level)), shape=(int(example.max()) + 1, shape[0] * levels))
+    seen = (labels.sum(0) > 0).reshape(shape[:2])[:, :, None]
+
+    def maximise(belief: Floats) -> tuple[Floats, Floats]:
+        counts = np.where(seen, np.maximum((labels.T @ belief).reshape(shape), RARE), 0.0)
+        return np.maximum(belief.mean(0), RARE), counts / counts.sum(1, keepdims=True)
+
+    belief = np.stack([np.bincount(example, level == one, labels.shape[0]) for one in range(levels)], 1)
+    belief /= belief.sum(1, keepdims=True)
+    prior, errors = maximise(belief)
+    before = -np.inf
+    for _ in range(iterations):
+        joint = labels @ np.log(np.where(seen, errors, 1.0)).reshape(-1, levels) + np.log(prior)
+        highest = joint.max(1, keepdims=True)
+        belief = np.exp(joint - highest)
+        total = belief.sum(1, keepdims=True)
+        belief /= total
+        prior, errors = maximise(belief)
+        likelihood = float((highest + np.log(total)).sum()) / len(level)
+        if likelihood - before < gain:
+            break
+        before = likelihood
+    return belief, errors.swapaxes(1, 2)
 
 
 def glad(frame: pd.DataFrame, iterations: int = 100) -> Posterior:
@@ -125,20 +160,15 @@ def glad(frame: pd.DataFrame, iterations: int = 100) -> Posterior:
     if reason:
         return _unknown(reason)
     model = GLAD(n_iter=iterations, labels_priors=pd.Series(1 / len(LEVELS), index=list(LEVELS)))
-    found = _fit(model, rows)
-    return (
-        found if found.reason else Posterior(found.table, ability={str(name): float(a) for name, a in model.alphas_.sort_index().items()})
-    )
-
-
-def _fit(model: DawidSkene | GLAD, rows: pd.DataFrame) -> Posterior:
     data = pd.DataFrame({"task": rows["example"], "worker": rows["annotator"], "label": rows["level"]})
     # crowd-kit uses words that pandas 3 has deprecated; its line search overflows on the way and recovers.
     with _ONE_AT_A_TIME, warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", DeprecationWarning)
-        found = model.fit_predict_proba(data)
-    found = found.reindex(columns=list(LEVELS), fill_value=0.0).sort_index()
-    return posterior(found.index.to_numpy(), found.to_numpy(np.float64))
+        probabilities = model.fit_predict_proba(data)
+    probabilities = probabilities.reindex(columns=list(LEVELS), fill_value=0.0).sort_index()
+    found = posterior(probabilities.index.to_numpy(), probabilities.to_numpy(np.float64))
+    ability = {str(name): float(a) for name, a in model.alphas_.sort_index().items()}
+    return found if found.reason else Posterior(found.table, ability=ability)
 
 
 def posterior(examples: NDArray[np.generic], probabilities: Floats) -> Posterior:
@@ -163,7 +193,7 @@ def annotator_reports(frame: pd.DataFrame, resamples: int = 1000, seed: int = 0)
     """Reliability, bias and pace of each annotator, in the order of their names.
 
     Nobody is measured against a consensus with a share in it: Dawid-Skene is fitted anew on the others,
-    once an annotator (0.2 s for 14,000 labels). One other, or others without a common image, speak by majority.
+    once an annotator. One other, or others without a common image, speak by majority.
 
     Args:
         frame: see `agreement.check_judgements`; a column `seconds`, NaN where unknown, gives the pace.

@@ -57,7 +57,7 @@ def test_from_the_button_to_the_verdict(opened: AppTest, home: Home) -> None:
     assert "The arms are training" in shown(opened)
 
     run = next(run for run in all_runs(home) if run.request()["config"]["kind"] == "compare")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while run.status().active:
         assert time.monotonic() < deadline, run.status()
         time.sleep(0.3)

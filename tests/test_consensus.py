@@ -1,15 +1,16 @@
-"""Consensus against the database's macro and an EM written out; annotators and contested images by hand."""
+"""Consensus against the database's macro, crowd-kit and an EM written out; annotators and contested images by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from crowdkit.aggregation import DawidSkene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curriculum import labels
+from curriculum import consensus, labels
 from curriculum.agreement import count_votes
 from curriculum.config import LEVELS
 from curriculum.consensus import (
@@ -123,6 +124,24 @@ def test_dawid_skene_like_the_em_written_out(steps: int) -> None:
     found = dawid_skene(frame, iterations=steps)
     check_table(found)
     assert found.table[list(LEVELS)].to_numpy() == pytest.approx(written_out(votes.to_numpy(np.int64), steps), abs=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("steps", [1, 3, 40])
+@pytest.mark.parametrize("unused", ["", "medium"])
+def test_dawid_skene_like_crowd_kit_where_labels_are_missing(monkeypatch: pytest.MonkeyPatch, steps: int, unused: str) -> None:
+    frame, _ = team(80, [0.9, 0.7, 0.4, 0.2, 0.8], seed=6)
+    frame = frame[frame["level"] != unused].sample(frac=0.6, random_state=3)
+    frame = frame[(frame["annotator"] != "person 4") | (frame["level"] != "hard")]  # somebody who never says it
+    fit = consensus._expectation_maximisation
+    monkeypatch.setattr(consensus, "_expectation_maximisation", lambda *labels: fit(*labels, gain=-np.inf))
+    ours = dawid_skene(frame, iterations=steps)
+    theirs = DawidSkene(n_iter=steps, tol=-np.inf)
+    shares = theirs.fit_predict_proba(frame.rename(columns={"example": "task", "annotator": "worker", "level": "label"}))
+    assert ours.table[list(LEVELS)].to_numpy() == pytest.approx(shares.reindex(columns=list(LEVELS), fill_value=0.0).sort_index().to_numpy(), abs=1e-6)
+    for name, found in ours.confusion.items():
+        wanted = theirs.errors_.loc[name].reindex(index=list(LEVELS), columns=list(LEVELS), fill_value=0.0).to_numpy().T
+        assert found == pytest.approx(wanted, abs=1e-6)
 
 
 def test_dawid_skene_beats_the_majority_where_most_guess() -> None:

@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         ((staged,),) = store.rows("SELECT run_id FROM run WHERE mode = 'staged' AND state = 'done'")
         compared = runs.prepare(store, CompareConfig("textures", arms=("transfer",), weights="none", image_size=SIZE, seeds=2, epochs=1))
         begun(home, {"staged": [staged]}, scale="small")
-    process, deadline = runs.launch(compared), time.monotonic() + 240
+    process, deadline = runs.launch(compared), time.monotonic() + 600
     while compared.status().active:
         assert time.monotonic() < deadline, compared.status()
         time.sleep(0.1)

@@ -47,7 +47,7 @@ def tints(store: Store, home: Home) -> Store:
 
 
 def wait(run: RunDir, until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not until():
         assert time.monotonic() < deadline, run.status()
         time.sleep(0.1)

@@ -58,7 +58,7 @@ def desk(home: Home) -> Desk:
 
 
 def settled(job: Job) -> Job:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while job.active:
         assert time.monotonic() < deadline, job
         time.sleep(0.02)
@@ -67,7 +67,7 @@ def settled(job: Job) -> Job:
 
 def working(job: Job) -> Job:
     """Wait until the process is in the middle of it."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (job.state == "running" and job.done):
         assert job.active and time.monotonic() < deadline, job
         time.sleep(0.02)

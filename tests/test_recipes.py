@@ -76,7 +76,7 @@ def prepared(home: Home, name: str, **changes: Any) -> RunDir:
     return recipe_runs.prepare(home, made, Request(name, "small", data, changes))
 
 
-def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited too long"

@@ -196,7 +196,7 @@ def test_a_start_goes_on_by_itself_with_data_that_was_just_added(opened: Open, h
     assert recipe_runs.request_of(run) == Request("squeezenet", "small", {"picture": "demo"}, {"image_size": 32})
     text = shown(test)
     assert f"**{layout.plain('SqueezeNet on one picture')}** is going on" in text and SMALL in text
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while run.status().active:
         assert time.monotonic() < deadline
         time.sleep(0.2)

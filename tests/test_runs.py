@@ -64,7 +64,7 @@ def scoring(**changes: Any) -> ScoreConfig:
     return ScoreConfig("tints", **(values | changes))
 
 
-def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited too long"

@@ -52,7 +52,7 @@ def press(test: AppTest, label: str) -> None:
 
 def until(test: AppTest, words: str) -> str:
     """As the page does by itself: draw it anew while something is being worked on."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while words not in shown(test):
         assert time.monotonic() < deadline and not test.exception, shown(test)
         time.sleep(0.2)
