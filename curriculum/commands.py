@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curriculum import datasets, fetching, overlaps, run_words, runs, sources
+from curriculum import datasets, fetching, intake, overlaps, preparation, run_words, runs, sources
 from curriculum.config import CompareConfig, Config, EpisodesConfig, Home, LookConfig, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, RunError
 from curriculum.images import Index
@@ -185,12 +185,12 @@ def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
         if datasets.known_overlaps(store, config.dataset) is None:
             datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
-        run = runs.prepare(store, config)
+        run = preparation.prepare(store, config)
     status = follow(run, runs.launch(run))
     with Store.open_or_snapshot(home, owner="a command that ends a run") as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):
-                runs.ingest(store, each)
+                intake.ingest(store, each)
         else:
             print("The app owns the database; it takes this run in within seconds.", file=sys.stderr)
         result = _result(run, status)
@@ -235,7 +235,7 @@ def _result(run: RunDir, status: Status) -> Result:
 def runs_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs list") as store:
         if store.writable:
-            runs.Ingester(store).once()
+            intake.Ingester(store).once()
         frame = runs.list_runs(store, options.dataset)
     names = ["run_id", "title", "note", "kind", "dataset", "mode", "protocol", "seed", "state", "seconds", "created_at", "result"]
     rows = frame[names].to_dict("records")
@@ -267,7 +267,7 @@ def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
         return document, text
     with Store.open_or_snapshot(home, owner="runs show") as store:
         if store.writable:
-            runs.ingest(store, run)
+            intake.ingest(store, run)
         return document, said + run_words.text_of(run.config())(store, result)
 
 
@@ -284,7 +284,7 @@ def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs resume") as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):
-                runs.ingest(store, each)
+                intake.ingest(store, each)
         result = _result(run, status)
         return result, run_words.text_of(config)(store, result) if store.writable else f"run {run.run_id} is done"
 
@@ -297,7 +297,7 @@ def runs_delete(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def runs_ingest(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open(home, owner="runs ingest") as store:
-        failed = runs.Ingester(store).once()
+        failed = intake.Ingester(store).once()
         count = len(runs.list_runs(store))
     text = f"{count} runs are in the database" + "".join(f"\n  {run}: {why}" for run, why in failed.items())
     return {"runs": count, "failed": failed}, text

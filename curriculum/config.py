@@ -439,6 +439,15 @@ KINDS: dict[type[RunConfig], str] = {
 Config = TrainConfig | ScoreConfig | CompareConfig | EpisodesConfig | LookConfig
 
 
+def mode_of(config: Config) -> str:
+    """What a run does, in a word: its training mode, its score, or what kind of run it is."""
+    if isinstance(config, CompareConfig):
+        return "compare"
+    if isinstance(config, ScoreConfig):
+        return config.method
+    return config.mode if isinstance(config, TrainConfig) else KINDS[type(config)]
+
+
 def check_option(f: dataclasses.Field[Any], value: Any) -> None:
     """Raise ConfigError, by the flag's own name, when a value is outside its choices or its range."""
     flag, meta = "--" + f.name.replace("_", "-"), f.metadata

@@ -105,7 +105,7 @@ def _dawid_skene(rows: pd.DataFrame, iterations: int = 100) -> Posterior:
     used, level = np.unique(rows["level_index"].to_numpy(np.int64), return_inverse=True)
     belief, errors = _expectation_maximisation(example, annotator, level, iterations)
     shares, confusion = np.zeros((len(examples), len(LEVELS))), np.zeros((len(names), len(LEVELS), len(LEVELS)))
-    shares[:, used], confusion[np.ix_(range(len(names)), used, used)] = belief, errors
+    shares[:, used], confusion[:, used[:, None], used] = belief, errors
     found = posterior(examples, shares)
     return found if found.reason else Posterior(found.table, confusion={str(names[i]): confusion[i] for i in np.argsort(names)})
 
@@ -117,14 +117,14 @@ def _expectation_maximisation(
     levels = int(level.max()) + 1
     shape = (int(annotator.max()) + 1, levels, levels)  # annotator, given, true
     labels = csr_array((np.ones(len(level)), (example, annotator * levels + level)), shape=(int(example.max()) + 1, shape[0] * levels))
-    seen = (labels.sum(0) > 0).reshape(shape[:2])[:, :, None]
+    seen = (np.asarray(labels.sum(0)) > 0).reshape(shape[:2])[:, :, None]
 
     def maximise(belief: Floats) -> tuple[Floats, Floats]:
-        counts = np.where(seen, np.maximum((labels.T @ belief).reshape(shape), RARE), 0.0)
+        counts = np.where(seen, np.maximum(np.asarray(labels.T @ belief).reshape(shape), RARE), 0.0)
         return np.maximum(belief.mean(0), RARE), counts / counts.sum(1, keepdims=True)
 
-    belief = np.stack([np.bincount(example, level == one, labels.shape[0]) for one in range(levels)], 1)
-    belief /= belief.sum(1, keepdims=True)
+    votes = np.bincount(example * levels + level, minlength=labels.shape[0] * levels).reshape(-1, levels).astype(np.float64)
+    belief: Floats = votes / votes.sum(1, keepdims=True)
     prior, errors = maximise(belief)
     before = -np.inf
     for _ in range(iterations):

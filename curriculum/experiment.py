@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from curriculum import compare, runs
+from curriculum import compare, preparation, runs
 from curriculum.cluster import Cluster, Task
 from curriculum.config import ARMS, CompareConfig, Home, TrainConfig, base_of, control_of
 from curriculum.errors import CancelledError, RunError
@@ -195,7 +195,7 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
         "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise,
         "arms": arms, "pairs": [asdict(pair) for pair in found],
         "verdict": compare.verdict(bases, found, config.seeds, biased=config.protocol == "report"),
-        "leak_percent": None if runs.NOBODY_LOOKED in notes else leak_percent(order, clusters, config), "seconds": seconds, "notes": notes,
+        "leak_percent": None if preparation.NOBODY_LOOKED in notes else leak_percent(order, clusters, config), "seconds": seconds, "notes": notes,
         "members": [{"arm": member.arm, "seed": member.seed, "run_id": member.run.run_id} for member in members],
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from curriculum import datasets, experiment, recipe, recipe_runs, runs, worker
+from curriculum import datasets, experiment, preparation, recipe, recipe_runs, worker
 from curriculum.config import CompareConfig, Config, Home
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
@@ -71,7 +71,7 @@ def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Rep
 
     with Store.open_or_snapshot(home, owner="a recipe that starts a step") as store:
         datasets.ensure_overlaps(store, config.dataset, looking)
-        member = runs.prepare(store, config)
+        member = preparation.prepare(store, config)
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))
     return member
 

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from curriculum import explained, run_tables, runs
+from curriculum import explained, intake, run_tables, runs
 from curriculum import report as reports
 from curriculum.asking import Explainer
 from curriculum.config import Home, TrainConfig
@@ -57,7 +57,7 @@ def report(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="a report") as store:
         with contextlib.suppress(StoreLockedError):  # the app takes runs in by itself, and its snapshot has them
             for each in (run, *runs.members(home, run)):
-                runs.ingest(store, each)
+                intake.ingest(store, each)
         html = reports.build(store, run, _looked_at(store, home, run, options.explain))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

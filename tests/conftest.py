@@ -25,7 +25,7 @@ from curriculum.datasets import add_dataset, get_dataset
 from curriculum.store import Store
 from tests import forks, warm
 
-pytest_plugins = ["tests.keeping", "tests.browser"]
+pytest_plugins = ["tests.keeping", "tests.browser", "tests.tints"]
 CHECKOUT = Path(__file__).resolve().parent.parent
 PIN = "73 oaks"
 """Of everybody whom a test registers."""

@@ -65,7 +65,7 @@ class Forked:
 
 def spawn(program: str, directories: Sequence[Path], output: Path, environment: dict[str, str]) -> Forked:
     """Like `runs.spawn`. What is forked already forks its own: it is as warm."""
-    runs._reap()
+    runs.reap()
     what = (program, [str(path) for path in directories], str(output.absolute()), environment)
     if multiprocessing.parent_process():
         child = Forked(multiprocessing.get_context("fork").Process(target=_be, args=what, name=program))

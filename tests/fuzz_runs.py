@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curriculum import backup, entering, questions, recipe, recipe_runs, run_tables, runs
+from curriculum import backup, entering, intake, preparation, questions, recipe, recipe_runs, run_tables, runs
 from curriculum.cache import ArrayCache
 from curriculum.config import KINDS, SCALES, Home, ScoreConfig, TrainConfig, config_from_json
 from curriculum.errors import ConfigError, CurriculumError
@@ -93,7 +93,7 @@ def recipes(folder: Path) -> Input:
 
 def _finished(store: Store, config: Any) -> RunDir:
     """A run's directory as a worker leaves it, with made-up figures."""
-    run = runs.prepare(store, config)
+    run = preparation.prepare(store, config)
     order = pd.read_parquet(run / "order.parquet")
     run.write_status(Status("done", epoch=2, epochs=2, seconds=3.0))
     for epoch in (1, 2):
@@ -171,7 +171,7 @@ def run_directories(folder: Path) -> Input:
             frame.to_parquet(run / name, index=False)
         whole[run.run_id] = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
         with undone(store):
-            runs.ingest(store, run)
+            intake.ingest(store, run)
     record = recipe_runs.prepare(
         home,
         recipe.read("squeezenet"),
@@ -233,7 +233,7 @@ def run_directories(folder: Path) -> Input:
             config = run.config()
             assert config_from_json(json.loads(json.dumps(config.to_json()))) == config, "a configuration isn't what it was written as"
         with suppress(CurriculumError), undone(store):
-            runs.ingest(store, run)
+            intake.ingest(store, run)
             listed = runs.list_runs(store)
             run_tables.table(listed[listed["kind"] == "train"])
             run_tables.lines(run_tables.epochs_of(store, [run.run_id]), "loss", ("train", "val"))

@@ -24,7 +24,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from curriculum import datasets, people, runs
+from curriculum import datasets, intake, people, preparation, runs
 from curriculum.app import identity
 from curriculum.app.identity import Identity
 from curriculum.config import LEVELS, Home, TrainConfig
@@ -119,7 +119,7 @@ def main() -> int:
                 people.register(store, person, PIN)
             tokens = {person: identity.sign(store, Identity(person, DATASET)) for person in PEOPLE}
             settings = TrainConfig(DATASET, weights="none", mode="fine-tune", image_size=32, epochs=EPOCHS)
-            run = runs.prepare(store, settings)
+            run = preparation.prepare(store, settings)
         for number in range(given.rounds):
             victim = ("server", "run", "import")[number % 3]
             if victim == "server":
@@ -134,8 +134,8 @@ def main() -> int:
                     lost = int(epochs != list(range(1, EPOCHS + 1)))
                     sums["runs ended"] += 1
                     with Store.open(home) as store:
-                        runs.ingest(store, run)
-                        run = runs.prepare(store, settings)
+                        intake.ingest(store, run)
+                        run = preparation.prepare(store, settings)
             else:
                 lost = killed_import(home, Path(name), examples, chance, number)
                 said = "half an import" if lost else "all or nothing"

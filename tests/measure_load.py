@@ -30,7 +30,7 @@ import psutil
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 from playwright.async_api import Error as BrowserError
 
-from curriculum import people, runs
+from curriculum import intake, people, runs
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.store import Store
@@ -61,7 +61,7 @@ def prepare(home: Home, folder: Path, leads: list[str], annotators: list[str]) -
             run = runs.start(store, config)
             while run.status().active:
                 time.sleep(0.5)
-            runs.ingest(store, run)
+            intake.ingest(store, run)
             assert run.result() is not None, run.status().message
     return dict(made)
 

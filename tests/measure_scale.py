@@ -33,7 +33,7 @@ from typing import Any
 import psutil
 from playwright.sync_api import Page
 
-from curriculum import agreement, analysis, assignment, backup, consensus, content, datasets, events, labels, people, runs
+from curriculum import agreement, analysis, assignment, backup, consensus, content, datasets, events, intake, labels, people
 from curriculum.app import identity
 from curriculum.app.identity import Identity
 from curriculum.config import Home
@@ -90,18 +90,18 @@ def bring_in(store: Store, wish: Wish) -> Figures:
 
 def take_in_score(store: Store, wish: Wish) -> Figures:
     (run,) = [run for run in all_runs(store.home) if "-oof-loss-" in run.run_id]
-    runs.ingest(store, run)
+    intake.ingest(store, run)
     return {}
 
 
 def take_in_runs(store: Store, wish: Wish) -> Figures:
-    runs.Ingester(store).once()
+    intake.Ingester(store).once()
     return {}
 
 
 def look_at_runs(store: Store, wish: Wish) -> Figures:
     """What happens once a second, and at each start."""
-    ingester, begun = runs.Ingester(store), time.monotonic()
+    ingester, begun = intake.Ingester(store), time.monotonic()
     ingester.once()
     return {"at the start": time.monotonic() - begun, "each second": _median(ingester.once)}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curriculum import assignment, datasets, labels, runs, simulate, worker
+from curriculum import assignment, datasets, intake, labels, preparation, simulate, worker
 from curriculum.cache import ArrayCache, CachedRows
 from curriculum.config import Config, Home, Level, ScoreConfig, TrainConfig
 from curriculum.records import TrainingData
@@ -60,10 +60,10 @@ def write_folder(root: Path, each: int = 12, *, seed: int = 0, noise: float = 25
 
 def made(store: Store, config: Config) -> RunDir:
     """A run, worked on in this process, with what it says in its log, and taken in: whether it is done or has failed."""
-    run = runs.prepare(store, config)
+    run = preparation.prepare(store, config)
     with (run / "log.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
         worker.work(run)
-    assert not runs.ingest(store, run).active
+    assert not intake.ingest(store, run).active
     return run
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,15 +135,18 @@ def test_dawid_skene_like_crowd_kit_where_labels_are_missing(monkeypatch: pytest
     frame, _ = team(80, [0.9, 0.7, 0.4, 0.2, 0.8], seed=6)
     frame = frame[frame["level"] != unused].sample(frac=0.6, random_state=3)
     frame = frame[(frame["annotator"] != "person 4") | (frame["level"] != "hard")]  # somebody who never says it
-    fit = consensus._expectation_maximisation
-    monkeypatch.setattr(consensus, "_expectation_maximisation", lambda *labels: fit(*labels, gain=-np.inf))
+    monkeypatch.setattr(consensus, "_expectation_maximisation", partial(consensus._expectation_maximisation, gain=-np.inf))
     ours = dawid_skene(frame, iterations=steps)
     theirs = DawidSkene(n_iter=steps, tol=-np.inf)
     shares = theirs.fit_predict_proba(frame.rename(columns={"example": "task", "annotator": "worker", "level": "label"}))
-    assert ours.table[list(LEVELS)].to_numpy() == pytest.approx(shares.reindex(columns=list(LEVELS), fill_value=0.0).sort_index().to_numpy(), abs=1e-6)
+    assert ours.table[list(LEVELS)].to_numpy() == pytest.approx(
+        shares.reindex(columns=list(LEVELS), fill_value=0.0).sort_index().to_numpy(), abs=1e-6
+    )
+    assert theirs.errors_ is not None
+    errors = theirs.errors_.reindex(columns=list(LEVELS), fill_value=0.0)
     for name, found in ours.confusion.items():
-        wanted = theirs.errors_.loc[name].reindex(index=list(LEVELS), columns=list(LEVELS), fill_value=0.0).to_numpy().T
-        assert found == pytest.approx(wanted, abs=1e-6)
+        wanted = errors.reindex([(name, level) for level in LEVELS], fill_value=0.0)
+        assert found == pytest.approx(wanted.to_numpy().T, abs=1e-6)
 
 
 def test_dawid_skene_beats_the_majority_where_most_guess() -> None:

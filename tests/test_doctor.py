@@ -22,8 +22,8 @@ from curriculum.config import Home, TrainConfig
 from curriculum.datasets import get_dataset
 from curriculum.doctor import CHECKS, Check, examine
 from curriculum.labels import annotate
+from curriculum.preparation import prepare
 from curriculum.rundir import RunDir, Status
-from curriculum.runs import prepare
 from curriculum.schema import SCHEMA_VERSION
 from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN

@@ -16,7 +16,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from curriculum import runs
+from curriculum import preparation, runs
 from curriculum.app import pages
 from curriculum.config import CompareConfig, Home
 from curriculum.store import Store
@@ -38,7 +38,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Store.open(home) as store:
         fill(store, home, {"Ana": ["easy"] * 12, "Bo": ["hard"] * 12})
         ((staged,),) = store.rows("SELECT run_id FROM run WHERE mode = 'staged' AND state = 'done'")
-        compared = runs.prepare(store, CompareConfig("textures", arms=("transfer",), weights="none", image_size=SIZE, seeds=2, epochs=1))
+        compared = preparation.prepare(
+            store, CompareConfig("textures", arms=("transfer",), weights="none", image_size=SIZE, seeds=2, epochs=1)
+        )
         begun(home, {"staged": [staged]}, scale="small")
     process, deadline = runs.launch(compared), time.monotonic() + 600
     while compared.status().active:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from curriculum import experiment, runs
+from curriculum import experiment, intake, preparation, runs
 from curriculum.cluster import Cluster
 from curriculum.config import CompareConfig, Home, TrainConfig, config_from_json
 from curriculum.datasets import add_dataset, look_for_overlaps
@@ -54,7 +54,7 @@ def wait(run: RunDir, until: Callable[[], bool]) -> None:
 
 
 def prepared(store: Store, **changes: Any) -> tuple[RunDir, CompareConfig, pd.DataFrame]:
-    run = runs.prepare(store, CompareConfig("tints", **SMALL | changes))
+    run = preparation.prepare(store, CompareConfig("tints", **SMALL | changes))
     config = run.config()
     assert isinstance(config, CompareConfig)
     return run, config, pd.read_parquet(run / "order.parquet")
@@ -169,7 +169,7 @@ def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints
         assert arm["seeds"] == pytest.approx(shares)
         assert arm["mean"] == pytest.approx(np.mean(shares))
         assert arm["sd"] == pytest.approx(np.std(shares, ddof=1))
-    runs.Ingester(tints).once()
+    intake.Ingester(tints).once()
     assert tints.rows("SELECT kind, count(*) FROM run GROUP BY kind ORDER BY kind") == [("compare", 1), ("train", 6)]
     assert {each.run_id for each in runs.members(home, run)} == {member.run.run_id for member in members}
     runs.delete(tints, run)
@@ -209,7 +209,7 @@ def test_a_member_that_fails_is_named_and_resume_tries_it_again(tints: Store, tm
 
 def test_two_processes_never_work_on_one_run_at_a_time(tints: Store) -> None:
     """The second waits for the first, finds its result and leaves it alone."""
-    run = runs.prepare(tints, TrainConfig("tints", mode="transfer", epochs=3, weights="none", image_size=32))
+    run = preparation.prepare(tints, TrainConfig("tints", mode="transfer", epochs=3, weights="none", image_size=32))
     processes = [runs.launch(run) for _ in range(2)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     assert [epoch["epoch"] for epoch in run.epochs()] == [1, 2, 3]
@@ -218,17 +218,17 @@ def test_two_processes_never_work_on_one_run_at_a_time(tints: Store) -> None:
 
 def test_a_comparison_without_a_look_for_overlaps_claims_no_leak(tints: Store) -> None:
     run = prepared(tints, arms=("transfer",))[0]
-    assert run.request()["notes"] == [runs.NOBODY_LOOKED]
+    assert run.request()["notes"] == [preparation.NOBODY_LOOKED]
     look_for_overlaps(tints, "tints")
     assert prepared(tints, arms=("transfer",))[0].request()["notes"] == []
 
 
 def test_what_can_t_be_replayed_is_refused(tints: Store) -> None:
-    other = runs.prepare(tints, TrainConfig("tints", mode="fine-tune", weights="none"))
+    other = preparation.prepare(tints, TrainConfig("tints", mode="fine-tune", weights="none"))
     with pytest.raises(RunError, match="only a finished self-paced run of the same data set"):
-        runs.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay=other.run_id, weights="none"))
+        preparation.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay=other.run_id, weights="none"))
     with pytest.raises(UnknownError, match="no such run"):
-        runs.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay="nobody", weights="none"))
+        preparation.prepare(tints, TrainConfig("tints", mode="self-paced", ordering="random", replay="nobody", weights="none"))
 
 
 # -- on a cluster ---------------------------------------------------------------------------------

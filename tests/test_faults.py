@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
-from curriculum import backup, building, datasets, doctor, labels, people, recipe, recipe_process, recipe_runs, runs
+from curriculum import backup, building, datasets, doctor, intake, labels, people, preparation, recipe, recipe_process, recipe_runs
 from curriculum.app import journal, server, service
 from curriculum.config import Home, TrainConfig
 from curriculum.errors import CancelledError, ConfigError, DatasetError, StoreError
@@ -40,7 +40,7 @@ HOUR = 3600.0
 
 
 def prepared(store: Store) -> RunDir:
-    return runs.prepare(store, TrainConfig("tiny", weights="none", mode="fine-tune", image_size=32))
+    return preparation.prepare(store, TrainConfig("tiny", weights="none", mode="fine-tune", image_size=32))
 
 
 # -- the clock -----------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_a_status_that_is_somebody_elses_is_no_run_that_stops_the_others(tiny: S
         return real(run)
 
     with mock.patch.object(RunDir, "epochs", refused):
-        failed = runs.Ingester(tiny).once()
+        failed = intake.Ingester(tiny).once()
     assert list(failed) == [bad.run_id]
     assert tiny.rows("SELECT run_id FROM run") == [(good.run_id,)]
 

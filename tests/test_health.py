@@ -17,8 +17,8 @@ from curriculum import doctor, people
 from curriculum.app import api, server, service
 from curriculum.config import Home, TrainConfig
 from curriculum.errors import IdentityError, SignInError, StoreError
+from curriculum.preparation import prepare
 from curriculum.rundir import Status
-from curriculum.runs import prepare
 from curriculum.store import Store
 from tests.conftest import PIN
 

@@ -9,8 +9,8 @@ import pytest
 from curriculum import report, run_tables, runs
 from curriculum.config import Home
 from curriculum.datasets import add_dataset
+from curriculum.intake import Ingester
 from curriculum.rundir import RunDir
-from curriculum.runs import Ingester
 from curriculum.schema import SCHEMA_VERSION
 from curriculum.store import Store
 from tests.conftest import CHECKOUT

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from curriculum import datasets, overlaps, runs
+from curriculum import datasets, overlaps, preparation
 from curriculum.config import TrainConfig
 from curriculum.errors import DatasetError
 from curriculum.images import decode
@@ -140,16 +140,16 @@ def twins(store: Store, tmp_path: Path) -> Store:
 
 def test_groups_are_kept_together_where_it_is_honest_and_said_where_not(twins: Store) -> None:
     config = TrainConfig("twins", weights="none", mode="fine-tune", epochs=1, image_size=32)
-    assert "Nobody has looked" in runs.prepare(twins, config).request()["notes"][0]
+    assert "Nobody has looked" in preparation.prepare(twins, config).request()["notes"][0]
     datasets.ensure_overlaps(twins, "twins")
     known = datasets.known_overlaps(twins, "twins")
     assert known is not None
     assert len(known) == 24
-    honest = runs.prepare(twins, config)
+    honest = preparation.prepare(twins, config)
     order = pd.read_parquet(honest / "order.parquet")
     assert order.assign(picture=order["example"].str.slice(0, 3)).groupby("picture")["split"].nunique().max() == 1
     assert honest.request()["notes"] == []
-    report = runs.prepare(twins, TrainConfig("twins", weights="none", mode="fine-tune", epochs=1, image_size=32, protocol="report"))
+    report = preparation.prepare(twins, TrainConfig("twins", weights="none", mode="fine-tune", epochs=1, image_size=32, protocol="report"))
     split = pd.read_parquet(report / "order.parquet").set_index("example")["split"]
     leaked = sum(split[name] == "test" and split[f"{name[:4]}{1 - int(name[4])}.png"] == "train" for name in split.index)
     assert leaked > 0

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum import runs
+from curriculum import preparation, runs
 from curriculum.cli import main
 from curriculum.config import Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
@@ -72,7 +72,7 @@ def by_two(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
 def in_company(home: Home, config: TrainConfig | ScoreConfig) -> RunDir:
     """The same two processes, told of one another as torchrun does it, but forked."""
     with Store.open(home) as store:
-        run = runs.prepare(store, config)
+        run = preparation.prepare(store, config)
     company = {
         **runs.worker_environment(),
         "OMP_NUM_THREADS": "1",

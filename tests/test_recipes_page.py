@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from curriculum import people, recipe, recipe_runs, runs
+from curriculum import people, preparation, recipe, recipe_runs
 from curriculum.app import layout, recipe_results, service
 from curriculum.config import Home, LookConfig, TrainConfig
 from curriculum.datasets import add_dataset
@@ -80,7 +80,7 @@ def begun(
 
 def member(store: Store, config: TrainConfig | LookConfig, result: dict[str, Any] | None) -> str:
     """A run of a step, done unless it has no result; its id."""
-    run = runs.prepare(store, config)
+    run = preparation.prepare(store, config)
     if result is not None:
         write_json(run / "result.json", result)
     run.write_status(Status("done" if result is not None else "failed"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curriculum import runs
+from curriculum import intake, preparation
 from curriculum.cli import main
 from curriculum.config import Home, TrainConfig
 from curriculum.rundir import About, RunDir, open_run
@@ -22,7 +22,7 @@ Call = Callable[..., tuple[int, Any]]
 def two(tiny: Store) -> list[RunDir]:
     """Two runs that wait; the database is free."""
     configs = [TrainConfig("tiny", mode="fine-tune", weights="none", image_size=32, seed=seed, epochs=5) for seed in (0, 1)]
-    prepared = [runs.prepare(tiny, config) for config in configs]
+    prepared = [preparation.prepare(tiny, config) for config in configs]
     tiny.close()
     return prepared
 
@@ -81,5 +81,5 @@ def test_a_title_given_while_the_app_owns_the_database_waits_for_it(
     owner.communicate()
     assert open_run(home, two[0].run_id).about() == About("meanwhile")
     with Store.open(home) as store:
-        runs.Ingester(store).once()
+        intake.Ingester(store).once()
         assert store.rows("SELECT title FROM run WHERE run_id = ?", [two[0].run_id]) == [("meanwhile",)]

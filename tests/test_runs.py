@@ -1,14 +1,11 @@
-"""Runs with real workers: start, watch, cancel, kill, resume, ingest, delete. Some work in this process to save its start."""
+"""Runs with real workers: start, watch, cancel, kill, resume, delete, list. Some work in this process to save its start."""
 
 from __future__ import annotations
 
 import errno
-import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +15,15 @@ import psutil
 import pytest
 import torch
 
-from curriculum import analysis, labels, runs, worker
-from curriculum.config import Home, ScoreConfig, TrainConfig
-from curriculum.datasets import add_dataset
+from curriculum import analysis, intake, labels, preparation, runs, worker
+from curriculum.config import Home
 from curriculum.difficulty import FROM_DYNAMICS
-from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
+from curriculum.errors import DatasetError, LabelsMissingError, RunError, WeightsError
 from curriculum.files import write_json
 from curriculum.reporter import explain
 from curriculum.rundir import About, RunDir, Status, open_run
-from curriculum.splits import split_examples
 from curriculum.store import Store
-from tests.ml import write_folder
-
-TABLES = ("run", "epoch", "prediction", "score")
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Images this small gain nothing from a second thread, here or in a worker."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def tints(store: Store, home: Home) -> Iterator[Store]:
-    """A store with the data set `tints`: three colours, 15 images each. No worker outlives the test."""
-    add_dataset(store, "tints", write_folder(home.root / "tints", 15))
-    yield store
-    for child in runs._children:
-        child.kill()
-        child.wait()
-    runs._children.clear()
-
-
-def config(mode: str = "fine-tune", **changes: Any) -> TrainConfig:
-    values: dict[str, Any] = {"weights": "none", "image_size": 32, "batch_size": 16, "device": "cpu", "epochs": 2, "learning_rate": 1e-3}
-    return TrainConfig("tints", mode=mode, **(values | changes))
-
-
-def scoring(**changes: Any) -> ScoreConfig:
-    values: dict[str, Any] = {"weights": "none", "image_size": 32, "device": "cpu", "folds": 3, "repeats": 2}
-    return ScoreConfig("tints", **(values | changes))
+from tests.tints import TABLES, config, rows, scoring, worked
 
 
 def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
@@ -74,19 +36,6 @@ def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
 def finished(run: RunDir) -> None:
     until(lambda: not run.status().active)
     assert run.status().state == "done", f"{run.status().message} {(run / 'log.txt').read_text(encoding='utf-8')}"
-
-
-def worked(store: Store, settings: TrainConfig | ScoreConfig) -> RunDir:
-    """A run whose worker is this process."""
-    run = runs.prepare(store, settings)
-    assert worker.work(run) == 0, run.status().message
-    return run
-
-
-def rows(store: Store, run: RunDir) -> dict[str, list[str]]:
-    """All that the database knows of a run, in one order."""
-    frames = {table: store.query(f"SELECT * FROM {table} WHERE run_id = ?", [run.run_id]) for table in TABLES}
-    return {table: sorted(map(str, frame.to_dict("records"))) for table, frame in frames.items()}
 
 
 def facts(run: RunDir) -> list[dict[str, Any]]:
@@ -112,7 +61,7 @@ def test_started_run_ends_in_rows_equal_to_its_files(tints: Store, home: Home) -
     run = runs.start(tints, config(epochs=3))
     assert tints.rows("SELECT state, mode, protocol FROM run WHERE run_id = ?", [run.run_id]) == [("queued", "fine-tune", "honest")]
     finished(run)
-    assert runs.ingest(tints, run).state == "done"
+    assert intake.ingest(tints, run).state == "done"
 
     stored = tints.query("SELECT * FROM epoch WHERE run_id = ? ORDER BY epoch", [run.run_id]).drop(columns="run_id")
     written = pd.DataFrame(run.epochs())
@@ -156,12 +105,12 @@ def test_started_run_ends_in_rows_equal_to_its_files(tints: Store, home: Home) -
     assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
 
     before = rows(tints, run)
-    runs.ingest(tints, run)
+    intake.ingest(tints, run)
     assert rows(tints, run) == before
     with tints.write() as cursor:
         for table in TABLES:
             cursor.execute(f"DELETE FROM {table}")
-    runs.ingest(tints, open_run(home, run.run_id))
+    intake.ingest(tints, open_run(home, run.run_id))
     assert rows(tints, run) == before, "a run directory rebuilds its rows"
 
     with pytest.raises(RunError, match="only what was cancelled, interrupted or has failed can be resumed"):
@@ -182,7 +131,7 @@ def test_cancelled_run_stops_soon_and_resumes_to_the_end(tints: Store) -> None:
     assert time.monotonic() - asked < 5
     assert status.state == "cancelled"
     assert "cancelled" in status.message
-    assert runs.ingest(tints, run).state == "cancelled"
+    assert intake.ingest(tints, run).state == "cancelled"
     done = len(run.epochs())
     assert 2 <= done < 400
     assert tints.rows("SELECT count(*) FROM epoch WHERE run_id = ?", [run.run_id]) == [(done,)]
@@ -199,7 +148,7 @@ def test_cancelled_run_stops_soon_and_resumes_to_the_end(tints: Store) -> None:
     finished(run)
     assert [record["epoch"] for record in run.epochs()] == list(range(1, saved + 3))
     assert 1000 < run.status().seconds < 1100, "the time worked before counts"
-    runs.ingest(tints, run)
+    intake.ingest(tints, run)
     assert len(rows(tints, run)["prediction"]) == 45
     runs.delete(tints, run)
     assert not run.path.exists()
@@ -215,7 +164,7 @@ def test_killed_run_is_interrupted_and_resumes_to_the_uninterrupted_outcome(tint
     psutil.Process(pid).kill()
     until(lambda: run.status().state == "interrupted", 10)
     assert 2 <= len(run.epochs()) < 8
-    assert runs.ingest(tints, run).state == "interrupted"
+    assert intake.ingest(tints, run).state == "interrupted"
     with (run / "epochs.jsonl").open("ab") as file:
         file.write(b'{"epoch": 9, "to')  # as if the kill had come within a line
     runs.resume(run)
@@ -225,7 +174,7 @@ def test_killed_run_is_interrupted_and_resumes_to_the_uninterrupted_outcome(tint
     assert len({record["subset_size"] for record in run.epochs()}) > 2
     assert [used.sum() for used in run.lessons().values()] == [record["subset_size"] for record in run.epochs()]
     assert_same_outcome(run, whole)
-    assert runs.ingest(tints, run).state == "done"
+    assert intake.ingest(tints, run).state == "done"
 
 
 # -- work in this process -------------------------------------------------------------------------
@@ -234,11 +183,11 @@ def test_killed_run_is_interrupted_and_resumes_to_the_uninterrupted_outcome(tint
 def test_worker_that_cannot_do_its_work_says_why_and_resumes_when_it_can(
     tints: Store, home: Home, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = runs.prepare(tints, config("transfer", epochs=1))
+    run = preparation.prepare(tints, config("transfer", epochs=1))
     image = home.root.resolve() / "tints" / "red" / "030.png"
     image.rename(image.with_suffix(".away"))
     assert worker.work(run) == 1
-    status = runs.ingest(tints, run)
+    status = intake.ingest(tints, run)
     assert status.state == "failed"
     assert f"the image {image} can't be read" in status.message
     assert "`data check`" in status.message
@@ -247,13 +196,13 @@ def test_worker_that_cannot_do_its_work_says_why_and_resumes_when_it_can(
 
     image.with_suffix(".away").rename(image)
     assert worker.work(run) == 0
-    assert runs.ingest(tints, run).state == "done"
+    assert intake.ingest(tints, run).state == "done"
     assert run.status().message == ""
 
 
 def test_out_of_fold_scores_end_in_rows(tints: Store) -> None:
     run = worked(tints, scoring())
-    runs.ingest(tints, run)
+    intake.ingest(tints, run)
     every = tints.query("SELECT * FROM score WHERE run_id = ? ORDER BY method, example", [run.run_id])
     written = pd.read_parquet(run / "scores.parquet").sort_values(["method", "example"])
     for column in ("example", "method", "value", "difficulty", "predicted", "probability_true"):
@@ -277,7 +226,7 @@ def test_out_of_fold_scores_end_in_rows(tints: Store) -> None:
     assert result["stability"] is not None
     assert result["mean_loss"] == pytest.approx(frame["value"].mean())
     before = rows(tints, run)
-    runs.ingest(tints, run)
+    intake.ingest(tints, run)
     assert rows(tints, run) == before
 
 
@@ -300,13 +249,13 @@ def test_a_runs_model_judges_and_starts_other_runs(tints: Store, home: Home) -> 
         (config(weights=f"run:{score.run_id}"), "left no model"),
     ):
         with pytest.raises((RunError, WeightsError), match=message):
-            runs.prepare(tints, settings)
+            preparation.prepare(tints, settings)
     assert len(list(home.runs.iterdir())) == 3, "what is refused leaves no directory"
 
 
 def test_staged_run_takes_the_teams_levels(tints: Store) -> None:
     with pytest.raises(LabelsMissingError, match="people has given none for tints"):
-        runs.prepare(tints, config("staged"))
+        preparation.prepare(tints, config("staged"))
     labels.add_annotator(tints, "ada")
     examples = [row[0] for row in tints.rows("SELECT example FROM example ORDER BY example")]
     given = pd.DataFrame({"dataset": "tints", "example": examples[:40], "annotator": "ada"})
@@ -327,12 +276,12 @@ def test_staged_run_takes_the_teams_levels(tints: Store) -> None:
     result = run.result()
     assert result is not None
     assert [stage["stage"] for stage in result["stages"]] == ["easy", "easy+medium", "all"]
-    assert runs.ingest(tints, run).state == "done"
+    assert intake.ingest(tints, run).state == "done"
 
 
 def test_report_protocol_ingests_with_its_test_figures(tints: Store) -> None:
     run = worked(tints, config("transfer", protocol="report", epochs=3))
-    runs.ingest(tints, run)
+    intake.ingest(tints, run)
     figures = tints.rows("SELECT test_accuracy, val_accuracy FROM epoch WHERE run_id = ? ORDER BY epoch", [run.run_id])
     assert figures == [(record["test_accuracy"], None) for record in run.epochs()]
     result = run.result()
@@ -343,12 +292,12 @@ def test_report_protocol_ingests_with_its_test_figures(tints: Store) -> None:
 
 def test_undefined_figures_are_null_in_the_database(tints: Store) -> None:
     """A single test image has no neighbours to count."""
-    run = runs.prepare(tints, config("transfer", epochs=1))
+    run = preparation.prepare(tints, config("transfer", epochs=1))
     order = pd.read_parquet(run / "order.parquet")
     order["split"] = ["test", "val", *["train"] * 43]
     order.to_parquet(run / "order.parquet", index=False)
     assert worker.work(run) == 0
-    assert runs.ingest(tints, run).state == "done"
+    assert intake.ingest(tints, run).state == "done"
     assert tints.rows("SELECT val_knn FROM epoch WHERE run_id = ?", [run.run_id]) == [(None,)]
     (result,) = runs.list_runs(tints)["result"]
     assert result["test_knn"] is None
@@ -366,7 +315,7 @@ def test_a_worker_killed_between_its_last_two_words_is_done_when_resumed(tints: 
 
 
 def test_cancelled_before_it_began_a_worker_does_nothing(tints: Store) -> None:
-    run = runs.prepare(tints, config())
+    run = preparation.prepare(tints, config())
     run.ask_to_cancel()
     assert worker.work(run) == 1
     assert run.status().state == "cancelled"
@@ -377,7 +326,7 @@ def test_cancelled_before_it_began_a_worker_does_nothing(tints: Store) -> None:
 def test_from_a_damaged_checkpoint_a_run_begins_anew_and_says_so(
     tints: Store, damage: bytes | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = runs.prepare(tints, config("transfer", epochs=2))
+    run = preparation.prepare(tints, config("transfer", epochs=2))
     run.append_epoch({"epoch": 7})
     if damage is None:
         torch.save({"something": "else"}, run / "checkpoint.pt")
@@ -413,7 +362,7 @@ def test_a_full_disk_is_found_behind_what_torch_says_of_it() -> None:
 
 
 def test_what_killed_processes_left_in_a_run_goes_when_the_next_one_begins(tints: Store) -> None:
-    run = runs.prepare(tints, config("transfer", epochs=1))
+    run = preparation.prepare(tints, config("transfer", epochs=1))
     left, owners = run / ".checkpoint.pt.4711-0a1b2c3d", run / ".about.json.4711-0a1b2c3d"
     for file in (left, owners):
         file.write_bytes(b"half")
@@ -433,128 +382,14 @@ def test_time_left_by_hand(pace: list[tuple[int, float]], coming: list[int], sec
     assert worker._seconds_left(pace, coming) == pytest.approx(seconds)
 
 
-# -- without any work -----------------------------------------------------------------------------
-
-
-def test_a_run_is_prepared_from_what_the_database_knows(tints: Store, home: Home) -> None:
-    run = runs.prepare(tints, config(seed=7))
-    order = pd.read_parquet(run / "order.parquet")
-    assert order["split"].value_counts().to_dict() == {"train": 30, "test": 9, "val": 6}
-    counts = order.groupby(["class", "split"]).size().unstack()
-    assert (counts.max() - counts.min()).max() <= 1
-    assert run.request()["classes"] == ["blue", "green", "red"]
-    assert Path(run.request()["root"]) == (home.root / "tints").resolve()
-    assert run.status().state == "queued"
-    again, other = runs.prepare(tints, config(seed=7)), runs.prepare(tints, config(seed=8))
-    assert pd.read_parquet(again / "order.parquet").equals(order)
-    assert not pd.read_parquet(other / "order.parquet")["split"].equals(order["split"])
-    assert len({run.run_id, again.run_id, other.run_id}) == 3
-
-
-@pytest.mark.parametrize("protocol", ["honest", "report"])
-def test_overlap_groups_are_split_in_the_reports_protocol_alone(protocol: str) -> None:
-    random = np.random.default_rng(0)
-    groups = pd.array([int(i) if i < 30 else None for i in random.integers(0, 90, 300)], dtype="Int64")
-    order = pd.DataFrame({"class": random.choice(["a", "b", "c"], 300), "overlap_group": groups})
-    order["split"] = split_examples(order, protocol, seed=1)
-    assert (order.dropna().groupby("overlap_group")["split"].nunique() == 1).all() == (protocol == "honest")
-    shares = order["split"].value_counts(normalize=True)
-    assert shares["test"] == pytest.approx(0.2, abs=0.03)
-    assert shares.get("val", 0.0) == pytest.approx(0.16 if protocol == "honest" else 0.0, abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        (replace(config(), dataset="nothing"), UnknownError, "no such data set"),
-        (config(weights="nowhere.pt"), WeightsError, "no such weights"),
-        (config(weights="~no-such-user-here/a.pt"), WeightsError, "no such weights"),
-        (config(weights="run:nothing"), UnknownError, "no such run"),
-        (scoring(method="loss", run="nothing"), UnknownError, "no such run"),
-    ],
-)
-def test_what_cannot_work_is_refused_before_it_starts(
-    tints: Store, home: Home, settings: TrainConfig | ScoreConfig, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        runs.start(tints, settings)
-    assert not home.runs.exists()
-
-
-def test_a_data_set_without_images_left_is_refused(tints: Store, home: Home) -> None:
-    with tints.write() as cursor:
-        cursor.execute("UPDATE example SET present = false")
-    with pytest.raises(DatasetError, match="no images left"):
-        runs.prepare(tints, config())
-
-
-def test_a_relative_path_of_weights_becomes_absolute(tints: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "w.pt").write_bytes(b"x")
-    monkeypatch.chdir(tmp_path)
-    assert runs.prepare(tints, config(weights="w.pt")).config().weights == str(tmp_path / "w.pt")
-
-
-def test_the_next_process_takes_in_only_what_is_new(tints: Store, home: Home) -> None:
-    ended, going = (runs.prepare(tints, config(seed=seed)) for seed in (1, 2))
-    (ended / "result.json").write_text(json.dumps({"run_id": ended.run_id}), encoding="utf-8")
-    ended.write_status(Status("done"))
-    runs.Ingester(tints).once()
-    taken = tints.changes
-    runs.Ingester(tints).once()
-    assert tints.changes == taken + 1, "only the one that hasn't ended"
-    ended.write_about(About("a title"))
-    runs.Ingester(tints).once()
-    assert tints.rows("SELECT title FROM run WHERE run_id = ?", [ended.run_id]) == [("a title",)]
-    with tints.write() as cursor:
-        cursor.execute("DELETE FROM run")  # an older database has come in this one's place
-    runs.Ingester(tints).once()
-    assert set(runs.list_runs(tints)["run_id"]) == {ended.run_id, going.run_id}
-
-
-def test_a_run_that_could_not_be_taken_in_is_said_by_the_next_process_too(tints: Store) -> None:
-    ended = runs.prepare(tints, config(seed=1))
-    (ended / "predictions.parquet").write_bytes(b"PAR1 but not really")
-    (ended / "result.json").write_text(json.dumps({"run_id": ended.run_id}), encoding="utf-8")
-    ended.write_status(Status("done"))
-    for _ in range(2):
-        assert list(runs.Ingester(tints).once()) == [ended.run_id]
-
-
-def test_the_ingester_takes_changes_only_and_one_bad_run_stops_no_other(tints: Store) -> None:
-    first, bad, last = (runs.prepare(tints, config(seed=seed)) for seed in (1, 2, 3))
-    (bad / "config.json").write_text(json.dumps({"config": {}}), encoding="utf-8")
-    ingester = runs.Ingester(tints)
-    failed = ingester.once()
-    assert list(failed) == [bad.run_id]
-    assert "config.json" in failed[bad.run_id]
-    assert set(runs.list_runs(tints)["run_id"]) == {first.run_id, last.run_id}
-
-    taken = tints.changes
-    assert ingester.once() == failed, "it is said until it can be taken"
-    assert tints.changes == taken
-
-    last.write_status(replace(last.status(), state="running", pid=os.getpid(), pid_started=psutil.Process().create_time()))
-    last.append_epoch({"epoch": 1, "stage": "all", "subset_size": 30, "learning_rate": 1e-3, "train_loss": 1.0, "train_accuracy": 0.5,
-                       "seconds": 1.0, "images_per_second": 30.0, "samples_seen": 30})  # fmt: skip
-    assert ingester.once() == failed
-    assert tints.changes == taken + 1
-    assert rows(tints, first)["epoch"] == []
-    assert tints.rows("SELECT epoch, train_loss, val_loss FROM epoch") == [(1, 1.0, None)]
-    last.write_status(replace(last.status(), phase="val", done=3))
-    ingester.once()
-    assert tints.changes == taken + 1, "progress within an epoch is no row"
-    last.write_status(Status("failed", message="why"))
-    ingester.once()
-    assert tints.rows("SELECT state, message FROM run WHERE run_id = ?", [last.run_id]) == [("failed", "why")]
-    shutil.rmtree(bad.path)
-    assert ingester.once() == {}
+# -- lists, titles, deleting ----------------------------------------------------------------------
 
 
 def test_runs_are_listed_newest_first_by_data_set_and_kind(tints: Store) -> None:
-    train, score = runs.prepare(tints, config()), runs.prepare(tints, scoring())
+    train, score = preparation.prepare(tints, config()), preparation.prepare(tints, scoring())
     for place, run in enumerate((train, score)):
         write_json(run / "config.json", run.request() | {"created_at": 1_700_000_000 + place})
-        runs.ingest(tints, run)
+        intake.ingest(tints, run)
     assert runs.list_runs(tints)["run_id"].tolist() == [score.run_id, train.run_id]
     assert runs.list_runs(tints, kind="train")["run_id"].tolist() == [train.run_id]
     assert runs.list_runs(tints, dataset="other").empty
@@ -563,8 +398,8 @@ def test_runs_are_listed_newest_first_by_data_set_and_kind(tints: Store) -> None
 
 
 def test_a_title_and_a_note_are_the_directorys_and_rebuild_their_row(tints: Store, home: Home) -> None:
-    run = runs.prepare(tints, config())
-    ingester = runs.Ingester(tints)
+    run = preparation.prepare(tints, config())
+    ingester = intake.Ingester(tints)
     ingester.once()
     assert tints.rows("SELECT title, note FROM run") == [(None, None)]
     assert runs.describe(tints, run, title="**mine** <b>", note="one\ntwo") == About("**mine** <b>", "one\ntwo")
@@ -572,7 +407,7 @@ def test_a_title_and_a_note_are_the_directorys_and_rebuild_their_row(tints: Stor
     assert runs.describe(tints, run, title="") == About("", "one\ntwo")
     with tints.write() as cursor:
         cursor.execute("DELETE FROM run")
-    runs.ingest(tints, open_run(home, run.run_id))
+    intake.ingest(tints, open_run(home, run.run_id))
     assert tints.rows("SELECT title, note FROM run") == [(None, "one\ntwo")]
     ingester.once()
     run.write_about(About("from a command"))
@@ -580,53 +415,13 @@ def test_a_title_and_a_note_are_the_directorys_and_rebuild_their_row(tints: Stor
     assert tints.rows("SELECT title, note FROM run") == [("from a command", None)]
 
 
-def test_damaged_results_are_a_clear_error_and_take_no_row_away(tints: Store) -> None:
-    run = worked(tints, config("transfer", epochs=1))
-    runs.ingest(tints, run)
-    before = rows(tints, run)
-    (run / "predictions.parquet").write_bytes((run / "predictions.parquet").read_bytes()[:100])
-    with pytest.raises(RunError, match=r"predictions\.parquet can't be read"):
-        runs.ingest(tints, run)
-    after = rows(tints, run)
-    assert {table: found for table, found in after.items() if table != "run"} == {
-        table: each for table, each in before.items() if table != "run"
-    }
-    assert "predictions.parquet can't be read" in str(tints.rows("SELECT message FROM run")[0][0])
-
-
-def test_a_run_whose_results_are_damaged_has_ended_all_the_same_and_is_taken_when_they_are_mended(tints: Store) -> None:
-    run = runs.prepare(tints, config("transfer", epochs=1))
-    ingester = runs.Ingester(tints)
-    ingester.once()
-    worked_again = worker.work(run)
-    assert worked_again == 0
-    whole = (run / "predictions.parquet").read_bytes()
-    (run / "predictions.parquet").write_bytes(whole[: len(whole) // 2])
-    assert list(ingester.once()) == list(ingester.once()) == [run.run_id]
-    assert tints.rows("SELECT state FROM run") == [("done",)]
-    (run / "predictions.parquet").write_bytes(whole)
-    assert ingester.once() == {}
-    assert tints.rows("SELECT message, count(*) > 0 FROM run JOIN prediction USING (run_id) GROUP BY ALL") == [(None, True)]
-
-
-@pytest.mark.parametrize("name, text", [
-    ("config.json", '{"created_at": "yesterday"}'), ("about.json", '{"title": "\\ud800"}'), ("epochs.jsonl", '{"epoch": "one"}\n'), ("status.json", "[]"),
-])  # fmt: skip
-def test_whatever_stands_in_one_runs_files_the_others_are_taken(tints: Store, name: str, text: str) -> None:
-    bad, good = runs.prepare(tints, config(seed=1)), runs.prepare(tints, config(seed=2))
-    given = json.loads(text) if name == "config.json" else None
-    (bad / name).write_text(json.dumps({**bad.request(), **given}) if given else text, encoding="utf-8")
-    runs.Ingester(tints).once()
-    assert good.run_id in set(runs.list_runs(tints)["run_id"])
-
-
 def test_deleting_leaves_nothing_that_is_taken_in_again(tints: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = worked(tints, config("transfer", epochs=1))
-    runs.ingest(tints, run)
+    intake.ingest(tints, run)
     real = shutil.rmtree
 
     def slow(path: Path, **more: Any) -> None:
-        runs.Ingester(tints).once()  # the app's thread, in the middle of it
+        intake.Ingester(tints).once()  # the app's thread, in the middle of it
         real(path, **more)
 
     monkeypatch.setattr(shutil, "rmtree", slow)

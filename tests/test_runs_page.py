@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from streamlit.testing.v1 import AppTest
 
-from curriculum import people, runs
+from curriculum import intake, people, preparation, runs
 from curriculum.app import layout, service
 from curriculum.config import CURRICULA, Home, TrainConfig
 from curriculum.datasets import add_dataset
@@ -34,7 +34,7 @@ def past(
 ) -> RunDir:
     """A run as a worker leaves it after three epochs, each with a third more of the images, without a network's time."""
     config = TrainConfig("textures", weights="none", image_size=32, epochs=3, **({"mode": "fine-tune"} | options))
-    run = runs.prepare(store, config)
+    run = preparation.prepare(store, config)
     if run_id:
         run = RunDir(run.path.rename(run.path.with_name(run_id)))
     order = pd.read_parquet(run / "order.parquet")
@@ -56,7 +56,7 @@ def past(
             "classes": ["blue", "green", "red"], "examples": {"train": train, "val": 7, "test": 8},
         })  # fmt: skip
     run.write_status(Status(state, message=message, pid=os.getpid(), pid_started=psutil.Process().create_time(), epoch=1, epochs=3))  # type: ignore[arg-type]
-    runs.ingest(store, run)
+    intake.ingest(store, run)
     return run
 
 

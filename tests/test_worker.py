@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from curriculum import runs, worker
+from curriculum import preparation, worker
 from curriculum.config import Architecture, Config, EpisodesConfig, Home, LookConfig, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.errors import DatasetError, RunError, UnknownError, WeightsError
@@ -42,7 +42,7 @@ def say(home: Home, name: str, header: str, said: dict[str, str]) -> None:
 
 
 def worked(store: Store, config: Config) -> tuple[RunDir, dict[str, Any]]:
-    run = runs.prepare(store, config)
+    run = preparation.prepare(store, config)
     assert worker.work(run) == 0, run.status().message
     result = run.result()
     assert result is not None
@@ -59,7 +59,7 @@ def examples(home: Home) -> list[str]:
 def test_test_is_exactly_what_the_folder_says(tints: Store, home: Home) -> None:
     own = {example: "test" if i % 5 == 0 else "train" for i, example in enumerate(examples(home))}
     with pytest.raises(DatasetError, match=r"has no split\.csv.*--protocol honest"):
-        runs.prepare(tints, TrainConfig("tints", protocol="given", **TRAIN))
+        preparation.prepare(tints, TrainConfig("tints", protocol="given", **TRAIN))
     say(home, "split.csv", "example,split", own)
     run, result = worked(tints, TrainConfig("tints", protocol="given", val_share=0.25, **TRAIN))
     order = pd.read_parquet(run / "order.parquet")
@@ -75,12 +75,12 @@ def test_a_split_that_cannot_serve_is_refused(tints: Store, home: Home, said: st
     own = dict.fromkeys(names, said) if said else dict.fromkeys(names[1:], "test")
     say(home, "split.csv", "example,split", {name: str(part) for name, part in own.items()})
     with pytest.raises(DatasetError, match=message):
-        runs.prepare(tints, TrainConfig("tints", protocol="given", **TRAIN))
+        preparation.prepare(tints, TrainConfig("tints", protocol="given", **TRAIN))
 
 
 def test_several_classes_come_from_the_folder(tints: Store, home: Home) -> None:
     with pytest.raises(DatasetError, match=r"has no classes\.csv"):
-        runs.prepare(tints, TrainConfig("tints", multi_label=True, **TRAIN))
+        preparation.prepare(tints, TrainConfig("tints", multi_label=True, **TRAIN))
     joint = {example: "red green" if example.startswith("red") else example.split("/")[0] for example in examples(home)}
     say(home, "classes.csv", "example,classes", joint)
     run, result = worked(tints, TrainConfig("tints", multi_label=True, **TRAIN))
@@ -93,7 +93,9 @@ def test_several_classes_come_from_the_folder(tints: Store, home: Home) -> None:
     assert np.ptp(sums) > 1e-3, "each class for itself"
     assert not (run / "dynamics.parquet").exists()
     with pytest.raises(RunError, match="by the loss of one class an image"):
-        runs.prepare(tints, ScoreConfig("tints", image_size=32, device="cpu", method="loss", run=run.run_id, architecture="small_cnn"))
+        preparation.prepare(
+            tints, ScoreConfig("tints", image_size=32, device="cpu", method="loss", run=run.run_id, architecture="small_cnn")
+        )
 
 
 # -- a run's own channels -------------------------------------------------------------------------
@@ -151,7 +153,7 @@ def test_episodes_see_images_as_their_network_learnt_to(tints: Store, home: Home
 
 
 def test_episodes_that_cannot_be_drawn_fail_with_what_to_do(tints: Store) -> None:
-    run = runs.prepare(tints, EpisodesConfig("tints", **SMALL, ways=3, shots=5, queries=6))
+    run = preparation.prepare(tints, EpisodesConfig("tints", **SMALL, ways=3, shots=5, queries=6))
     assert worker.work(run) == 1
     assert "Lower --ways, --shots or --queries" in run.status().message
 
@@ -181,10 +183,10 @@ def test_a_trained_network_knows_its_classes_by_name(tints: Store) -> None:
 
 def test_looking_with_a_headless_file_or_at_no_picture_is_refused(tints: Store, tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(32, 3, 3, 3)}, tmp_path / "headless.pt")
-    run = runs.prepare(tints, LookConfig("tints", **{**SMALL, "weights": str(tmp_path / "headless.pt")}))
+    run = preparation.prepare(tints, LookConfig("tints", **{**SMALL, "weights": str(tmp_path / "headless.pt")}))
     assert worker.work(run) == 1
     assert "parameters missing" in run.status().message
     with pytest.raises(UnknownError, match="no such image"):
-        runs.prepare(tints, LookConfig("tints", **SMALL, example="red/999.png"))
+        preparation.prepare(tints, LookConfig("tints", **SMALL, example="red/999.png"))
     with pytest.raises(WeightsError, match="no such weights"):
-        runs.prepare(tints, LookConfig("tints", **{**SMALL, "weights": str(tmp_path / "gone.pt")}))
+        preparation.prepare(tints, LookConfig("tints", **{**SMALL, "weights": str(tmp_path / "gone.pt")}))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import labels, runs
+from curriculum import intake, labels, runs
 from curriculum.app import layout, run_actions, service, session
 from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.compare import FEWEST_SEEDS
@@ -107,7 +107,7 @@ def _watch(run_id: str) -> None:
     if not status.active:
         for each in (run, *runs.members(service.current().home, run)):
             with suppress(RunError):  # its message says by now what can't be read
-                runs.ingest(layout.store(), each)
+                intake.ingest(layout.store(), each)
         st.rerun()
     with st.container(border=True):
         st.markdown("**The arms are training.** You may close this page: it goes on.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from curriculum import runs
+from curriculum import intake, runs
 from curriculum.app import layout, service, session
 from curriculum.config import ScoreConfig
 from curriculum.datasets import Dataset
@@ -54,5 +54,5 @@ def _watch(run_id: str) -> None:
         if st.button("Cancel", key="cancel_score", icon=":material/cancel:"):
             runs.cancel(run, wait_seconds=3)
     else:
-        runs.ingest(layout.store(), run)
+        intake.ingest(layout.store(), run)
         st.rerun()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from curriculum import explained, report, runs
+from curriculum import explained, intake, report, runs
 from curriculum.app import layout, service, session
 from curriculum.config import TrainConfig
 from curriculum.errors import CurriculumError, RunError
@@ -36,7 +36,7 @@ def progress(run_id: str, words: str) -> RunDir:
     status = run.status()
     if not status.active:
         with contextlib.suppress(RunError):  # its message says by now what can't be read
-            runs.ingest(layout.store(), run)
+            intake.ingest(layout.store(), run)
         st.rerun()
     what, button = st.columns([5, 1], vertical_alignment="center")
     with what:
@@ -62,7 +62,7 @@ def resume_button(run: RunDir) -> None:
     if run.path.exists() and st.button("Resume", key=f"resume_{run.run_id}", icon=":material/play_arrow:"):
         try:
             runs.resume(run)
-            runs.ingest(layout.store(), run)
+            intake.ingest(layout.store(), run)
         except CurriculumError as error:  # such as another lead's click a moment before
             st.error(layout.plain(str(error)), icon=":material/error:")
         else:

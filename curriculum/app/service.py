@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from curriculum import runs
 from curriculum.app import journal
 from curriculum.asking import Explainer
 from curriculum.backup import Restored, rescue, restore
 from curriculum.config import Home
 from curriculum.errors import CurriculumError
+from curriculum.intake import Ingester
 from curriculum.leases import Leases
-from curriculum.runs import Ingester
 from curriculum.store import Store
 
 INGEST_EVERY_SECONDS = 1.0
@@ -70,6 +71,7 @@ class Service:
         while not self._stop.is_set():
             try:
                 self.failed_runs = self._ingester.once()
+                runs.reap()
                 if time.monotonic() - self._saved_at >= SNAPSHOT_EVERY_SECONDS:
                     self.save_snapshot()
             except Exception:

@@ -23,6 +23,7 @@ from curriculum.config import (
     RATE_RULES,
     VARIANT_MEANING,
     TrainConfig,
+    mode_of,
 )
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -170,7 +171,7 @@ def _watch(run_id: str) -> None:
 
 def _title(run: RunDir) -> str:
     config = run.config()
-    return f"{runs.mode_of(config)} · {config.dataset} · {config.image_size} px · seed {config.seed}"
+    return f"{mode_of(config)} · {config.dataset} · {config.image_size} px · seed {config.seed}"
 
 
 def _past(dataset: str) -> None:
