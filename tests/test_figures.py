@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 from streamlit.testing.v1 import AppTest
 
 from curriculum import labels, people
-from curriculum.app import service
+from curriculum.app import human_model, service
 from curriculum.config import LEVELS, Home, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset, examples
 from curriculum.store import Store
@@ -121,6 +121,20 @@ def test_human_and_model(opened: Callable[[str], AppTest], files: dict[str, pd.D
         assert groups.loc[annotator, "spearman"] == pytest.approx(stats.spearmanr(own, rank).statistic, abs=1e-12)
 
 
+def test_side_by_side_the_clearest_come_first() -> None:
+    names = [f"c/{i}.png" for i in range(6)]
+    rows = pd.DataFrame(
+        {"example": names, "votes": [2, 2, 5, 3, 3, 3], "annotators": [3, 2, 5, 3, 3, 3], "difficulty": [0.0, 0.9, 0.5, 0.1, 0.2, 0.3]}
+    )
+    people = human_model._clearest_first(rows, "level", "easy")
+    assert (people[0], people[-2], people[-1]) == (2, 1, 0), "five of five before two of two before two of three"
+    other = rows.assign(difficulty=rows["difficulty"].to_numpy()[::-1])
+    assert np.array_equal(human_model._clearest_first(other, "level", "easy"), people), "whatever the model thinks"
+    assert human_model._clearest_first(rows, "model_level", "easy").tolist() == [0, 3, 4, 5, 2, 1]
+    assert human_model._clearest_first(rows, "model_level", "hard").tolist() == [1, 2, 5, 4, 3, 0]
+    assert human_model._clearest_first(rows, "model_level", "medium")[:2].tolist() == [4, 5]
+
+
 def test_team(opened: Callable[[str], AppTest], files: dict[str, pd.DataFrame]) -> None:
     test = opened("team")
     ana, bo = (
@@ -130,8 +144,8 @@ def test_team(opened: Callable[[str], AppTest], files: dict[str, pd.DataFrame]) 
     (pair,) = {round(value, 12) for value in drawn(test, 0)["kappa"]}
     assert pair == pytest.approx(cohen_kappa_score(ana, bo, weights="quadratic"), abs=1e-9)
     table = test.dataframe[0].value.set_index("annotator")
-    assert table.loc["Ana", "with the others"] == pytest.approx((ana == bo).mean())
-    assert table.loc["Ana", "finds harder by"] == pytest.approx((ana - bo).mean())
+    assert table.loc["Ana", "with the others"] == pytest.approx(100 * (ana == bo).mean())
+    assert table.loc["Ana", "finds harder by"] == round((ana - bo).mean(), 2)
     # Fleiss' kappa of two raters by its definition: the shares of each level over both, and pairs that are equal
     shares = np.bincount(np.r_[ana, bo], minlength=3) / (2 * LABELLED)
     assert test.metric[3].value == f"{((ana == bo).mean() - (shares**2).sum()) / (1 - (shares**2).sum()):.2f}"

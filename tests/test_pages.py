@@ -276,6 +276,7 @@ def test_the_team_page_sets_how_we_sort_and_shows_who_repeats_themselves(open_pa
             labels.annotate(store, "textures", example, annotator, "easy")
     test.run()
     assert test.metric[4].value == "undefined" and "No image has been judged a second time yet" in _text(test)
+    assert "same level again" not in test.dataframe[0].value, "a column of nothing"
     for example in (again := assignment.queue(store, "textures", "Ana", 90)):
         with store.write() as cursor:
             event = labels.Event(uuid.uuid4(), "label", example, datetime.now(UTC), "easy" if example != again[0] else "hard", place=0)
@@ -284,7 +285,7 @@ def test_the_team_page_sets_how_we_sort_and_shows_who_repeats_themselves(open_pa
     share = (len(again) - 1) / len(again)
     assert test.metric[4].value == f"{share:.0%}"
     table = test.dataframe[0].value.set_index("annotator")
-    assert table.loc["Ana", "same level again"] == pytest.approx(share)
+    assert table.loc["Ana", "same level again"] == pytest.approx(100 * share)
     assert str(table.loc["Ana", "95 % interval"]).endswith(f"{len(again)} images")
     assert table.loc["Ben", "95 % interval"] == "none yet"
 

@@ -225,7 +225,10 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
     labelled = both if name == "all" else both[both["class"] == name]
     longest = int(labelled["level"].value_counts().max()) if len(labelled) else -(-len(of_class) // len(LEVELS))
     place = layout.pager(longest, IN_A_COLUMN, f"_side_page_{name}")
-    st.caption("Beneath each image the model's difficulty, 0 easiest to 1 hardest.")
+    st.caption(
+        "The clearest first: people's are those that most of them agree on, the model's by its difficulty, 0 easiest to 1 hardest, which stands "
+        "beneath each image."
+    )
     people, model = st.columns(2, gap="medium", border=True)
     with people:
         st.markdown("**People say**")
@@ -259,9 +262,13 @@ def _three_columns(rows: pd.DataFrame, column: str, place_of: slice, side: str) 
 
 
 def _clearest_first(found: pd.DataFrame, column: str, level: str) -> NDArray[np.int64]:
-    """People's columns: those that most of them agree on. The model's: the easiest of the easy, the hardest of the hard."""
+    """People's columns: those that most of them agree on, of like ones those that more have sorted, then by chance, so that the model has no say
+    in them. The model's: the easiest of the easy, the hardest of the hard."""
     if column == "level":
         unclear = 1 - found["votes"] / found["annotators"]
+        return np.lexsort(
+            (pd.util.hash_array(found["example"].to_numpy(object)), -found["annotators"].to_numpy(int), unclear.to_numpy(float))
+        )
     else:
         unclear = {
             "easy": found["difficulty"],

@@ -104,7 +104,9 @@ def _as_it_was(dataset: Dataset) -> None:
     who = then["annotator"].where(~then["decided"], "decided by " + then["annotator"])
     counts = then.assign(annotator=who).pivot_table(index="annotator", columns="level", values="labels", aggfunc="sum", fill_value=0)
     counts = counts.reindex(columns=list(LEVELS), fill_value=0)
-    st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True)
+    thousands = st.column_config.NumberColumn(format="localized")
+    st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True,
+                 column_config=dict.fromkeys(map(layout.level_text, LEVELS), thousands))  # fmt: skip
     st.caption(f"{then['labels'].sum():,} levels on {images_in_force(store, dataset.name, moment):,} images were in force.")
     st.download_button(
         "These levels as CSV", session.file_for_leads(lambda: spreadsheet(replay(layout.store(), dataset.name, moment))), f"{dataset.name}-levels.csv", "text/csv",

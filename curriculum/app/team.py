@@ -187,16 +187,19 @@ def _annotators(found: list[AnnotatorReport], report: dict[str, Any]) -> None:
     again = {one["annotator"]: one for one in report["self_consistency_by_annotator"]}
     table = pd.DataFrame({
         "annotator": [a.annotator for a in found], "images": [a.labels for a in found],
-        "with the others": [a.reliability.value for a in found], "finds harder by": [a.bias.value for a in found],
-        "same level again": [again[a.annotator]["same"] for a in found],
+        "with the others": [_percent(a.reliability.value) for a in found],
+        "finds harder by": [None if a.bias.value is None else round(a.bias.value, 2) + 0.0 for a in found],  # no -0.00
+        "same level again": [_percent(again[a.annotator]["same"]) for a in found],
         "95 % interval": [_interval(again[a.annotator]) for a in found],
         "seconds an image": [a.pace_seconds for a in found],
     })  # fmt: skip
-    st.dataframe(table, hide_index=True, placeholder="", column_config={
+    unknown = [*(["same level again", "95 % interval"] if table["same level again"].isna().all() else []),
+               *(["seconds an image"] if table["seconds an image"].isna().all() else [])]  # fmt: skip
+    st.dataframe(table.drop(columns=unknown), hide_index=True, placeholder="", column_config={
         "images": st.column_config.NumberColumn(format="localized"),
-        "with the others": st.column_config.NumberColumn(format="percent", help="Share of shared images with the others' consensus level."),
+        "with the others": st.column_config.NumberColumn(format="%.0f %%", help="Share of shared images with the others' consensus level."),
         "finds harder by": st.column_config.NumberColumn(format="%+.2f", help="Levels above (+) or below (-) the others' mean on shared images."),
-        "same level again": st.column_config.NumberColumn(format="percent", help="Of the images that came a second time, unannounced."),
+        "same level again": st.column_config.NumberColumn(format="%.0f %%", help="Of the images that came a second time, unannounced."),
         "95 % interval": st.column_config.TextColumn(help="Of the share beside it."),
         "seconds an image": st.column_config.NumberColumn(format="%.1f", help="Median, where it is known."),
     })  # fmt: skip
@@ -206,6 +209,10 @@ def _annotators(found: list[AnnotatorReport], report: dict[str, Any]) -> None:
             st.caption(
                 f"{layout.plain(one.annotator)} finds images {direction} than the others by {abs(one.bias.value or 0):.2f} levels on average."
             )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _interval(own: dict[str, Any]) -> str:
