@@ -393,4 +393,7 @@ def test_the_whole_screen_fits_a_laptop(browser: Browser, server: Server, scheme
     expect(page.get_by_role("gridcell", name=re.compile("image 3 of 20"))).to_be_focused()
     colours = page.locator(".sorting").evaluate("node => [getComputedStyle(node).color, getComputedStyle(document.body).backgroundColor]")
     assert colours[0] != colours[1]
+    page.set_viewport_size({"width": 1280, "height": 800})
+    cut = page.locator(".sorting .actions button").evaluate_all("all => all.filter((one) => one.scrollWidth > one.clientWidth).length")
+    assert cut == 0, "a small laptop shows every button whole"
     page.close()

@@ -58,7 +58,7 @@ def _next_steps(dataset: str) -> None:
     ranked = analysis.latest_score(store, dataset)
     layout.link("human-model", "2. Compare with the model's ranking" + ("" if ranked else ": not ranked yet"), ":material/compare:")
     layout.link("train", "3. Train in that order, or self-paced", ":material/model_training:")
-    layout.link("runs", f"4. See what it did: {done:,} finished training runs", ":material/query_stats:")
+    layout.link("runs", f"4. See what it did: {done:,} finished training run{'' if done == 1 else 's'}", ":material/query_stats:")
     layout.link("errors", "5. See what is still misclassified", ":material/error_outline:")
     with st.expander(f"Try everything without labelling first ({simulated['labelled']:,} images have simulated levels)"):
         st.write(

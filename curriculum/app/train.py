@@ -149,7 +149,8 @@ def _levels(dataset: str) -> str:
     total = layout.store().rows("SELECT count(*) FROM example WHERE dataset = ? AND present", [dataset])[0][0]
     listed = ", ".join(f"{LEVEL_MARK[level]} {level} {int(agreed.get(level, 0)):,}" for level in LEVELS)
     rest = total - int(agreed.sum())
-    st.caption(f"{listed}. " + (f"{rest:,} images have no level: they join in the last stage." if rest else "Every image has a level."))
+    without = "1 image has no level: it joins" if rest == 1 else f"{rest:,} images have no level: they join"
+    st.caption(f"{listed}. " + (f"{without} in the last stage." if rest else "Every image has a level."))
     if not agreed.get("easy", 0):
         st.warning("No image is labelled easy, so staged training can't begin. Sort some, take simulated levels, or choose self-paced.")
     return who
