@@ -93,7 +93,7 @@ def _choose(dataset: Dataset, lead: str, images: pd.DataFrame) -> None:
         st.info(f"Nobody has sorted an image as {level} yet. Sort some yourself first.", icon=":material/sort:")
         layout.link("sort", "Sort images", ":material/sort:")
         return
-    st.caption(f"{len(found):,} images that you, or the team, put there; {room[part, level]} to choose.")
+    st.caption(f"{len(found):,} images that you, or anybody of the team, put there, the surest first; {room[part, level]} to choose.")
     shown = found.iloc[layout.pager(len(found), SHOWN, f"_candidates_{level}")].to_dict("records")
     for first in range(0, len(shown), ROW):
         for column, row in zip(st.columns(ROW), shown[first : first + ROW], strict=False):

@@ -42,7 +42,7 @@ STYLE = """<style>
 .gallery figure {margin: 0; min-width: 0;}
 .gallery img {width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 4px; display: block; background: rgba(128,128,128,.15);}
 .gallery figcaption {font-size: .78rem; line-height: 1.25; margin-top: .2rem; overflow-wrap: anywhere;}
-.picture {width: 100%; object-fit: contain; display: block; border-radius: 4px; background: rgba(128,128,128,.15);}
+.picture {width: 100%; aspect-ratio: 1; object-fit: contain; display: block; border-radius: 4px; background: rgba(128,128,128,.15);}
 .preloaded {display: none;}
 .stMainBlockContainer {padding-top: 2.5rem; padding-bottom: 3rem;}
 .gallery figcaption b {font-weight: 600;}
@@ -188,8 +188,10 @@ def gallery(tiles: Iterable[Tile], tile_pixels: int = 112) -> None:
 
 
 def picture(sha256: str, title: str, share: int = 64) -> None:
-    """One image, whole and as large as its share of the window's height, in percent."""
-    st.html(f'<img class="picture" style="height: {share}vh" src="/img/{escape(sha256)}" alt="{escape(title)}" title="{escape(title)}">')
+    """One image, whole, as wide as its column, and at most as high as its share of the window's height, in percent."""
+    st.html(
+        f'<img class="picture" style="max-height: {share}vh" src="/img/{escape(sha256)}" alt="{escape(title)}" title="{escape(title)}">'
+    )
 
 
 def preload(sha256: str) -> None:

@@ -24,7 +24,7 @@ def page() -> None:
         hide_index=True,
         placeholder="",
         column_config={
-            "labels": st.column_config.NumberColumn(help="In force now, of all data sets."),
+            "labels": st.column_config.NumberColumn(format="localized", help="In force now, of all data sets."),
             "here since": st.column_config.DatetimeColumn(format="YYYY-MM-DD"),
             "last seen": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="When an answer of theirs was last stored."),
         },

@@ -157,7 +157,7 @@ def _told(step: Step) -> str:
     runs = math.prod(len(values) for values in step.grid.values())
     of = f" The best on val of {runs} runs, by {' and '.join(step.grid)}." if runs > 1 else ""
     figures = [
-        f"{recipe_results.in_words(one.figure)} {recipe_results.number(one.figure, one.value, places=2)}"
+        f"{recipe_results.in_words(one.figure)}: {recipe_results.number(one.figure, one.value, places=2)}"
         + (f" ({one.at})" if one.at else "")
         for one in step.reported
     ]
