@@ -96,11 +96,12 @@ def dawid_skene(frame: pd.DataFrame, iterations: int = 100) -> Posterior:
 
     Source: Dawid & Skene 1979, equations 2.3 to 2.5.
     """
-    rows, reason = check_judgements(frame), why_nothing_shared(frame)
-    return _unknown(reason) if reason else _dawid_skene(rows, iterations)
+    return _dawid_skene(check_judgements(frame), iterations)
 
 
 def _dawid_skene(rows: pd.DataFrame, iterations: int = 100) -> Posterior:
+    if reason := why_nothing_shared(rows):
+        return _unknown(reason)
     (example, examples), (annotator, names) = (pd.factorize(rows[column].to_numpy(object)) for column in ("example", "annotator"))
     used, level = np.unique(rows["level_index"].to_numpy(np.int64), return_inverse=True)
     belief, errors = _expectation_maximisation(example, annotator, level, iterations)
@@ -212,7 +213,7 @@ def team_report(frame: pd.DataFrame, repeats: pd.DataFrame) -> tuple[dict[str, A
 
 def _report(rows: pd.DataFrame, name: str, resamples: int, seed: int) -> AnnotatorReport:
     own, others = rows[rows["annotator"] == name], rows[rows["annotator"] != name]
-    model = dawid_skene(others)
+    model = _dawid_skene(others)
     agreed = majority(others) if model.reason else model.table
     means = others.groupby("example", as_index=False).agg(mean=("level_index", "mean"))
     shared = own.merge(agreed[["example", "level"]], on="example", suffixes=("", "_others")).merge(means, on="example")
