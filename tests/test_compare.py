@@ -150,6 +150,8 @@ def found(a: str, b: str, difference: float, width: float, p: float) -> Differen
         ((0.02, 0.01, 0.001), (0.00, 0.01, 0.9), "x is better than plain fine-tuning (+2.0 points [+1.0, +3.0], p = 0.001); from the "
          "same sizes in random order no difference is detectable (+0.0 points [-1.0, +1.0], p = 0.9), so it can't be put down to the order."),
         ((0.01, 0.02, 0.3), (0.01, 0.02, 0.3), "No detectable difference between x and plain fine-tuning (+1.0 points [-1.0, +3.0], p = 0.3)."),
+        ((0.01, 0.02, 0.001), (0.01, 0.02, 0.3), "No detectable difference between x and plain fine-tuning (+1.0 points [-1.0, +3.0], p = 0.001, "
+         "which holds of these runs; allowing for other seeds, the interval has 0 in it)."),
         ((-0.02, 0.01, 0.01), (-0.03, 0.01, 0.01), "x is worse than plain fine-tuning (-2.0 points [-3.0, -1.0], p = 0.01), and worse than "
          "the same sizes in random order (-3.0 points [-4.0, -2.0], p = 0.01)."),
         ((0.00, 0.01, 0.9), (0.03, 0.01, 0.001), "No detectable difference between x and plain fine-tuning (+0.0 points [-1.0, +1.0], p = 0.9), "
