@@ -190,6 +190,8 @@ def write(found: Found, folder: Path, *, keep: bool, progress: Progress | None =
     """
     folder.mkdir(parents=True)
     for done, item in enumerate(found.items, start=1):
+        if "\0" in item.example:
+            raise DatasetError("no file can have an image's name", got=repr(item.example), todo=_ARCHIVE_INSTEAD)
         path = folder / item.example
         if {"", ".", ".."} & set(item.example.split("/")) or path.parent.parent != folder:
             raise DatasetError("an image would lie outside its class folder", got=item.example, allowed="<class>/<file>")

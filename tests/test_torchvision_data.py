@@ -325,6 +325,7 @@ def test_a_disk_that_refuses_is_said(textures: Path, tmp_path: Path) -> None:
     ("examples", "said"),
     [
         (["a/x.png", "a/x.png"], "two images have the same name"),
+        (["a\0/x.png"], "no file can have an image's name"),
         (["../x.png"], "outside its class folder"),
         (["a/../x.png"], "outside its class folder"),
         (["a/b/x.png"], "outside its class folder"),
