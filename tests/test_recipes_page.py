@@ -155,7 +155,7 @@ def test_every_recipe_tells_its_steps_its_data_and_how_long_it_takes(opened: Ope
             assert f"**{layout.plain(step.name)}**" in text
         for one in (one for step in made.steps for one in step.reported):
             words = recipe_results.in_words(one.figure)
-            assert layout.plain(f"{words} {recipe_results.number(one.figure, one.value, places=2)}") in text
+            assert layout.plain(f"{words}: {recipe_results.number(one.figure, one.value, places=2)}") in text
             assert "_" not in words and "." not in words
         boxes = [box for box in test.selectbox if box.label.startswith("Data: ")]
         assert [box.value for box in boxes] == [None] * len(made.roles)
