@@ -27,6 +27,8 @@ from curriculum.rundir import MAX_TITLE, About, RunDir
 from curriculum.store import Store
 
 WATCH_SECONDS = 0.3
+PATIENCE_SECONDS = 600.0
+"""For a command that owns the database as a step begins, a large import say: a night's recipe doesn't fail because of it."""
 
 
 def conduct(run: RunDir, reporter: Reporter) -> None:
@@ -69,7 +71,7 @@ def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Rep
     def looking(done: int, total: int, phase: str) -> None:
         reporter.progress(phase, done, total)
 
-    with Store.open_or_snapshot(home, owner="a recipe that starts a step") as store:
+    with Store.open_or_snapshot(home, owner="a recipe that starts a step", patience=PATIENCE_SECONDS) as store:
         datasets.ensure_overlaps(store, config.dataset, looking)
         member = preparation.prepare(store, config)
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))

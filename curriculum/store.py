@@ -7,7 +7,7 @@ Training processes never come here.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import re
 import shutil
@@ -24,6 +24,7 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
+from curriculum import ownership
 from curriculum.config import Home
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import write_whole
@@ -36,6 +37,10 @@ PART = 100_000
 """Rows of a table that are in memory together while it is written out."""
 MOST_REMEMBERED = 20_000
 """Answers, some 500 bytes each."""
+PATIENCE_SECONDS = 60.0
+"""How long a command waits for another one: most own the database for a second or two, one that looks for images of the same ground for a minute."""
+
+log = logging.getLogger(__name__)
 
 
 class Cursor:
@@ -85,8 +90,11 @@ class Store:
     # -- opening ---------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, home: Home, *, owner: str = "a command") -> Store:
+    def open(cls, home: Home, *, owner: str = "a command", patience: float = PATIENCE_SECONDS) -> Store:
         """Open the database for writing, made or migrated as needed, and own it until `close`.
+
+        Args:
+            patience: seconds to wait while a command owns it; for the app, which stays, nobody waits.
 
         Raises:
             StoreLockedError: another process owns it; its PID is in the error.
@@ -96,9 +104,7 @@ class Store:
             raise StoreError("a home's path can't have ? or \\ in it", got=str(home.root), todo="Move or rename the folder")
         try:
             home.labels.mkdir(parents=True, exist_ok=True)
-            connection = _connect(home)
-        except duckdb.IOException as error:
-            raise _open_error(home, error) from error
+            connection = _connect(home, patience)
         except (duckdb.Error, OSError) as error:
             raise _damaged(home, error) from error
         store = cls(connection, home, writable=True)
@@ -115,18 +121,19 @@ class Store:
         except BaseException:
             store.close()
             raise
-        with suppress(OSError):  # a help for others, no more
-            owner_file = home.labels / "owner.json"
-            owner_file.write_text(json.dumps({"pid": os.getpid(), "what": owner, "since": time.time()}), encoding="utf-8")
+        ownership.mark(home, owner)
         return store
 
     @classmethod
-    def open_or_snapshot(cls, home: Home, *, owner: str = "a command") -> Store:
-        """Open the database, or, while another process owns it, that owner's latest snapshot, read-only."""
+    def open_or_snapshot(cls, home: Home, *, owner: str = "a command", patience: float = PATIENCE_SECONDS) -> Store:
+        """Open the database, or, while the app owns it, the app's latest snapshot, read-only.
+
+        A command writes no snapshot, so the one that lies there while it owns the database may be of last week: it is waited for.
+        """
         try:
-            return cls.open(home, owner=owner)
-        except StoreLockedError:
-            if not (home.snapshot / "schema_version.parquet").exists():
+            return cls.open(home, owner=owner, patience=patience)
+        except StoreLockedError as locked:
+            if not (ownership.owned_by_the_app(home, locked.pid) and (home.snapshot / "schema_version.parquet").exists()):
                 raise
             return cls.from_snapshot(home)
 
@@ -139,10 +146,8 @@ class Store:
         """
         try:
             connection = duckdb.connect(str(home.database), read_only=True)
-        except duckdb.IOException as error:
-            raise _open_error(home, error) from error
         except duckdb.Error as error:
-            raise _damaged(home, error) from error
+            raise ownership.locked(home, str(error)) or _damaged(home, error) from error
         _secure(connection)
         return cls(connection, home, writable=False)
 
@@ -169,8 +174,7 @@ class Store:
             for cursor in (*cursors, self._connection):
                 _close(cursor)
         if self.writable:
-            with suppress(OSError):
-                (self.home.labels / "owner.json").unlink(missing_ok=True)
+            ownership.unmark(self.home)
 
     def __enter__(self) -> Store:
         return self
@@ -256,7 +260,7 @@ class Store:
     def write(self) -> Iterator[Cursor]:
         """A transaction: committed when the block ends, undone when it raises. Writers take turns."""
         if not self.writable:
-            raise self._locked()
+            raise ownership.written_by_another(self.home)
         with self._write_lock:
             cursor = self._cursor()
             lent, self._local.writing = Cursor(cursor), True
@@ -293,14 +297,6 @@ class Store:
         """Insert rows, or overwrite those of the same primary key, inside `write`."""
         update = ", ".join(f'"{column}" = excluded."{column}"' for column in frame.columns if column not in key)
         self.insert(cursor, table, frame, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {update}")
-
-    def _locked(self) -> StoreLockedError:
-        pid = _owner_pid(self.home)
-        return StoreLockedError(
-            "the database is open in another process, and this command must write to it",
-            pid=pid,
-            todo="Do it on the app's page, or stop that process first.",
-        )
 
     # -- snapshot and backup ---------------------------------------------------------------------
 
@@ -368,7 +364,26 @@ class Store:
         return changes
 
 
-def _connect(home: Home) -> duckdb.DuckDBPyConnection:
+def _connect(home: Home, patience: float) -> duckdb.DuckDBPyConnection:
+    """As soon as no other command holds the database."""
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            return _connect_now(home)
+        except duckdb.IOException as error:
+            refused = ownership.locked(home, str(error))
+            if refused is None:
+                raise
+            waited = time.monotonic() - began
+            if waited >= patience or ownership.owned_by_the_app(home, refused.pid):
+                raise refused from error
+            if not said and waited > 1:
+                said = True
+                log.warning("%s (process %s); waiting for up to %.0f s", refused.what, refused.pid, patience)
+            time.sleep(0.1)
+
+
+def _connect_now(home: Home) -> duckdb.DuckDBPyConnection:
     """DuckDB passes over the end of a write-ahead log that was cut off; what a power cut left as zeros there, or a bad block, it would refuse."""
     try:
         return duckdb.connect(str(home.database))
@@ -459,13 +474,6 @@ def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute("ROLLBACK")
 
 
-def _owner_pid(home: Home) -> int | None:
-    try:
-        return int(json.loads((home.labels / "owner.json").read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _damaged(home: Home, error: Exception) -> StoreError:
     if "Corrupt WAL" in str(error):  # to somebody who only wants to look: opening it for writing mends that
         todo = "Start the app, or wait until it runs: it goes on with all that stands before the damage, and keeps a copy."
@@ -473,16 +481,3 @@ def _damaged(home: Home, error: Exception) -> StoreError:
         todo = ("Check the folder's permissions and free space. If the file is damaged, move it and its .wal away and start the app: the last "
                 "snapshot, at most a minute old, becomes a backup, and the page Health says how to go back to it.")  # fmt: skip
     return StoreError(f"the database {home.database} can't be opened ({error})", todo=todo)
-
-
-def _open_error(home: Home, error: duckdb.IOException) -> StoreError:
-    """Tell a lock from any other failure to open."""
-    if "could not set lock" not in str(error).lower():
-        return _damaged(home, error)
-    found = re.search(r"PID (\d+)", str(error))
-    pid = int(found.group(1)) if found else _owner_pid(home)
-    return StoreLockedError(
-        f"the database {home.database} is open in another process",
-        pid=pid,
-        todo="Use that process (the app's pages, if it is the app), or stop it first; nothing needs repair.",
-    )

@@ -19,6 +19,7 @@ from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, write_json
 from curriculum.labels import annotate
+from curriculum.ownership import THE_APP
 from curriculum.schema import SCHEMA_VERSION, TABLES
 from curriculum.store import Store
 from tests.label_cases import filled, levels, log
@@ -103,7 +104,7 @@ def test_while_another_process_owns_the_database_a_backup_is_of_its_snapshot_and
 ) -> None:
     with Store.open(home) as store:
         add_dataset(store, "tiny", tiny_folder())
-    owner = child(HOLD, home.root, "annotate")
+    owner = child(HOLD, home.root, THE_APP, "annotate")
     assert line(owner) == "open"
     with Store.open_or_snapshot(home) as store:
         folder = backup(store, tmp_path / "saved")

@@ -28,6 +28,7 @@ from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, check_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.labels import Event, annotate, append_many, consensus, record
+from curriculum.ownership import THE_APP
 from curriculum.schema import SCHEMA_VERSION, TABLES
 from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
@@ -36,16 +37,17 @@ Child = Callable[..., subprocess.Popen[str]]
 
 HOLD = """
 import sys
+import time
 from pathlib import Path
 from curriculum.config import Home
 from curriculum.labels import annotate
 from curriculum.store import Store
-with Store.open(Home(Path(sys.argv[1])), owner="a test's child") as store:
-    if len(sys.argv) > 2:
+with Store.open(Home(Path(sys.argv[1])), owner=sys.argv[2]) as store:
+    if "annotate" in sys.argv:
         annotate(store, "tiny", "a/a0.jpg", "Ann", "hard")
         store.write_snapshot()
     print("open", flush=True)
-    sys.stdin.readline()
+    time.sleep(float(sys.stdin.readline() or 0))
 print("closed", flush=True)
 """
 
@@ -73,22 +75,42 @@ def registered(home: Home, tiny_folder: Callable[..., Path]) -> None:
 
 
 def test_another_process_is_locked_out_until_the_owner_closes(home: Home, child: Child) -> None:
-    owner = child(HOLD, home.root)
+    owner = child(HOLD, home.root, THE_APP)
     assert line(owner) == "open"
-    with pytest.raises(StoreLockedError) as caught:
+    with pytest.raises(
+        StoreLockedError, match=f"open in another process, the app. Got: .owner process {owner.pid}.. Use its pages"
+    ) as caught:
         Store.open(home)
     assert caught.value.pid == owner.pid
-    assert str(owner.pid) in str(caught.value)
     with pytest.raises(StoreLockedError):  # there is no snapshot to read yet
         Store.open_or_snapshot(home)
-    assert owner.communicate("\n")[0] == "closed\n"
+    assert owner.communicate("0\n")[0] == "closed\n"
     with Store.open(home) as store:
         assert store.rows("SELECT max(version) FROM schema_version") == [(SCHEMA_VERSION,)]
 
 
+@pytest.mark.parametrize("opened", [Store.open, Store.open_or_snapshot])
+def test_a_command_waits_for_another_and_says_so(
+    home: Home, child: Child, opened: Callable[..., Store], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Store.open(home) as store:
+        store.write_snapshot()  # of before: no command may take it for what is known now
+    owner = child(HOLD, home.root, "labels import")
+    assert line(owner) == "open"
+    with pytest.raises(
+        StoreLockedError, match=f"open in another process, labels import. Got: .owner process {owner.pid}.. Wait until that is done"
+    ):
+        opened(home, patience=0.2)
+    assert owner.stdin is not None
+    print("1.5", file=owner.stdin, flush=True)
+    with opened(home) as store:
+        assert store.writable
+    assert f"open in another process, labels import (process {owner.pid}); waiting for up to 60 s" in caplog.text
+
+
 def test_snapshot_answers_while_locked_and_refuses_to_write(home: Home, tiny_folder: Callable[..., Path], child: Child) -> None:
     registered(home, tiny_folder)
-    owner = child(HOLD, home.root, "annotate")
+    owner = child(HOLD, home.root, THE_APP, "annotate")
     assert line(owner) == "open"
     with Store.open_or_snapshot(home) as store:
         assert not store.writable
@@ -105,7 +127,7 @@ def test_closing_lets_another_process_in_while_the_object_lives(home: Home, chil
     with ThreadPoolExecutor(2) as pool:  # cursors of other threads must not keep the file locked
         list(pool.map(lambda n: store.rows("SELECT ?", [n]), range(4)))
     store.close()
-    assert line(child(HOLD, home.root)) == "open"
+    assert line(child(HOLD, home.root, "a command")) == "open"
     with pytest.raises(StoreError, match="just been closed"):
         store.rows("SELECT 1")
 

@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from curriculum.config import Home
 from curriculum.errors import CurriculumError
 from curriculum.intake import Ingester
 from curriculum.leases import Leases
+from curriculum.ownership import THE_APP
 from curriculum.store import Store
 
 INGEST_EVERY_SECONDS = 1.0
@@ -53,7 +55,7 @@ class Service:
     """One home's database, owned by this process from the first page on until it ends."""
 
     def __init__(self, home: Home) -> None:
-        self.home, self.store = home, Store.open(home, owner="the app")
+        self.home, self.store = home, Store.open(home, owner=THE_APP, patience=0)
         self._journal = journal.begin(home)
         rescue(self.store)
         log.info("database opened", extra={"home": str(home.root), "pid": os.getpid()})
@@ -120,6 +122,8 @@ class Service:
         self._stop.set()
         self._thread.join(timeout=10)
         self.explainer.close()
+        with suppress(CurriculumError, OSError):  # what it had before stays; the database has everything
+            self.save_snapshot()
         self.store.close()
         log.info("database closed", extra={"home": str(self.home.root)})
         journal.end(self._journal)

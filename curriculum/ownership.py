@@ -1,0 +1,63 @@
+"""Which process owns the database: the mark beside it, and what somebody who came second is told.
+
+The lock itself is DuckDB's. The mark, `owner.json`, only gives its holder a name: where it is missing, or was left behind by a
+process that was killed, everything works, and the error says less.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from contextlib import suppress
+
+from curriculum.config import Home
+from curriculum.errors import StoreLockedError
+
+THE_APP = "the app"
+"""The owner that stays, and that writes snapshots."""
+
+
+def mark(home: Home, owner: str) -> None:
+    with suppress(OSError):  # a help for others, no more
+        (home.labels / "owner.json").write_text(json.dumps({"pid": os.getpid(), "what": owner, "since": time.time()}), encoding="utf-8")
+
+
+def unmark(home: Home) -> None:
+    with suppress(OSError):
+        (home.labels / "owner.json").unlink(missing_ok=True)
+
+
+def marked(home: Home) -> tuple[int | None, str]:
+    """PID and name of the last process that owned the database, as far as its mark tells."""
+    try:
+        found = json.loads((home.labels / "owner.json").read_text(encoding="utf-8"))
+        return int(found["pid"]), str(found["what"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None, ""
+
+
+def owned_by_the_app(home: Home, pid: int | None) -> bool:
+    """Whether the process that holds the lock is the app, as its mark says."""
+    return marked(home) == (pid, THE_APP)
+
+
+def locked(home: Home, said: str) -> StoreLockedError | None:
+    """What to tell somebody to whom DuckDB said this when it should open the database; None: something else than a lock is the matter."""
+    if "could not set lock" not in said.lower():
+        return None
+    marked_pid, name = marked(home)
+    found = re.search(r"PID (\d+)", said)
+    pid = int(found[1]) if found else marked_pid
+    name = name if pid == marked_pid else ""
+    todo = "Use its pages" if name == THE_APP else "Wait until that is done"
+    what = f"the database {home.database} is open in another process" + (f", {name}" if name else "")
+    return StoreLockedError(what, pid=pid, todo=f"{todo}, or stop it first; nothing needs repair.")
+
+
+def written_by_another(home: Home) -> StoreLockedError:
+    """For somebody who has only the snapshot."""
+    pid, _ = marked(home)
+    what = "the database is open in another process, and this command must write to it"
+    return StoreLockedError(what, pid=pid, todo="Do it on the app's page, or stop that process first.")
