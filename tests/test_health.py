@@ -113,3 +113,10 @@ def test_the_journal_ends_with_the_service(running: service.Service, home: Home)
     assert journal(home)[-1]["what"] == "database closed"
     with pytest.raises(StoreError):
         running.store.rows("SELECT 1")
+
+
+def test_the_last_snapshot_has_all_that_the_service_did(running: service.Service, home: Home) -> None:
+    people.register(running.store, "Ana", PIN)
+    service.close_all()
+    with Store.from_snapshot(home) as copy:
+        assert copy.rows("SELECT annotator FROM annotator") == [("Ana",)]
