@@ -13,11 +13,11 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from curriculum.config import LEVELS, Level
 from curriculum.datasets import get_dataset
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.labels import FLAG_REASONS, MAX_NOTE, check_annotator
 from curriculum.store import Cursor, Store
+from curriculum.vocabulary import LEVELS, Level
 
 Wish = Literal["opinion", "compare"]
 WISHES: tuple[Wish, ...] = get_args(Wish)

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from curriculum.config import LEVELS
 from curriculum.errors import ConfigError
+from curriculum.vocabulary import LEVELS
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

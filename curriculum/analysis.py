@@ -12,11 +12,11 @@ import pandas as pd
 import scipy
 
 from curriculum import datasets, sources
-from curriculum.config import LEVELS, Level
 from curriculum.difficulty import cut_levels
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.ordinal import Agreement, Correlation, level_agreement
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, Level
 
 Quadrant = Literal["easy for people, hard for the model", "hard for people, easy for the model", "hard for both", "easy for both"]
 QUADRANTS: dict[Quadrant, tuple[Level, Level]] = {

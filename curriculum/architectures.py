@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from curriculum.config import Architecture
+from curriculum.vocabulary import Architecture
 
 VIT_PATCH = 16
 POSITIONS = "encoder.pos_embedding"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
 from curriculum import questions
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.questions import Answer, Question
 from curriculum.runs import PACKAGE, worker_environment
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum import datasets, worklists
-from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.labels import REPEAT_AFTER
 from curriculum.leases import Leases
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX
 
 HAND = 12
 """With fewer labels an image than people: how many images one may have in hand, so that the last ones are shared out."""

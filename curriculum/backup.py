@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from curriculum.config import Home
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, flush, read_json, write_json, write_whole
+from curriculum.home import Home
 from curriculum.schema import LOGS, SCHEMA_VERSION
 from curriculum.store import Store
 from curriculum.write_ahead import log_of

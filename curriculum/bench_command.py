@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from curriculum import datasets, sources
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import ConfigError, DatasetError, RunError
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.images import index_folder
 from curriculum.scenes import CLASSES
 from curriculum.store import Store

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from curriculum.adjudication import add_decisions
-from curriculum.config import LEVELS, Level
 from curriculum.errors import ConfigError
 from curriculum.labels import check_annotator
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, Level
 
 Part = Literal["anchor", "practice"]
 PARTS: tuple[Part, ...] = get_args(Part)

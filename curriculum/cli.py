@@ -26,24 +26,14 @@ from curriculum import (
     recipe_commands,
     run_commands,
 )
-from curriculum.config import (
-    DEVICES,
-    LEVEL_SOURCES,
-    SCALES,
-    SUPERPIXELS,
-    CompareConfig,
-    EpisodesConfig,
-    Home,
-    LookConfig,
-    RunConfig,
-    ScoreConfig,
-    TrainConfig,
-)
+from curriculum.config import CompareConfig, EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import CurriculumError
 from curriculum.fetching import KNOWN
+from curriculum.home import Home
 from curriculum.label_formats import FORMATS
 from curriculum.people import ROLES
 from curriculum.rundir import MAX_NOTE, MAX_TITLE
+from curriculum.vocabulary import DEVICES, LEVEL_SOURCES, SCALES, SUPERPIXELS
 
 Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
 

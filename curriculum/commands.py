@@ -20,8 +20,9 @@ from typing import Any
 from tqdm import tqdm
 
 from curriculum import datasets, fetching, intake, overlaps, preparation, run_words, runs, sources
-from curriculum.config import CompareConfig, Config, EpisodesConfig, Home, LookConfig, ScoreConfig, TrainConfig
+from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, RunError
+from curriculum.home import Home
 from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import Store

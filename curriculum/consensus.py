@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from curriculum.agreement import Coefficient, Floats, check_judgements, count_votes, mean_of, report, why_nothing_shared
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 
 BLOCK, MOST_POINTS = 50, 200  # labels that a point of `drift` stands for, points an annotator
 TIED = 1e-9  # probabilities that differ by less are tied: they differ by rounding alone

@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from curriculum import overlaps
-from curriculum.config import Home
 from curriculum.errors import ConfigError, DatasetError, UnknownError
+from curriculum.home import Home
 from curriculum.images import Example, Index, Progress, Rejected, index_folder, load_images
 from curriculum.overlaps import Overlap
 from curriculum.store import Store

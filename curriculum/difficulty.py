@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import NDArray
 
 from curriculum.apportion import apportion
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 
 REPORT_COUNTS: dict[str, tuple[int, int, int]] = {
     "aGrass": (135, 166, 99),

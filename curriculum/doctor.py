@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 
 from curriculum import backup, datasets, people, recipe_runs
-from curriculum.config import Home
 from curriculum.errors import CurriculumError, RunError, StoreLockedError
+from curriculum.home import Home
 from curriculum.rundir import all_runs
 from curriculum.runs import PACKAGE, worker_environment
 from curriculum.schema import SCHEMA_VERSION

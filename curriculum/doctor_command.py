@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from curriculum import doctor
-from curriculum.config import Home
+from curriculum.home import Home
 
 
 def examine(options: argparse.Namespace, home: Home) -> tuple[dict[str, Any], str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 
 NO_LEVEL = "no level"
 MOST_CELLS = 4000

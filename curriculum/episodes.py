@@ -14,8 +14,8 @@ import scipy
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from curriculum.config import EpisodeClassifier
 from curriculum.errors import DatasetError
+from curriculum.vocabulary import EpisodeClassifier
 
 
 @dataclass(frozen=True)

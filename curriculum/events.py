@@ -18,11 +18,11 @@ from weakref import WeakKeyDictionary
 
 from curriculum import comparisons
 from curriculum.comparisons import Comparison
-from curriculum.config import Level
 from curriculum.errors import ConfigError
 from curriculum.labels import ACTIONS, Event, record_together
 from curriculum.store import Cursor, Store
 from curriculum.together import Together
+from curriculum.vocabulary import Level
 
 FIELDS = ("id", "example", "action", "level", "note", "undoes", "shown_at", "answered_at", "seconds", "place", "batch")
 COMPARISON_FIELDS = ("id", "action", "examples", "hardest", "easiest", "adaptive", "undoes", "shown_at", "answered_at", "seconds")

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from curriculum.analysis import difficulties, latest_score
-from curriculum.config import Home
 from curriculum.errors import UnknownError
+from curriculum.home import Home
 from curriculum.store import Store
 
 MOST_RUNS = 5

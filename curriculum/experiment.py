@@ -21,9 +21,10 @@ import pandas as pd
 
 from curriculum import compare, preparation, runs
 from curriculum.cluster import Cluster, Task
-from curriculum.config import ARMS, CompareConfig, Home, TrainConfig, base_of, control_of
+from curriculum.config import ARMS, CompareConfig, TrainConfig, base_of, control_of
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.pacing import REPORT_STAGE_EPOCHS
 from curriculum.reporter import Reporter, supervise
 from curriculum.rundir import RunDir, Status, read_frame

@@ -22,10 +22,10 @@ from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from curriculum.config import Projection, Superpixels
 from curriculum.errors import CancelledError, ConfigError, DatasetError
 from curriculum.model import IMAGENET, Channels, autocast, eval_batch, normalise, to_numpy
 from curriculum.regions import Deletion, areas, random_regions
+from curriculum.vocabulary import Projection, Superpixels
 
 SEGMENTATION: dict[Superpixels, dict[str, float]] = {
     "quickshift": {"kernel_size": 4, "max_dist": 200, "ratio": 0.2},  # lime's own

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from curriculum import datasets, evidence, mistakes, regions
 from curriculum.asking import Explainer
 from curriculum.charts.overlays import regions_over
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.explained import checks_of, wait_for
 from curriculum.files import write_json, write_whole
+from curriculum.home import Home
 from curriculum.questions import Answer, Regions, trained
 from curriculum.regions import Deletion, Stability
 from curriculum.store import Store

@@ -9,13 +9,13 @@ from PIL import Image
 from curriculum import datasets, evidence, mistakes, regions
 from curriculum.asking import Explainer
 from curriculum.charts.overlays import regions_over
-from curriculum.config import Superpixels
 from curriculum.document import Picture, data_address
 from curriculum.errors import RunError
 from curriculum.questions import Answer, Checks, Question, Regions
 from curriculum.regions import Deletion, Stability
 from curriculum.rundir import RunDir
 from curriculum.store import Store
+from curriculum.vocabulary import Superpixels
 
 SAMPLES = 1000
 METHODS: tuple[Superpixels, ...] = ("quickshift", "slic")

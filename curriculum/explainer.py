@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from curriculum import explain, first_layer, metrics, questions, regions
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, CurriculumError, UnknownError
 from curriculum.explain import Looker, Progress, Stop
+from curriculum.home import Home
 from curriculum.images import load_images
 from curriculum.model import Channels, Weights, load_weights, pick_device, restore
 from curriculum.priority import step_back

@@ -10,8 +10,8 @@ import csv
 import os
 from pathlib import Path
 
-from curriculum.config import SPLITS
 from curriculum.errors import DatasetError
+from curriculum.vocabulary import SPLITS
 
 SPLIT_FILE, CLASSES_FILE = "split.csv", "classes.csv"
 

@@ -13,11 +13,12 @@ import pandas as pd
 from curriculum import agreement, analysis, comparisons, datasets, history, labels, scaling, simulate
 from curriculum.backup import backup, restore
 from curriculum.comparison_log import export_comparisons, import_comparisons
-from curriculum.config import LEVELS, Home
 from curriculum.errors import ConfigError
+from curriculum.home import Home
 from curriculum.label_files import export_labels, import_labels
 from curriculum.label_log import export_log, import_log
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 Result = dict[str, Any]
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from curriculum.config import LEVELS, SIMULATED_PREFIX, Level
 from curriculum.datasets import get_dataset
 from curriculum.errors import ConfigError, LabelFileError, UnknownError
 from curriculum.files import digest
@@ -23,6 +22,7 @@ from curriculum.label_folders import read_folders, write_folders
 from curriculum.label_formats import FORMATS, Row, arrow_of, cut, format_of, read_table, refuse_any, write_table
 from curriculum.labels import append_many, check_annotator, consensus
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX, Level
 
 COLUMNS = ("example", "level"), ("annotator", "answered_at", "seconds")
 """Those that a file must have, and those that it may."""

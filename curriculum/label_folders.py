@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from curriculum.config import LEVELS
 from curriculum.errors import ConfigError, DatasetError, LabelFileError
 from curriculum.images import IGNORED, SUFFIXES, inside
 from curriculum.label_formats import Row, cut
+from curriculum.vocabulary import LEVELS
 
 
 def read_folders(path: Path, root: Path) -> list[Row]:

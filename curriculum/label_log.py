@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from curriculum.config import LEVELS
 from curriculum.datasets import get_dataset
 from curriculum.label_files import ImportResult, said
 from curriculum.label_formats import Row, arrow_of
 from curriculum.labels import ACTIONS, FLAG_REASONS, MAX_NOTE
 from curriculum.log_files import numbered, read_cells, read_log, write_log
 from curriculum.store import Cursor, Store
+from curriculum.vocabulary import LEVELS
 
 SOURCES = ("sort", "team", "import", "simulate")
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -16,9 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from curriculum.config import LEVELS, SIMULATED_PREFIX, Level
 from curriculum.errors import ConfigError
 from curriculum.store import Cursor, Store
+from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX, Level
 
 Action = Literal["label", "skip", "undo", "flag", "note"]
 FlagReason = Literal["wrong class", "broken image"]

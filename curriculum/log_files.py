@@ -14,12 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
-from curriculum.config import SIMULATED_PREFIX
 from curriculum.datasets import get_dataset
 from curriculum.label_files import ImportResult, read_annotator, read_seconds, read_time, said, unwritable
 from curriculum.label_formats import TABLE_FORMATS, Row, format_of, read_table, refuse_any, write_table
 from curriculum.schema import MAX_SEQ
 from curriculum.store import Cursor, Store
+from curriculum.vocabulary import SIMULATED_PREFIX
 
 
 class Logged(Protocol):

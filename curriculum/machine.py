@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from curriculum.architectures import PLANS
-from curriculum.config import Architecture
 from curriculum.model import autocast, pick_device
+from curriculum.vocabulary import Architecture
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 

@@ -15,9 +15,9 @@ import pandas as pd
 from curriculum import metrics
 from curriculum.analysis import latest_score
 from curriculum.compare import sign_flip_p
-from curriculum.config import LEVELS
 from curriculum.errors import UnknownError
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 Outcome = Literal["fixed", "broken", "wrong in both", "right in both"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from curriculum.architectures import PLANS, Plan, fitted
 from curriculum.cache import CachedRows
-from curriculum.config import Architecture
 from curriculum.errors import ConfigError, WeightsError
+from curriculum.vocabulary import Architecture
 
 CHOICES = "imagenet, none (random start), the path of a state dict, run:ID"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum.config import LEVELS
 from curriculum.difficulty import cut_levels
+from curriculum.vocabulary import LEVELS
 
 Floats = NDArray[np.float64]
 

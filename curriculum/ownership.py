@@ -12,8 +12,8 @@ import re
 import time
 from contextlib import suppress
 
-from curriculum.config import Home
 from curriculum.errors import StoreLockedError
+from curriculum.home import Home
 
 THE_APP = "the app"
 """The owner that stays, and that writes snapshots."""

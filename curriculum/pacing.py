@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum.apportion import apportion
-from curriculum.config import Ordering, Pacing
+from curriculum.vocabulary import Ordering, Pacing
 
 REPORT_STAGE_EPOCHS = (50, 80, 20)
 ACCURACY_STEPS = ((0.92, 0.001), (0.89, 0.05), (0.85, 0.5))

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from curriculum import people
-from curriculum.config import Home
 from curriculum.errors import ConfigError
+from curriculum.home import Home
 from curriculum.store import Store
 
 Result = dict[str, Any]

@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from curriculum import analysis, datasets, given, labels
-from curriculum.config import ARMS, CompareConfig, Config, Home, LookConfig, ScoreConfig, TrainConfig, base_of, mode_of
+from curriculum.config import ARMS, CompareConfig, Config, LookConfig, ScoreConfig, TrainConfig, base_of, mode_of
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
+from curriculum.home import Home
 from curriculum.rundir import RunDir, open_run
 from curriculum.splits import split_examples, thin_out
 from curriculum.store import Store

@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum.config import AMONG, PROJECTIONS, SUPERPIXELS, Home, Superpixels
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import digest, without_nan, write_whole
+from curriculum.home import Home
 from curriculum.rundir import RunDir, open_run
+from curriculum.vocabulary import AMONG, PROJECTIONS, SUPERPIXELS, Superpixels
 
 METHOD = 1
 """Goes up when the same question would get another answer than before: older answers are then passed over."""

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from curriculum.config import KINDS, Config, RunConfig, Scale
+from curriculum.config import KINDS, Config, RunConfig
 from curriculum.errors import ConfigError, UnknownError
+from curriculum.vocabulary import Scale
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 REFERENCE = "step:"

@@ -10,8 +10,8 @@ import pandas as pd
 
 from curriculum import recipe, recipe_runs
 from curriculum.commands import follow
-from curriculum.config import Home
 from curriculum.errors import RunError
+from curriculum.home import Home
 from curriculum.recipe import Recipe
 from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from curriculum import datasets, experiment, preparation, recipe, recipe_runs, worker
-from curriculum.config import CompareConfig, Config, Home
+from curriculum.config import CompareConfig, Config
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.priority import step_back
 from curriculum.recipe import Recipe, Step
 from curriculum.recipe_runs import Request

@@ -23,12 +23,13 @@ from typing import Any
 import pandas as pd
 
 from curriculum import datasets, recipe, runs
-from curriculum.config import SCALES, Home, Scale
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import read_json, write_json, write_whole
+from curriculum.home import Home
 from curriculum.recipe import Recipe
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
+from curriculum.vocabulary import SCALES, Scale
 
 SMALL_DATA = "demo"
 """What takes the place of data that isn't named, at small scale."""

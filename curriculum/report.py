@@ -17,12 +17,13 @@ from curriculum import agreement, analysis, datasets, labels, mistakes, run_tabl
 from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.charts.runs import MEASURED, of_one, overlay
 from curriculum.charts.tables import count_table, error_shares
-from curriculum.config import ARCHITECTURE_TITLE, ARM_MEANING, LEVELS, MODE_MEANING, base_of
+from curriculum.config import ARM_MEANING, base_of
 from curriculum.document import Document, Figure, Part, Picture, Table, figure, picture, render
 from curriculum.errors import RunError
 from curriculum.images import inside
 from curriculum.rundir import RunDir
 from curriculum.store import Store
+from curriculum.vocabulary import ARCHITECTURE_TITLE, LEVELS, MODE_MEANING
 from curriculum.words import duration
 
 PICTURES = 16

@@ -13,10 +13,11 @@ from typing import Any
 from curriculum import explained, intake, run_tables, runs
 from curriculum import report as reports
 from curriculum.asking import Explainer
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.document import Picture
 from curriculum.errors import ConfigError, StoreLockedError
 from curriculum.files import write_whole
+from curriculum.home import Home
 from curriculum.rundir import RunDir, open_run
 from curriculum.store import Store
 

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, KINDS, SPLITS, TrainConfig
+from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, KINDS, TrainConfig
 from curriculum.metrics import wilson_bounds
 from curriculum.recipe import figure
 from curriculum.store import Store
+from curriculum.vocabulary import SPLITS
 
 Axis = Literal["epoch", "samples_seen", "elapsed"]
 ACTIVE = ("queued", "running")

@@ -25,9 +25,11 @@ import psutil
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from curriculum.config import Config, Home, RunState, config_from_json
+from curriculum.config import Config, config_from_json
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import NO_ROOM, flush, parse_json, read_json, without_nan, write_json, write_whole
+from curriculum.home import Home
+from curriculum.vocabulary import RunState
 
 START_GRACE_SECONDS = 60.0
 SILENCE_SECONDS = 300.0

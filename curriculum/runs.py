@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from curriculum.config import CompareConfig, Config, Home
+from curriculum.config import CompareConfig, Config
 from curriculum.errors import RunError
+from curriculum.home import Home
 from curriculum.intake import ingest
 from curriculum.preparation import prepare
 from curriculum.rundir import About, RunDir, Status, all_runs, open_run

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from curriculum import pacing
 from curriculum.apportion import apportion
-from curriculum.config import ORDERINGS, PACINGS, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import LabelsMissingError, RunError
+from curriculum.vocabulary import ORDERINGS, PACINGS
 
 DEFAULT_EPOCHS = {"staged": 150, "self-paced": 100, "paced": 100, "fine-tune": 20, "transfer": 100, "scratch": 40}
 

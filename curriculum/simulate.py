@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.datasets import examples
 from curriculum.difficulty import level_counts
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.labels import append_many
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX
 
 MAX_ANNOTATORS = 100
 OWN_CARE = 0.25

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curriculum.apportion import apportion
-from curriculum.config import SPLITS
 from curriculum.errors import DatasetError
+from curriculum.vocabulary import SPLITS
 
 
 def assign_parts(classes: Sequence[str], groups: Sequence[int | None], shares: Sequence[float], seed: int) -> NDArray[np.int64]:

@@ -25,9 +25,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from curriculum import ownership
-from curriculum.config import Home
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import write_whole
+from curriculum.home import Home
 from curriculum.schema import LOGS, MAX_SEQ, SCHEMA_VERSION, TABLES, check_version, lift, make, read_tables, version_of
 from curriculum.write_ahead import cut_at_damage
 

@@ -23,7 +23,7 @@ from PIL import Image
 from curriculum import difficulty, episodes, outputs, score
 from curriculum.cache import CachedRows
 from curriculum.charts.overlays import filter_grid, map_grid
-from curriculum.config import CURRICULA, LEVELS, EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
+from curriculum.config import EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
 from curriculum.difficulty import FROM_FEATURES, FROM_PROBABILITIES, Dynamics
 from curriculum.errors import CancelledError, RunError
 from curriculum.files import write_json, write_whole
@@ -51,6 +51,7 @@ from curriculum.reporter import Listener, Reporter, supervise
 from curriculum.rundir import RunDir
 from curriculum.schedule import lessons_of
 from curriculum.train import Training
+from curriculum.vocabulary import CURRICULA, LEVELS
 
 CHECKPOINT_SHARE = 20
 """A checkpoint is due when this many times its own cost has been worked since the last one: at most 5 % is spent on them. After the last epoch

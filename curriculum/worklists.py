@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curriculum import datasets
-from curriculum.config import LEVELS, SIMULATED_PREFIX
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX
 
 MOST_KEPT = 32
 """Annotators of a data set whose work is kept: of a million images each takes 25 MB."""

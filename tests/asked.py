@@ -7,9 +7,9 @@ from typing import Any
 
 from curriculum import datasets
 from curriculum.assignment import Progress
-from curriculum.config import LEVELS
 from curriculum.labels import REPEAT_AFTER
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 ASKED = """
 WITH mine AS (  -- what stands of each image, of the first and of the second time

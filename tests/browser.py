@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from curriculum import people
 from curriculum.app import identity
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.store import Store
 from tests import keeping
 from tests.conftest import CHECKOUT, PIN

@@ -20,8 +20,8 @@ from hypothesis import settings
 from PIL import Image
 
 from curriculum import people, runs
-from curriculum.config import Home
 from curriculum.datasets import add_dataset, get_dataset
+from curriculum.home import Home
 from curriculum.store import Store
 from tests import forks, warm
 

@@ -25,9 +25,9 @@ from curriculum import store as store_module
 from curriculum.comparison_log import export_comparisons, import_comparisons
 from curriculum.comparisons import Comparison
 from curriculum.comparisons import record as record_comparison
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import CurriculumError, StoreError
+from curriculum.home import Home
 from curriculum.label_files import COLUMNS, ImportResult, export_labels, import_labels
 from curriculum.label_formats import TABLE_FORMATS, Format, read_table
 from curriculum.label_log import export_log, import_log

@@ -20,8 +20,8 @@ from curriculum import cli, labels, people
 from curriculum.app import api, identity, service, session
 from curriculum.app.identity import Identity
 from curriculum.app.service import Service
-from curriculum.config import Home
 from curriculum.errors import ConfigError, CurriculumError
+from curriculum.home import Home
 from curriculum.leases import Leases
 from curriculum.rundir import About, RunDir
 from curriculum.store import Store

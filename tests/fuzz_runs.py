@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 
 from curriculum import backup, entering, intake, preparation, questions, recipe, recipe_runs, run_tables, runs
 from curriculum.cache import ArrayCache
-from curriculum.config import KINDS, SCALES, Home, ScoreConfig, TrainConfig, config_from_json
+from curriculum.config import KINDS, ScoreConfig, TrainConfig, config_from_json
 from curriculum.errors import ConfigError, CurriculumError
+from curriculum.home import Home
 from curriculum.questions import Answer
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
+from curriculum.vocabulary import SCALES
 from tests.fuzz_chance import Chance, dumped
 from tests.fuzz_labels import Input, made, opened, show, shown, undone
 from tests.label_cases import log

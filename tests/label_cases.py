@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from curriculum.config import Level
 from curriculum.errors import LabelFileError
 from curriculum.label_files import import_labels
 from curriculum.labels import Event, annotate, append_many, record
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HANDMADE: tuple[tuple[str, Level], ...] = (("a/a0.jpg", "easy"), ("a/a1.jpg", "medium"), ("b/b0.jpg", "hard"), ("a/a0.jpg", "hard"))

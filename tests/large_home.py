@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curriculum import datasets
-from curriculum.config import LEVELS, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.difficulty import rank_difficulty
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 DATASET = "large"
 CLASSES = 10

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torchvision.models import ResNet
 
 from curriculum import datasets, explain, mistakes
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.images import load_images
 from curriculum.model import load_weights, normalise, pick_device, restore, to_numpy
 from curriculum.regions import jaccard, strongest

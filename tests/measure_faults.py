@@ -27,9 +27,11 @@ from pathlib import Path
 from curriculum import datasets, intake, people, preparation, runs
 from curriculum.app import identity
 from curriculum.app.identity import Identity
-from curriculum.config import LEVELS, Home, TrainConfig
+from curriculum.config import TrainConfig
+from curriculum.home import Home
 from curriculum.rundir import RunDir
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from tests.browser import Server
 from tests.conftest import CHECKOUT, PIN
 from tests.ml import write_folder

@@ -13,8 +13,9 @@ from pathlib import Path
 from playwright.sync_api import Error, Page
 
 from curriculum import datasets, labels
-from curriculum.config import Home, Level
+from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 from tests.browser import chromium, serving
 
 PEOPLE: tuple[tuple[str, Level], ...] = (("Ann", "hard"), ("Bo", "easy"))

@@ -31,8 +31,9 @@ from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, as
 from playwright.async_api import Error as BrowserError
 
 from curriculum import intake, people, runs
-from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import QUIET, Server, cookies, find_chromium
 from tests.measure_sorting import WATCH, training

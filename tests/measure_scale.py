@@ -36,8 +36,8 @@ from playwright.sync_api import Page
 from curriculum import agreement, analysis, assignment, backup, consensus, content, datasets, events, intake, labels, people
 from curriculum.app import identity
 from curriculum.app.identity import Identity
-from curriculum.config import Home
 from curriculum.errors import CurriculumError
+from curriculum.home import Home
 from curriculum.label_files import export_labels, import_labels
 from curriculum.label_log import export_log
 from curriculum.leases import Leases

@@ -21,8 +21,9 @@ from playwright.sync_api import Error, Page
 
 from curriculum import runs
 from curriculum.app import server
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.images import SUFFIXES, open_rgb
 from curriculum.store import Store
 from tests.browser import chromium, serving

@@ -21,8 +21,8 @@ from typing import Any
 
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import QUIET, Server, find_chromium, serving
 from tests.test_sorting import LEVEL, RECORD

@@ -12,10 +12,12 @@ from PIL import Image
 
 from curriculum import assignment, datasets, intake, labels, preparation, simulate, worker
 from curriculum.cache import ArrayCache, CachedRows
-from curriculum.config import Config, Home, Level, ScoreConfig, TrainConfig
+from curriculum.config import Config, ScoreConfig, TrainConfig
+from curriculum.home import Home
 from curriculum.records import TrainingData
 from curriculum.rundir import RunDir
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 
 SIZE = 32
 CLASSES = ("blue", "green", "red")

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, ViewportSize
 from curriculum import calibration, people
 from curriculum.app import identity
 from curriculum.cli import main
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.labels import append_many
 from curriculum.store import Store
 from tests.browser import Server, chromium, cookies, serving, settled

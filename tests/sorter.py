@@ -21,7 +21,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 from tests.browser import Server
 
 BATCH, ANSWER_WITHIN, LONGEST_WAIT, SYNC_AFTER = 100, 15.0, 8.0, 3.0

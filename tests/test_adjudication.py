@@ -10,7 +10,6 @@ import pytest
 
 from curriculum.adjudication import ask_for, decide, decisions, wishes
 from curriculum.assignment import hand_out, progress, queue
-from curriculum.config import Level
 from curriculum.datasets import Settings, change_settings
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.events import history, store_events
@@ -20,6 +19,7 @@ from curriculum.labels import Event, annotate, append_many, consensus, judgement
 from curriculum.leases import Leases
 from curriculum.simulate import simulate_annotators
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 from tests.label_cases import filled, log
 
 A0, A1 = "a/a0.jpg", "a/a1.jpg"

@@ -19,8 +19,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from curriculum import agreement
 from curriculum.agreement import Coefficient, alpha, fleiss_kappa, pairwise_kappa, report, self_consistency
-from curriculum.config import LEVELS
 from curriculum.errors import ConfigError
+from curriculum.vocabulary import LEVELS
 
 LETTERS = {"e": "easy", "m": "medium", "h": "hard"}
 

@@ -24,11 +24,12 @@ from starlette.applications import Starlette
 from curriculum import assignment, datasets, labels, people
 from curriculum.app import api, identity, service
 from curriculum.app.identity import Identity
-from curriculum.config import LEVELS, Home
 from curriculum.datasets import Settings
 from curriculum.errors import IdentityError, StoreError
+from curriculum.home import Home
 from curriculum.leases import Leases
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from tests.browser import free_port
 from tests.conftest import PIN
 from tests.ml import write_folder

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from curriculum.architectures import PLANS, POSITIONS, fitted
-from curriculum.config import ARCHITECTURES, Architecture
 from curriculum.errors import WeightsError
 from curriculum.model import Weights, build, build_backbone, embed, head_of, load_weights, pooled, restore
+from curriculum.vocabulary import ARCHITECTURES, Architecture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

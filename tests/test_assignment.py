@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from curriculum import assignment
 from curriculum.adjudication import ask_for
 from curriculum.assignment import HAND, Handout, hand_out, progress, queue
-from curriculum.config import LEVELS, Home, Level
 from curriculum.datasets import Settings, add_dataset, change_settings, check_dataset, get_dataset
 from curriculum.datasets import settings as settings_of
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.history import example_log, replay
+from curriculum.home import Home
 from curriculum.label_log import export_log, import_log
 from curriculum.labels import REPEAT_AFTER, Event, annotate, append_many, consensus, judgements, record, repeats, undo
 from curriculum.leases import Leases
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, Level
 from tests import asked
 from tests.ml import write_folder
 

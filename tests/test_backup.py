@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curriculum.backup import Restored, _vouch, backup, restore
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
 from curriculum.files import digest, write_json
+from curriculum.home import Home
 from curriculum.labels import annotate
 from curriculum.ownership import THE_APP
 from curriculum.schema import SCHEMA_VERSION, TABLES

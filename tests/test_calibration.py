@@ -22,11 +22,11 @@ from curriculum.calibration import (
     practice_results,
     suggest,
 )
-from curriculum.config import LEVELS, Level
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.labels import annotate, consensus, judgements
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, Level
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from curriculum.cli import clean, main, parser
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.conftest import CHECKOUT
 from tests.ml import CLASSES, write_folder
@@ -230,11 +230,12 @@ def test_hyphen_and_underscore_are_one_choice() -> None:
         assert parser().parse_args(["score", "--dataset", "x", "--method", word]).method == "oof_loss"
 
 
-def test_while_another_process_owns_the_database(call: Call, textures: str, home: Home) -> None:
+def test_while_the_app_owns_the_database(call: Call, textures: str, home: Home) -> None:
     """Reading and computing go on from the snapshot, writing refuses by name, and the run is taken in later."""
     owner = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from curriculum.config import Home; from curriculum.store import Store; "
-         "store = Store.open(Home.find(sys.argv[1])); store.write_snapshot(); print('ready', flush=True); sys.stdin.read(); store.close()", str(home.root)],
+        [sys.executable, "-c", "import sys; from curriculum.home import Home; from curriculum.store import Store; "
+         "store = Store.open(Home.find(sys.argv[1]), owner='the app'); store.write_snapshot(); "
+         "print('ready', flush=True); sys.stdin.read(); store.close()", str(home.root)],
         cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

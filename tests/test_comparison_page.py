@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import people, runs
 from curriculum.app import layout, service
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.rundir import all_runs
 from curriculum.store import Store
 from tests.conftest import PIN

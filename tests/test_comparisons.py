@@ -15,10 +15,11 @@ from curriculum import comparisons, events, labels
 from curriculum.app import api, service
 from curriculum.app.identity import Identity
 from curriculum.comparisons import MAX_POOL, MIN_POOL, Comparison
-from curriculum.config import Home, Level
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError
+from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FOUR = ("a/a0.jpg", "a/a1.jpg", "b/b0.jpg", "c/c3.jpg")

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from curriculum import consensus, labels
 from curriculum.agreement import count_votes
-from curriculum.config import LEVELS
 from curriculum.consensus import (
     Posterior,
     annotator_reports,
@@ -29,6 +28,7 @@ from curriculum.consensus import (
 )
 from curriculum.errors import ConfigError
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 LETTERS = {"e": "easy", "m": "medium", "h": "hard"}
 COLUMNS = ["example", "easy", "medium", "hard", "level", "certainty", "expected"]

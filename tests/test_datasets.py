@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from curriculum.config import Home
 from curriculum.datasets import Dataset, add_dataset, check_dataset, examples, get_dataset, list_datasets, rejected_files
 from curriculum.errors import ConfigError, DatasetError, UnknownError
+from curriculum.home import Home
 from curriculum.images import Rejected
 from curriculum.labels import annotate, consensus
 from curriculum.store import Store

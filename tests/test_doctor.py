@@ -18,9 +18,10 @@ import pytest
 
 from curriculum import backup, doctor, machine, people
 from curriculum.cli import main
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.datasets import get_dataset
 from curriculum.doctor import CHECKS, Check, examine
+from curriculum.home import Home
 from curriculum.labels import annotate
 from curriculum.preparation import prepare
 from curriculum.rundir import RunDir, Status
@@ -61,7 +62,7 @@ def test_of_a_home_in_use_everything_is_told(tiny: Store, home: Home) -> None:
 def test_while_another_process_owns_the_database_its_snapshot_is_looked_at(home: Home, tiny: Store) -> None:
     tiny.write_snapshot()
     said = subprocess.run(
-        [sys.executable, "-c", "import sys; from curriculum.config import Home; from curriculum.doctor import examine\n"
+        [sys.executable, "-c", "import sys; from curriculum.home import Home; from curriculum.doctor import examine\n"
          "print(examine(Home.find(sys.argv[1]), only=('database',))[0])", str(home.root)],
         capture_output=True, text=True, cwd=CHECKOUT, timeout=60,
     ).stdout  # fmt: skip

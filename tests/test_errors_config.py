@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.config import LEVEL_SOURCES, MODES, PROTOCOLS, SCORE_METHODS, Home, ScoreConfig, TrainConfig, config_from_json
+from curriculum.config import ScoreConfig, TrainConfig, config_from_json
 from curriculum.errors import CallError, ConfigError, CurriculumError, LabelFileError, RunError, StoreError, StoreLockedError, UnknownError
+from curriculum.home import Home
+from curriculum.vocabulary import LEVEL_SOURCES, MODES, PROTOCOLS, SCORE_METHODS
 
 # -- errors --------------------------------------------------------------------------------------
 

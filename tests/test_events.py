@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from curriculum import events
-from curriculum.config import LEVELS
 from curriculum.events import store_events
 from curriculum.store import Cursor, Store
+from curriculum.vocabulary import LEVELS
 
 NOON = "2026-03-01T12:00:00+01:00"
 

@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from curriculum import preparation, runs
 from curriculum.app import pages
-from curriculum.config import CompareConfig, Home
+from curriculum.config import CompareConfig
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import Server, saved, serving, settled, shown
 from tests.journeys import JOURNEYS

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from curriculum import adjudication, evidence, labels
-from curriculum.config import Home
 from curriculum.errors import ConfigError, UnknownError
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.test_mistakes import add_run
 

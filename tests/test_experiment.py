@@ -16,9 +16,10 @@ import torch
 
 from curriculum import experiment, intake, preparation, runs
 from curriculum.cluster import Cluster
-from curriculum.config import CompareConfig, Home, TrainConfig, config_from_json
+from curriculum.config import CompareConfig, TrainConfig, config_from_json
 from curriculum.datasets import add_dataset, look_for_overlaps
 from curriculum.errors import ConfigError, LabelsMissingError, RunError, UnknownError
+from curriculum.home import Home
 from curriculum.model import Weights, build
 from curriculum.rundir import RunDir
 from curriculum.splits import split_examples

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, resnet18
 
 from curriculum import explain, first_layer
-from curriculum.config import SUPERPIXELS, Superpixels
 from curriculum.errors import CancelledError, ConfigError, DatasetError
 from curriculum.explain import Looker, compose, covered, weigh
 from curriculum.model import normalise
 from curriculum.regions import areas, leading, strongest
+from curriculum.vocabulary import SUPERPIXELS, Superpixels
 
 CPU = torch.device("cpu")
 SIZE = 96

@@ -13,7 +13,7 @@ from curriculum import explained, report
 from curriculum.asking import Explainer
 from curriculum.charts.overlays import SIDE, filter_grid, map_grid, regions_over
 from curriculum.cli import main
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.ml import trained

@@ -18,9 +18,9 @@ import torch
 
 from curriculum import questions, regions
 from curriculum.asking import Explainer, Job
-from curriculum.config import Home
 from curriculum.errors import ConfigError, CurriculumError, DatasetError, RunError, UnknownError
 from curriculum.explainer import Desk
+from curriculum.home import Home
 from curriculum.images import index_folder
 from curriculum.questions import Answer, Checks, FeatureMap, Layers, Neighbours, Question, Regions
 from curriculum.store import Store
@@ -281,7 +281,7 @@ def test_it_ends_with_the_process_that_asks(asked: tuple[Home, Regions], child: 
     code = """if True:
         import json, sys, time
         from curriculum.asking import Explainer
-        from curriculum.config import Home
+        from curriculum.home import Home
         from curriculum.questions import from_json
         one = Explainer(Home.find(sys.argv[1]))
         job = one.ask(from_json(json.loads(sys.argv[2])), "Ana")

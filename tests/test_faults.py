@@ -27,9 +27,10 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import backup, building, datasets, doctor, intake, labels, people, preparation, recipe, recipe_process, recipe_runs
 from curriculum.app import journal, server, service
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, ConfigError, DatasetError, StoreError
 from curriculum.files import write_whole
+from curriculum.home import Home
 from curriculum.recipe_runs import Request as Asked
 from curriculum.reporter import Reporter
 from curriculum.rundir import RunDir, Status

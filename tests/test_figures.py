@@ -17,9 +17,11 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import labels, people
 from curriculum.app import human_model, service
-from curriculum.config import LEVELS, Home, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset, examples
+from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from tests.conftest import PIN
 from tests.ml import CLASSES, SIZE, made, write_folder
 

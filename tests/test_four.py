@@ -13,9 +13,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from curriculum import comparisons, labels
-from curriculum.config import Home, Level
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 from tests.browser import TILE, Server, press, saved, serving, settled, tiles, without_errors
 from tests.ml import write_folder
 

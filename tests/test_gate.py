@@ -27,7 +27,7 @@ from streamlit.testing.v1 import AppTest
 from curriculum import datasets, people
 from curriculum.app import gate, identity, layout, server, service
 from curriculum.app.identity import Identity
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.label_formats import spreadsheet
 from tests.browser import serving
 from tests.conftest import PIN

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from curriculum import assignment, labels
-from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import TILE, Server, loaded_ahead, press, saved, serving, stored, tiles, without_errors
 from tests.ml import write_folder

@@ -15,8 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import doctor, people
 from curriculum.app import api, server, service
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import IdentityError, SignInError, StoreError
+from curriculum.home import Home
 from curriculum.preparation import prepare
 from curriculum.rundir import Status
 from curriculum.store import Store

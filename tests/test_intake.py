@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from curriculum import intake, preparation, runs, worker
-from curriculum.config import Home
 from curriculum.errors import RunError
+from curriculum.home import Home
 from curriculum.rundir import About, Status
 from curriculum.store import Store
 from tests.tints import config, rows, worked

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.rundir import all_runs
 from curriculum.store import Store
 from tests.browser import Server, serving, settled

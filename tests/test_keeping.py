@@ -25,7 +25,7 @@ class Played(Server):
 
 @pytest.fixture
 def server(tmp_path):
-    from curriculum.config import Home
+    from curriculum.home import Home
     played = Played(Home(tmp_path / "home"))
     yield played
     keeping.LOGS[played.log] = False

@@ -10,9 +10,9 @@ from typing import cast
 import pandas as pd
 import pytest
 
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, UnknownError
+from curriculum.home import Home
 from curriculum.label_files import ImportResult, export_labels, import_labels
 from curriculum.labels import annotate
 from curriculum.store import Store

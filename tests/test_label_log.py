@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curriculum.config import LEVELS
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, LabelFileError, UnknownError
 from curriculum.label_files import ImportResult
@@ -23,6 +22,7 @@ from curriculum.label_formats import TABLE_FORMATS, Format
 from curriculum.label_log import COLUMNS, export_log, import_log
 from curriculum.labels import FLAG_REASONS, MAX_NOTE, Event, annotate, append_many, record, undo
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from tests.label_cases import current, filled, log
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))

@@ -11,11 +11,11 @@ import pytest
 
 from curriculum.agreement import count_votes
 from curriculum.assignment import progress, queue
-from curriculum.config import LEVELS, Level
 from curriculum.datasets import check_dataset, examples, get_dataset
 from curriculum.errors import ConfigError
 from curriculum.labels import add_annotator, annotate, append_many, check_annotator, consensus, judgements, summary, undo, vote_counts
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS, Level
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from curriculum import assignment, labels
 from curriculum.backup import restore
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import serving, settled
 from tests.ml import write_folder

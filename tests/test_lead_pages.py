@@ -13,10 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import adjudication, calibration, labels, people
 from curriculum.app import curves, doubts, entering, gallery, pages, recipe_results, run_actions, service, why_features, why_regions
-from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import IdentityError
+from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from tests.browser import insist, saved, serving, settled, without_errors
 from tests.conftest import PIN
 from tests.ml import write_folder

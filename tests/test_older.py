@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from curriculum import report, run_tables, runs
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.intake import Ingester
 from curriculum.rundir import RunDir
 from curriculum.schema import SCHEMA_VERSION

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum import pacing
-from curriculum.config import ORDERINGS, PACINGS, Ordering, Pacing
 from curriculum.pacing import Pace, Stage
+from curriculum.vocabulary import ORDERINGS, PACINGS, Ordering, Pacing
 
 REPORT = {"start": 0.10, "step": 0.05, "gate": 0.85, "slow_from": 0.60}
 N = 2240  # RSSCN7's training images in the reports

@@ -16,8 +16,8 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import agreement, analysis, assignment, datasets, labels, people, runs
 from curriculum.app import layout, service, team
-from curriculum.config import Home
 from curriculum.errors import StoreError
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import fill, write_folder

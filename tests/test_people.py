@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum import labels, people
-from curriculum.config import Home
 from curriculum.errors import ConfigError, CurriculumError, SignInError, UnknownError
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.conftest import PIN
 

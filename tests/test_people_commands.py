@@ -15,7 +15,7 @@ import pytest
 
 from curriculum import labels, people
 from curriculum.cli import main
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.conftest import CHECKOUT, PIN
 

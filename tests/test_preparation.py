@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from curriculum import preparation, runs
-from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.errors import DatasetError, UnknownError, WeightsError
+from curriculum.home import Home
 from curriculum.splits import split_examples
 from curriculum.store import Store
 from tests.tints import config, scoring

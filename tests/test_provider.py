@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import BrowserContext, Page, expect
 
 from curriculum import people
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import Server, serving, settled
 from tests.conftest import PIN

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from curriculum import preparation, runs
 from curriculum.cli import main
-from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.ranks import ALONE, Ranks, leave
 from curriculum.rundir import RunDir
 from curriculum.store import Store

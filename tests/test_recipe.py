@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum import recipe
-from curriculum.config import SCALES, CompareConfig, EpisodesConfig, LookConfig, RunConfig, Scale, ScoreConfig, TrainConfig
+from curriculum.config import CompareConfig, EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.recipe import Recipe
+from curriculum.vocabulary import SCALES, Scale
 
 GOOD = """
 title = "Two steps"

@@ -21,9 +21,9 @@ from torchvision import models
 from curriculum import recipe, recipe_process, recipe_runs
 from curriculum.architectures import PLANS, VIT_PATCH
 from curriculum.cli import main
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, RunError, UnknownError
+from curriculum.home import Home
 from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir
 from curriculum.sources import make_demo

@@ -16,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import people, preparation, recipe, recipe_runs
 from curriculum.app import layout, recipe_results, service
-from curriculum.config import Home, LookConfig, TrainConfig
+from curriculum.config import LookConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store

@@ -12,8 +12,9 @@ import pytest
 
 from curriculum import labels, report
 from curriculum.cli import main
-from curriculum.config import CompareConfig, Home, TrainConfig
+from curriculum.config import CompareConfig, TrainConfig
 from curriculum.errors import RunError
+from curriculum.home import Home
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.test_mistakes import add_run

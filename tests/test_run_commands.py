@@ -11,7 +11,8 @@ import pytest
 
 from curriculum import intake, preparation
 from curriculum.cli import main
-from curriculum.config import Home, TrainConfig
+from curriculum.config import TrainConfig
+from curriculum.home import Home
 from curriculum.rundir import About, RunDir, open_run
 from curriculum.store import Store
 
@@ -72,8 +73,8 @@ def test_a_title_given_while_the_app_owns_the_database_waits_for_it(
     call: Call, two: list[RunDir], home: Home, child: Callable[..., subprocess.Popen[str]]
 ) -> None:
     owner = child(
-        "import sys; from curriculum.config import Home; from curriculum.store import Store; "
-        "store = Store.open(Home.find(sys.argv[1])); store.write_snapshot(); print('ready', flush=True); sys.stdin.read(); store.close()",
+        "import sys; from curriculum.home import Home; from curriculum.store import Store; "
+        "store = Store.open(Home.find(sys.argv[1]), owner='the app'); store.write_snapshot(); print('ready', flush=True); sys.stdin.read(); store.close()",
         home.root,
     )
     assert owner.stdout is not None and owner.stdout.readline() == "ready\n"

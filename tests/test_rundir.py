@@ -22,10 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curriculum import rundir
-from curriculum.config import Home, RunState, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, CurriculumError, RunError, UnknownError
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.rundir import START_GRACE_SECONDS, About, RunDir, Status, all_runs, open_run
+from curriculum.vocabulary import RunState
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),

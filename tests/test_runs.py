@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from curriculum import analysis, intake, labels, preparation, runs, worker
-from curriculum.config import Home
 from curriculum.difficulty import FROM_DYNAMICS
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, WeightsError
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.reporter import explain
 from curriculum.rundir import About, RunDir, Status, open_run
 from curriculum.store import Store

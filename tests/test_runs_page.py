@@ -17,11 +17,13 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import intake, people, preparation, runs
 from curriculum.app import layout, service
-from curriculum.config import CURRICULA, Home, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.files import write_json
+from curriculum.home import Home
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
+from curriculum.vocabulary import CURRICULA
 from tests.browser import Server, serving, settled, without_errors
 from tests.conftest import PIN
 from tests.ml import write_folder

@@ -15,8 +15,8 @@ from curriculum import comparisons, labels
 from curriculum.app import service
 from curriculum.cli import main
 from curriculum.comparisons import Comparison
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.ml import write_folder
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curriculum.config import PACINGS, TrainConfig
+from curriculum.config import TrainConfig
 from curriculum.errors import LabelsMissingError, RunError
 from curriculum.schedule import Lesson, Schedule, lessons_of
+from curriculum.vocabulary import PACINGS
 
 LEVELS = np.tile([0, 1, 2, -1], 10)  # ten of each
 CLASSES = np.arange(40) % 5

@@ -10,9 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from curriculum import adjudication, labels
-from curriculum.config import LEVELS, Home
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from tests.browser import Server, serving, settled, stored
 from tests.ml import write_folder
 

@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 from curriculum import datasets, people
 from curriculum.app import identity, pages, server, service
 from curriculum.app.identity import Identity
-from curriculum.config import Home
 from curriculum.errors import IdentityError
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import free_port
 from tests.conftest import PIN

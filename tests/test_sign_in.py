@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from curriculum import labels
 from curriculum.app import pages
-from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, change_settings
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.browser import Server, saved, serving, settled, shown, stored, without_errors
 from tests.conftest import PIN

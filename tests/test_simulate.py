@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.config import LEVELS
 from curriculum.datasets import add_dataset, examples
 from curriculum.difficulty import REPORT_COUNTS, level_counts
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.labels import annotate
 from curriculum.simulate import simulate_annotators
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 Labels = dict[tuple[str, str], str]
 

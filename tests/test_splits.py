@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.config import SPLITS
 from curriculum.errors import DatasetError
 from curriculum.splits import assign_parts, split_examples, thin_out
+from curriculum.vocabulary import SPLITS
 
 SHARES = st.sampled_from([(0.64, 0.16, 0.20), (0.8, 0.2), (0.2,) * 5, (0.5, 0.25, 0.25), (1.0,)])
 CLASSES = st.lists(st.sampled_from("abc"), min_size=1, max_size=60)

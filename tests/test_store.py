@@ -24,9 +24,9 @@ import pytest
 from curriculum import people
 from curriculum.assignment import progress
 from curriculum.backup import backup
-from curriculum.config import Home
 from curriculum.datasets import Settings, add_dataset, check_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
+from curriculum.home import Home
 from curriculum.labels import Event, annotate, append_many, consensus, record
 from curriculum.ownership import THE_APP
 from curriculum.schema import SCHEMA_VERSION, TABLES
@@ -39,7 +39,7 @@ HOLD = """
 import sys
 import time
 from pathlib import Path
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.labels import annotate
 from curriculum.store import Store
 with Store.open(Home(Path(sys.argv[1])), owner=sys.argv[2]) as store:
@@ -54,7 +54,8 @@ print("closed", flush=True)
 ANNOTATE_FOREVER = """
 import itertools, sys
 from pathlib import Path
-from curriculum.config import LEVELS, Home
+from curriculum.home import Home
+from curriculum.vocabulary import LEVELS
 from curriculum.labels import annotate
 from curriculum.store import Store
 store = Store.open(Home(Path(sys.argv[1])))

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import evidence, people, runs
 from curriculum.app import service
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.store import Store
 from tests.conftest import PIN
 from tests.ml import trained

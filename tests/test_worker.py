@@ -12,15 +12,17 @@ import torch
 from PIL import Image
 
 from curriculum import preparation, worker
-from curriculum.config import Architecture, Config, EpisodesConfig, Home, LookConfig, ScoreConfig, TrainConfig
+from curriculum.config import Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.errors import DatasetError, RunError, UnknownError, WeightsError
 from curriculum.explainer import Desk
+from curriculum.home import Home
 from curriculum.images import index_folder
 from curriculum.model import IMAGENET, Channels
 from curriculum.questions import Regions
 from curriculum.rundir import RunDir
 from curriculum.store import Store
+from curriculum.vocabulary import Architecture
 from tests.ml import CLASSES, write_folder
 
 SMALL: dict[str, Any] = {"weights": "none", "architecture": "small_cnn", "image_size": 32, "device": "cpu"}

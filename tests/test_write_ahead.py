@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from curriculum import doctor
-from curriculum.config import Home
 from curriculum.datasets import add_dataset
 from curriculum.errors import StoreError
+from curriculum.home import Home
 from curriculum.store import Store
 from curriculum.write_ahead import DAMAGED, cut_at_damage, log_of
 from tests.conftest import CHECKOUT
@@ -22,7 +22,7 @@ LABELS = 12
 ANNOTATE = """
 import os, sys
 from pathlib import Path
-from curriculum.config import Home
+from curriculum.home import Home
 from curriculum.labels import annotate
 from curriculum.store import Store
 store = Store.open(Home(Path(sys.argv[1])))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from curriculum import preparation, runs, worker
-from curriculum.config import Home, ScoreConfig, TrainConfig
+from curriculum.config import ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
+from curriculum.home import Home
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.ml import write_folder

@@ -12,10 +12,11 @@ from curriculum import intake, labels, runs
 from curriculum.app import layout, run_actions, service, session
 from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.compare import FEWEST_SEEDS
-from curriculum.config import ARM_MEANING, LEVEL_SOURCES, CompareConfig
+from curriculum.config import ARM_MEANING, CompareConfig
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, RunError
 from curriculum.rundir import open_run
+from curriculum.vocabulary import LEVEL_SOURCES
 from curriculum.words import chance, duration
 
 

@@ -9,8 +9,8 @@ import streamlit as st
 
 from curriculum import adjudication, consensus, datasets, evidence, labels
 from curriculum.app import gallery, layout, session
-from curriculum.config import LEVELS, Level
 from curriculum.datasets import Dataset
+from curriculum.vocabulary import LEVELS, Level
 
 SHORTCUT = {"easy": "1", "medium": "2", "hard": "3"}
 REASONS = (

@@ -13,8 +13,8 @@ from curriculum.app.curves import chart_files
 from curriculum.app.layout import Tile
 from curriculum.app.run_actions import directory
 from curriculum.charts.entering import use_map
-from curriculum.config import CURRICULA, LEVELS
 from curriculum.errors import RunError
+from curriculum.vocabulary import CURRICULA, LEVELS
 
 IN_A_ROW = 8
 

@@ -11,9 +11,9 @@ from curriculum import calibration
 from curriculum.app import layout, session
 from curriculum.app.layout import Tile
 from curriculum.calibration import PARTS, PER_LEVEL, Part
-from curriculum.config import LEVELS, Level
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
+from curriculum.vocabulary import LEVELS, Level
 
 NAME: dict[Part, str] = {"anchor": "Examples", "practice": "Practice images"}
 SHOWN = 12

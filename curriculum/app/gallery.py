@@ -13,8 +13,8 @@ from curriculum import adjudication, analysis, datasets, evidence
 from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
 from curriculum.charts.runs import losses_of_one
-from curriculum.config import LEVELS
 from curriculum.history import example_log
+from curriculum.vocabulary import LEVELS
 
 
 def _read(name: str) -> str:

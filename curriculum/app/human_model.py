@@ -17,9 +17,9 @@ from curriculum.app.layout import Tile
 from curriculum.charts.human_model import MEASURE_TITLE, MOST_POINTS, agreement_intervals, levels_against_difficulty, scattered
 from curriculum.charts.palette import LEVEL_MARK
 from curriculum.charts.tables import count_table
-from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
 from curriculum.ordinal import Agreement
+from curriculum.vocabulary import LEVELS
 
 IN_A_COLUMN, IN_A_GALLERY = 16, 40
 CHOSEN = "chosen in the charts"

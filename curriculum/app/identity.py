@@ -20,8 +20,8 @@ from pathlib import Path
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from curriculum import people
-from curriculum.config import Home
 from curriculum.errors import IdentityError, StoreError
+from curriculum.home import Home
 from curriculum.store import Store
 
 MAX_AGE_SECONDS = 30 * 24 * 3600

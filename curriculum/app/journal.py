@@ -7,7 +7,7 @@ from logging.handlers import RotatingFileHandler
 
 from pythonjsonlogger.json import JsonFormatter
 
-from curriculum.config import Home
+from curriculum.home import Home
 
 FILES, BYTES = 5, 5_000_000
 """The newest file and four before it, of some 25,000 lines each."""

@@ -16,7 +16,6 @@ from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
 from curriculum.backup import backup
 from curriculum.comparison_log import export_comparisons, import_comparisons
-from curriculum.config import LEVELS
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.history import counted, example_log, images_in_force, recently_judged, replay
@@ -24,6 +23,7 @@ from curriculum.label_files import ImportResult, export_labels, import_labels
 from curriculum.label_formats import spreadsheet
 from curriculum.label_log import export_log, import_log
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 
 SUFFIXES = {"CSV": ".csv", "JSON Lines": ".jsonl", "Parquet": ".parquet", "Label Studio": ".json"}
 MOST_OFFERED = 1000

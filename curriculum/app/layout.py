@@ -15,12 +15,13 @@ import streamlit as st
 from curriculum import datasets, labels, runs
 from curriculum.app import service
 from curriculum.charts.palette import LEVEL_MARK
-from curriculum.config import LEVELS, Config
+from curriculum.config import Config
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, StoreLockedError
 from curriculum.files import NO_ROOM
 from curriculum.rundir import Status
 from curriculum.store import Store
+from curriculum.vocabulary import LEVELS
 from curriculum.words import duration
 
 KEPT = ("dataset", "view")

@@ -10,11 +10,11 @@ import streamlit as st
 from curriculum import datasets, recipe, recipe_runs
 from curriculum.app import layout, recipe_results, service, session
 from curriculum.app.runs import STATES
-from curriculum.config import SCALES, Scale
 from curriculum.errors import CurriculumError
 from curriculum.recipe import Recipe, Role, Step
 from curriculum.recipe_runs import SMALL_DATA, Request
 from curriculum.rundir import RunDir, Status
+from curriculum.vocabulary import SCALES, Scale
 from curriculum.words import duration
 
 CHOOSE, RESULTS = "Choose a recipe", "What came out"

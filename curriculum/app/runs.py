@@ -12,8 +12,8 @@ import streamlit as st
 from curriculum import run_tables, runs
 from curriculum.app import curves, entering, layout, run_actions, service, session
 from curriculum.charts.runs import MOST_RUNS
-from curriculum.config import CURRICULA
 from curriculum.label_formats import spreadsheet
+from curriculum.vocabulary import CURRICULA
 from curriculum.words import duration, figure
 
 STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",

@@ -10,7 +10,7 @@ import streamlit as st
 from curriculum import comparisons, datasets, labels, scaling
 from curriculum.app import layout
 from curriculum.app.layout import Tile
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 from curriculum.words import figure
 
 IN_A_STRIP = 60

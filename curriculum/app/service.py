@@ -21,8 +21,8 @@ from curriculum import runs
 from curriculum.app import journal
 from curriculum.asking import Explainer
 from curriculum.backup import Restored, rescue, restore
-from curriculum.config import Home
 from curriculum.errors import CurriculumError
+from curriculum.home import Home
 from curriculum.intake import Ingester
 from curriculum.leases import Leases
 from curriculum.ownership import THE_APP

@@ -19,9 +19,9 @@ from curriculum.app.layout import Tile
 from curriculum.charts.palette import LEVEL_MARK
 from curriculum.charts.tables import pair_table
 from curriculum.charts.team import drift
-from curriculum.config import LEVELS
 from curriculum.consensus import AnnotatorReport
 from curriculum.datasets import Settings
+from curriculum.vocabulary import LEVELS
 from curriculum.words import duration, figure
 
 IN_A_GALLERY = 40

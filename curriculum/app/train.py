@@ -10,7 +10,11 @@ import streamlit as st
 from curriculum import given, labels, runs
 from curriculum.app import curves, layout, run_actions, service, session
 from curriculum.charts.palette import LEVEL_MARK
-from curriculum.config import (
+from curriculum.config import TrainConfig, mode_of
+from curriculum.datasets import Dataset
+from curriculum.errors import CurriculumError
+from curriculum.rundir import RunDir, open_run
+from curriculum.vocabulary import (
     ARCHITECTURE_TITLE,
     ARCHITECTURES,
     AUGMENTATION_MEANING,
@@ -22,12 +26,7 @@ from curriculum.config import (
     PACING_MEANING,
     RATE_RULES,
     VARIANT_MEANING,
-    TrainConfig,
-    mode_of,
 )
-from curriculum.datasets import Dataset
-from curriculum.errors import CurriculumError
-from curriculum.rundir import RunDir, open_run
 from curriculum.words import duration
 
 SUGGESTED_EPOCHS = {"staged": 30, "self-paced": 40, "paced": 30, "fine-tune": 20, "transfer": 100, "scratch": 40}

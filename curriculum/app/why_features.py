@@ -15,10 +15,10 @@ from curriculum.app.layout import Tile
 from curriculum.app.why_regions import active, ask, asker, say_end, watch
 from curriculum.charts import features
 from curriculum.charts.overlays import filter_grid, map_grid
-from curriculum.config import AMONG, PROJECTIONS
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.questions import Answer, FeatureMap, Layers, Neighbours, Question
+from curriculum.vocabulary import AMONG, PROJECTIONS
 from curriculum.words import figure
 
 AMONG_TITLE = {"test": "the run's test images", "all": "all images"}

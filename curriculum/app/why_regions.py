@@ -12,11 +12,11 @@ from curriculum import regions
 from curriculum.app import layout, service, session
 from curriculum.asking import Job
 from curriculum.charts.overlays import regions_over
-from curriculum.config import SUPERPIXELS, SUPERPIXELS_MEANING
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.questions import Answer, Checks, Question, Regions
 from curriculum.regions import Deletion, Stability
+from curriculum.vocabulary import SUPERPIXELS, SUPERPIXELS_MEANING
 
 LEGEND = (
     "What the model saw, with up to five regions for each side, the strongest first, at most a third of the image. "

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from curriculum.charts.palette import CLASS_COLOURS, CLASS_SHAPES, LEVEL_COLOUR, LEVEL_MARK
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 
 COLOURS = ("class", "error", "level", "difficulty")
 """What points can be coloured by."""

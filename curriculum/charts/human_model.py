@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from curriculum.charts.palette import LEVEL_COLOUR, LEVEL_MARK, MODEL_COLOUR, PEOPLE_COLOUR
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 
 MOST_POINTS = 5000
 """More in a chart are slow to draw and hide one another; of more images an even sample is drawn."""

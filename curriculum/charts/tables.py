@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from curriculum.charts.palette import MODEL_COLOUR
-from curriculum.config import LEVELS
+from curriculum.vocabulary import LEVELS
 
 
 def count_table(table: pd.DataFrame, rows: str, columns: str, select: bool = False) -> alt.LayerChart:

@@ -11,8 +11,8 @@ from curriculum import calibration
 from curriculum.app import layout, session
 from curriculum.app.layout import Tile
 from curriculum.calibration import PRACTICE, Practice
-from curriculum.config import LEVELS, Level
 from curriculum.datasets import Dataset
+from curriculum.vocabulary import LEVELS, Level
 
 STEP = "_practice_step"
 """Of this session: None (sorting), 'anchors', 'images'; what was answered last stands in TOLD until Next."""
