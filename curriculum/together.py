@@ -42,8 +42,7 @@ class Together(Generic[J, R]):
             taken.append(self._waiting.popleft())
             room -= taken[-1][1]
         try:
-            found = work([job for job, _, _ in taken])
-            for (_, _, future), result in zip(taken, found, strict=True):
+            for (_, _, future), result in list(zip(taken, work([job for job, _, _ in taken]), strict=True)):
                 future.set_result(result)
         except BaseException as error:
             for job, _, future in taken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import platform
 import shutil
 import subprocess
 import textwrap
@@ -206,6 +207,39 @@ async def begin():
 asyncio.run(begin())
 """, home.root).communicate()  # fmt: skip
     assert answer == "True\n"
+
+
+def test_the_threads_of_the_server_share_two_heaps(child: Callable[..., subprocess.Popen[str]], home: Home, tmp_path: Path) -> None:
+    """glibc would make up to eight a processor, and none of them ever gives back what lies between two pieces in use."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library")
+    answer, _ = child("""
+import asyncio, ctypes, os, sys, threading
+os.environ["CURRICULUM_HOME"], heap_file = sys.argv[1:]
+from curriculum.app import server
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+def heaps():
+    file = ctypes.c_void_p(libc.fopen(heap_file.encode(), b"w"))
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    return open(heap_file).read().count("<heap nr=")
+async def begin():
+    before = heaps()
+    async with server.lifespan(None):
+        together = threading.Barrier(12)
+        def take():
+            together.wait()
+            kept = [bytes(2000) for _ in range(1000)]
+            together.wait()
+        threads = [threading.Thread(target=take) for _ in range(12)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        print(before, heaps())
+asyncio.run(begin())
+""", home.root, tmp_path / "heaps").communicate()  # fmt: skip
+    before, after = map(int, answer.split())
+    assert after <= max(before, server.HEAPS)
 
 
 # -- text of strangers ---------------------------------------------------------------------------

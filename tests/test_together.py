@@ -54,3 +54,22 @@ def test_a_job_that_cannot_be_done_spoils_no_other() -> None:
                     answer.result(20)
     assert calls == [1, 3, 1, 1, 1]
     assert line.do(5, 1, work) == 0.2, "and it goes on"
+
+
+def test_where_answers_are_missing_each_job_is_done_alone() -> None:
+    line, first, calls = Together[int, int](10), threading.Event(), list[int]()
+
+    def work(jobs: Sequence[int]) -> list[int]:
+        calls.append(len(jobs))
+        assert first.wait(20)
+        return list(jobs)[:2]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = []
+        for job in range(4):
+            answers.append(pool.submit(line.do, job, 1, work))
+            while not calls or len(line._waiting) < job:
+                time.sleep(0.001)
+        first.set()
+        assert [answer.result(20) for answer in answers] == [0, 1, 2, 3]
+    assert calls == [1, 3, 1, 1, 1]

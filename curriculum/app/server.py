@@ -6,6 +6,7 @@ about class, difficulty or anybody's label.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import threading
@@ -42,6 +43,9 @@ CHANGED = {**NOSNIFF, **api.NEVER_KEPT}
 MANY_FILES = 16_384
 """That one process may hold open, where the system lets it."""
 
+M_ARENA_MAX, HEAPS = -8, 2
+"""glibc's name for how many heaps a process may have, and how many the server has."""
+
 WHOLE_BYTES = 4_000_000
 """A picture up to this size is read by the thread that looked for it: to open, read and close it piece by piece takes a thread each time."""
 
@@ -64,6 +68,7 @@ class Found:
 async def lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
     """Open the database when the server starts, close it when it stops."""
     allow_many_files()
+    keep_few_heaps()
     try:
         service.current()
     except CurriculumError as error:
@@ -83,6 +88,12 @@ def allow_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def keep_few_heaps() -> None:
+    """glibc gives threads heaps of their own, up to eight a processor, and each keeps what it once needed: pages run in threads that come and go."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
 
 def image(request: Request) -> Response:
