@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from curriculum.errors import ConfigError, LabelFileError
 from curriculum.files import write_whole
+from curriculum.spreadsheet import FORMULA
 
 Format = Literal["csv", "jsonl", "parquet", "label-studio", "folders", "links"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -31,8 +32,6 @@ TABLE_FORMATS: tuple[Format, ...] = ("csv", "jsonl", "parquet")
 BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".json": "label-studio"}
 MAX_BYTES, MAX_ROWS = 200_000_000, 1_000_000
 SHOWN_PROBLEMS = 20
-FORMULA = re.compile(r"'*[=+@＝＋＠－\-\t\r\n]")
-"""What a spreadsheet may take for a formula: such a cell of a CSV file gets one ' in front on export and loses one on import."""
 NEEDS_QUOTES = re.compile('[",\r\n]')
 UPLOADED = re.compile(r"/data/upload/\d+/[0-9a-f]{8}-")
 LOCAL_FILES = "/data/local-files/?d="
@@ -251,19 +250,15 @@ def _csv_lines(table: pa.Table) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    """Not the csv module's writer: it leaves a carriage return bare, which its own reader takes for the line's end."""
+    """What a spreadsheet may take for a formula gets one ' in front on export and loses one on import.
+
+    Not the csv module's writer: it leaves a carriage return bare, which its own reader takes for the line's end."""
     text = "'" + text if FORMULA.match(text) else text
     return '"' + text.replace('"', '""') + '"' if NEEDS_QUOTES.search(text) else text
 
 
 def _without_quote(text: str) -> str:
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
-
-
-def spreadsheet(frame: pd.DataFrame) -> bytes:
-    """A table as CSV in which a spreadsheet takes no text for a formula. Numbers stay as they are."""
-    safe = frame.map(lambda value: "'" + value if isinstance(value, str) and FORMULA.match(value) else value)
-    return safe.to_csv(index=False).encode()
 
 
 def _json_lines(table: pa.Table) -> Iterator[str]:

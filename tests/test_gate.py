@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import io
 import platform
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pandas as pd
 import pytest
 from anyio import to_thread
 from PIL import Image
@@ -29,7 +27,6 @@ from curriculum import datasets, people
 from curriculum.app import gate, identity, layout, server, service
 from curriculum.app.identity import Identity
 from curriculum.home import Home
-from curriculum.label_formats import spreadsheet
 from tests.browser import serving
 from tests.conftest import PIN
 
@@ -274,14 +271,6 @@ def test_text_of_strangers_stays_text(browser: Browser, home: Home, tmp_path: Pa
             assert line.locator("p").count() == 1
         assert not [url for url in fetched if "127.0.0.1:9/" in url or "example.org" in url]
         page.close()
-
-
-def test_a_formula_in_a_cell_is_text() -> None:
-    frame = pd.DataFrame({"annotator": ['=HYPERLINK("http://x")', "Ana", None, "-1+2"], "difference": [-0.5, 1.0, None, 2.0]})
-    read = pd.read_csv(io.BytesIO(spreadsheet(frame)))
-    assert read["annotator"].tolist()[:2] == ['\'=HYPERLINK("http://x")', "Ana"]
-    assert read["annotator"].tolist()[3] == "'-1+2"
-    assert read["difference"].tolist()[0] == -0.5
 
 
 # -- callbacks of who is no more signed in -------------------------------------------------------

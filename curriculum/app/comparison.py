@@ -83,7 +83,7 @@ def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> 
     shown["seeds"] = arms["seeds"].map(lambda seeds: [f"{accuracy:.3f}" for accuracy in seeds])
     names = {"mean": "accuracy", "sd": "SD over seeds", "knn": "KNN", "peak": "peak (biased)", "seeds": "by seed"}
     number = {name: st.column_config.NumberColumn(names.get(name, name), format="%.3f") for name in ("mean", "sd", "loss", "knn", "peak")}
-    st.dataframe(shown, hide_index=True, column_config={**number, "seeds": st.column_config.ListColumn("by seed")})
+    layout.table(shown, hide_index=True, column_config={**number, "seeds": st.column_config.ListColumn("by seed")})
     if pairs.empty:
         return
     percent = pairs.assign(**{name: 100 * pairs[name] for name in ("difference", "low", "high")})
@@ -91,7 +91,7 @@ def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> 
         **{name: pairs[name].map(lambda p: chance(p).removeprefix("p ").removeprefix("= ")) for name in ("p", "p_holm")}
     )
     points = {name: st.column_config.NumberColumn(f"{name} (points)", format="%+.1f") for name in ("difference", "low", "high")}
-    st.dataframe(percent.rename(columns={"a": "arm", "b": "less"}), hide_index=True, column_config={
+    layout.table(percent.rename(columns={"a": "arm", "b": "less"}), hide_index=True, column_config={
         **points, "p": st.column_config.TextColumn("p", help="Exact, for the networks that were trained; images of the same ground count once."),
         "seeds": "seeds", "p_holm": st.column_config.TextColumn("p, corrected", help="For the number of pairs, by Holm's method."),
     })  # fmt: skip

@@ -125,7 +125,7 @@ def _sent(waiting: pd.DataFrame) -> None:
     if waiting.empty:
         st.info("No image waits for an opinion. Contested ones can be sent: they come first to the next person who hasn't sorted them.")
         return
-    st.dataframe(
+    layout.table(
         waiting[["example", "requested_by", "requested_at"]], hide_index=True,
         column_config={"example": "image", "requested_by": "asked for by", "requested_at": st.column_config.DatetimeColumn("since", format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
@@ -138,7 +138,7 @@ def _decided(dataset: Dataset, lead: str, decided: pd.DataFrame) -> None:
         return
     table = decided.assign(level=[layout.level_text(level) for level in decided["level"]])
     columns: dict[str, Any] = {"decided_by": "by", "decided_at": st.column_config.DatetimeColumn("when", format="YYYY-MM-DD HH:mm")}
-    chosen = st.dataframe(
+    chosen = layout.table(
         table[["example", "class", "level", "reason", "decided_by", "decided_at"]], hide_index=True, on_select="rerun",
         selection_mode="multi-row", key="_decided", column_config={"example": "image", **columns},
     )  # fmt: skip

@@ -118,7 +118,7 @@ def _results(dataset: Dataset) -> None:
         st.caption("Nobody has practised yet.")
         return
     table = found.assign(as_decided=[f"{row['same']} of {row['answers']}" for row in found.to_dict("records")])
-    st.dataframe(
+    layout.table(
         table[["annotator", "attempt", "as_decided", "harder", "last_answer"]], hide_index=True,
         column_config={
             "as_decided": st.column_config.TextColumn("as decided"),

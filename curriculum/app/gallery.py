@@ -98,7 +98,7 @@ def _scores(dataset: str, example: str, score_run: str | None) -> None:
     scores = evidence.scores(layout.store(), dataset, example, score_run) if score_run else pd.DataFrame()
     if scores.empty:
         return
-    st.dataframe(
+    layout.table(
         scores.assign(method=scores["method"].str.replace("_", " ")), hide_index=True, height="content",
         column_config={"method": "measure", "value": st.column_config.NumberColumn("raw value", format="%.3f", help="Higher = harder."),
                        "difficulty": st.column_config.ProgressColumn("difficulty", format="%.2f", min_value=0, max_value=1, help="Its rank: 0 easiest, 1 hardest.")},
@@ -109,7 +109,7 @@ def _said(said: pd.DataFrame) -> None:
     if said.empty:
         return
     table = said.assign(right=said["correct"].map({True: "✓ right", False: "✗ wrong"}))
-    st.dataframe(
+    layout.table(
         table[["mode", "seed", "split", "predicted", "probability", "right"]].head(50), hide_index=True, height=min(38 + 35 * len(table), 220),
         column_config={"mode": "run", "probability": st.column_config.NumberColumn(format="percent")},
     )  # fmt: skip

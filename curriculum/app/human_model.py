@@ -207,11 +207,12 @@ def _by_group(rows: pd.DataFrame) -> None:
     chart, table = st.columns(2, gap="medium")
     mine = rows[rows["measure"] == measure]
     chart.altair_chart(agreement_intervals(mine), width="stretch")
-    table.dataframe(
-        rows.pivot(index=["name", "n"], columns="measure", values="value").reindex(mine.set_index(["name", "n"]).index)[list(MEASURE_TITLE)].reset_index(),
-        hide_index=True, height="content", column_config={"n": st.column_config.NumberColumn("images", format="localized"), "name": "group", **{
-            name: st.column_config.NumberColumn(title.split()[-1], format="%.2f", help=title.capitalize()) for name, title in MEASURE_TITLE.items()}},
-    )  # fmt: skip
+    with table:
+        layout.table(
+            rows.pivot(index=["name", "n"], columns="measure", values="value").reindex(mine.set_index(["name", "n"]).index)[list(MEASURE_TITLE)].reset_index(),
+            hide_index=True, height="content", column_config={"n": st.column_config.NumberColumn("images", format="localized"), "name": "group", **{
+                name: st.column_config.NumberColumn(title.split()[-1], format="%.2f", help=title.capitalize()) for name, title in MEASURE_TITLE.items()}},
+        )  # fmt: skip
     st.caption("Annotators by their own levels, each against the same ranking. Where an interval holds 0, chance alone may do as much.")
 
 

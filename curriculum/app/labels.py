@@ -20,8 +20,8 @@ from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
 from curriculum.history import counted, example_log, images_in_force, recently_judged, replay
 from curriculum.label_files import ImportResult, export_labels, import_labels
-from curriculum.label_formats import spreadsheet
 from curriculum.label_log import export_log, import_log
+from curriculum.spreadsheet import to_csv
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS
 
@@ -71,7 +71,7 @@ def _one_image(dataset: Dataset) -> None:
         "SELECT sha256, class FROM example WHERE dataset = ? AND example = ?", [dataset.name, example]
     )[0]
     layout.gallery([Tile(sha256, example, (class_name, example))], 160)
-    st.dataframe(
+    layout.table(
         pd.DataFrame({
             "when": log["answered_at"], "who": log["annotator"], "what": [_said(row) for row in log.to_dict("records")],
             "seconds": log["seconds"], "from": log["source"],
@@ -105,11 +105,11 @@ def _as_it_was(dataset: Dataset) -> None:
     counts = then.assign(annotator=who).pivot_table(index="annotator", columns="level", values="labels", aggfunc="sum", fill_value=0)
     counts = counts.reindex(columns=list(LEVELS), fill_value=0)
     thousands = st.column_config.NumberColumn(format="localized")
-    st.dataframe(counts.rename(columns=layout.level_text).reset_index(), hide_index=True,
+    layout.table(counts.rename(columns=layout.level_text).reset_index(), hide_index=True,
                  column_config=dict.fromkeys(map(layout.level_text, LEVELS), thousands))  # fmt: skip
     st.caption(f"{then['labels'].sum():,} levels on {images_in_force(store, dataset.name, moment):,} images were in force.")
     st.download_button(
-        "These levels as CSV", session.file_for_leads(lambda: spreadsheet(replay(layout.store(), dataset.name, moment))), f"{dataset.name}-levels.csv", "text/csv",
+        "These levels as CSV", session.file_for_leads(lambda: to_csv(replay(layout.store(), dataset.name, moment))), f"{dataset.name}-levels.csv", "text/csv",
         on_click="ignore", icon=":material/download:",
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -20,6 +21,7 @@ from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, StoreLockedError
 from curriculum.files import NO_ROOM
 from curriculum.rundir import Status
+from curriculum.spreadsheet import without_formulas
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS
 from curriculum.words import duration
@@ -89,6 +91,11 @@ def guarded(page: Callable[[], None]) -> None:
         st.error("The disk is full. Nothing that was stored is lost; free some space, then try again." if full else plain(
             f"The system refused: {error}. Nothing that was stored is lost; mend it, then try again, or look at the page Health."
         ), icon=":material/error:")  # fmt: skip
+
+
+def table(frame: pd.DataFrame, **options: Any) -> Any:
+    """Streamlit's table, `st.dataframe`, whose own download as CSV is as safe in a spreadsheet as the app's files."""
+    return st.dataframe(without_formulas(frame), **options)  # noqa: TID251 - here it is safe
 
 
 def store() -> Store:

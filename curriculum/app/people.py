@@ -16,7 +16,7 @@ from curriculum.people import Person
 def page() -> None:
     st.title("Who is here?")
     everybody = people.list_people(layout.store())
-    st.dataframe(
+    layout.table(
         pd.DataFrame([{
             "name": person.name, "role": person.role, "signs in with": {"not yet": "nothing yet"}.get(person.signs_in, person.signs_in),
             "labels": person.labels, "here since": person.since, "last seen": person.last_seen,

@@ -13,10 +13,10 @@ from curriculum import recipe_runs
 from curriculum.app import layout, service, session
 from curriculum.app.runs import STATES
 from curriculum.errors import CurriculumError
-from curriculum.label_formats import spreadsheet
 from curriculum.recipe import Recipe, Step
 from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir
+from curriculum.spreadsheet import to_csv
 from curriculum.words import duration
 
 IN_WORDS = {
@@ -126,7 +126,7 @@ def _figures(figures: pd.DataFrame) -> None:
 
 
 def _csv(run: RunDir) -> bytes:
-    return spreadsheet(beside_the_reports(run))
+    return to_csv(beside_the_reports(run))
 
 
 # -- the steps -----------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def _look(run: RunDir, result: dict[str, Any]) -> None:
     top = pd.DataFrame(result.get("top", []), columns=["class", "probability"])
     if not top.empty:
         st.caption(f"The most probable classes of {layout.plain(str(result.get('example', 'the picture')))}")
-        st.dataframe(
+        layout.table(
             top, hide_index=True, width="content", alt="The most probable classes",
             column_config={"probability": st.column_config.NumberColumn(format="%.4f")},
         )  # fmt: skip

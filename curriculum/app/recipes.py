@@ -85,7 +85,7 @@ def _pick(started: list[RunDir]) -> RunDir:
     before = st.session_state.get("_recipe_chosen")
     rows = pd.DataFrame([_asked(run) for run in started])
     # a list of other rows is another list: a position in the old one would choose a wrong one
-    picked = st.dataframe(
+    picked = layout.table(
         rows, key=f"_recipes_started_{ids[0]}_{len(ids)}", hide_index=True, on_select="rerun", selection_mode="single-row-required",
         selection_default={"selection": {"rows": [ids.index(before) if before in ids else 0]}}, alt="Recipes that were started",
         column_config={"started": st.column_config.DatetimeColumn(format="D MMM, HH:mm")}, placeholder="",

@@ -12,7 +12,7 @@ import streamlit as st
 from curriculum import run_tables, runs
 from curriculum.app import curves, entering, layout, run_actions, service, session
 from curriculum.charts.runs import MOST_RUNS
-from curriculum.label_formats import spreadsheet
+from curriculum.spreadsheet import to_csv
 from curriculum.vocabulary import CURRICULA
 from curriculum.words import duration, figure
 
@@ -88,7 +88,7 @@ def _choose(rows: pd.DataFrame) -> list[str]:
     positions = [place for place, mine in enumerate(groups) if set(mine) <= before]
     # a table of other rows is another table: positions of the old one would choose wrong runs
     identity = hashlib.sha256(json.dumps(groups).encode()).hexdigest()[:16]
-    picked = st.dataframe(
+    picked = layout.table(
         shown, key=f"_runs_table_{identity}", hide_index=True, on_select="rerun", selection_mode="multi-row", height=_height(shown),
         selection_default={"selection": {"rows": positions}}, column_config=_columns(together == "run"), placeholder="",
     )  # fmt: skip
@@ -157,7 +157,7 @@ def _download_tables(dataset: str, rows: pd.DataFrame, chosen: list[str]) -> Non
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
-    return spreadsheet(frame)
+    return to_csv(frame)
 
 
 # -- the chosen ones -----------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _figures(result: dict[str, Any], row: pd.Series) -> None:
             "own_accuracy": "accuracy on its own levels", "own_loss": "loss on its own levels", "own_examples": "images of its own levels",
             "accuracy": "accuracy on all", "loss": "loss on all", "knn": "KNN on all",
         })  # fmt: skip
-        st.dataframe(
+        layout.table(
             stages, hide_index=True, column_config={str(c): THREE for c in stages if str(c).split()[0] in ("accuracy", "loss", "KNN")}
         )
 
@@ -273,7 +273,7 @@ def _several(mine: pd.DataFrame, names: dict[str, str], by_id: dict[str, dict[An
         if found.empty:
             st.success("Nothing: the two runs have the same configuration.", icon=":material/equal:")
         else:
-            st.dataframe(found.rename(columns={"a": names[ids[0]], "b": names[ids[1]]}), hide_index=True)
+            layout.table(found.rename(columns={"a": names[ids[0]], "b": names[ids[1]]}), hide_index=True)
     words = f"Delete these {len(ids)} runs" if len(deletable) == len(ids) else f"Delete {len(deletable)} of these runs"
     if deletable and st.button(words, icon=":material/delete:", key="_delete_chosen"):
         run_actions.confirm_delete(deletable)
@@ -295,7 +295,7 @@ def _methods(rows: pd.DataFrame, dataset: str) -> None:
         "peak (biased)": both["peak"], "px": both["image_size"],
     })  # fmt: skip
     shown = shown.dropna(axis="columns", how="all")
-    st.dataframe(shown, hide_index=True, column_config=_columns(False), placeholder="", height=_height(shown, 2 * ROWS_IN_SIGHT))
+    layout.table(shown, hide_index=True, column_config=_columns(False), placeholder="", height=_height(shown, 2 * ROWS_IN_SIGHT))
     notes = ["Ours: test images that training never saw; by protocol honest no choice was made by them either."]
     if reported:
         notes.append(

@@ -95,7 +95,7 @@ def _described(dataset: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _people(done: pd.DataFrame) -> None:
-    st.dataframe(comparisons.by_annotator(done), hide_index=True, column_config={
+    layout.table(comparisons.by_annotator(done), hide_index=True, column_config={
         "comparisons": st.column_config.NumberColumn(help="Fours that stand."),
         "random": st.column_config.NumberColumn("by chance", help="Of them, drawn by chance: what the reliability rests on."),
         "seconds": st.column_config.NumberColumn("seconds a four", format="%.1f", help="Median, where it is known."),
@@ -113,7 +113,7 @@ def _levels(rows: pd.DataFrame) -> None:
     if table.empty:
         st.caption("Nobody has sorted these images into levels yet.")
         return
-    st.dataframe(table, hide_index=True, column_config={
+    layout.table(table, hide_index=True, column_config={
         "mean on the scale": st.column_config.NumberColumn(format="%+.2f", help="Latent difficulty in logits: 0 is the mean of all that were compared."),
     })  # fmt: skip
 

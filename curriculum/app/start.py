@@ -161,7 +161,7 @@ def _data(dataset: datasets.Dataset | None) -> None:
         rejected = datasets.rejected_files(store, dataset.name)
         if rejected:
             with st.expander(f"{len(rejected):,} files were left out"):
-                st.dataframe(pd.DataFrame([vars(file) for file in rejected]), hide_index=True)
+                layout.table(pd.DataFrame([vars(file) for file in rejected]), hide_index=True)
     st.write("Add images:")
     demo, rsscn7, others, own = st.tabs(["Demo", "RSSCN7", "DTD, EuroSAT, CIFAR", "My own"])
     known = {d.name for d in datasets.list_datasets(store)}

@@ -195,7 +195,7 @@ def _annotators(found: list[AnnotatorReport], report: dict[str, Any]) -> None:
     })  # fmt: skip
     unknown = [*(["same level again", "95 % interval"] if table["same level again"].isna().all() else []),
                *(["seconds an image"] if table["seconds an image"].isna().all() else [])]  # fmt: skip
-    st.dataframe(table.drop(columns=unknown), hide_index=True, placeholder="", column_config={
+    layout.table(table.drop(columns=unknown), hide_index=True, placeholder="", column_config={
         "images": st.column_config.NumberColumn(format="localized"),
         "with the others": st.column_config.NumberColumn(format="%.0f %%", help="Share of shared images with the others' consensus level."),
         "finds harder by": st.column_config.NumberColumn(format="%+.2f", help="Levels above (+) or below (-) the others' mean on shared images."),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from curriculum import regions
@@ -134,8 +135,8 @@ def _verdict(answer: Answer, checks: Answer | None, place: int, title: str) -> N
     weights = answer.arrays["weights"][place]
     with st.expander(f"All {len(weights)} weights"):
         order, shares = np.argsort(-weights, kind="stable"), regions.areas(answer.arrays["segments"])
-        st.dataframe(
-            {"region": order, "weight": weights[order], "share of the image": shares[order]}, hide_index=True,
+        layout.table(
+            pd.DataFrame({"region": order, "weight": weights[order], "share of the image": shares[order]}), hide_index=True,
             column_config={"weight": st.column_config.NumberColumn(format="%+.4f", help="What it adds to the class's probability."),
                            "share of the image": st.column_config.NumberColumn(format="percent")},
         )  # fmt: skip
