@@ -1,7 +1,7 @@
 """Which process owns the database: the mark beside it, and what somebody who came second is told.
 
-The lock itself is DuckDB's. The mark, `owner.json`, only gives its holder a name: where it is missing, or was left behind by a
-process that was killed, everything works, and the error says less.
+The lock itself is DuckDB's. The mark, `owner.json`, only gives its holder a name: where it is missing, the error says less, and a command
+that could read the app's snapshot waits; one that a killed process left behind is known by its PID.
 """
 
 from __future__ import annotations
@@ -39,8 +39,13 @@ def marked(home: Home) -> tuple[int | None, str]:
 
 
 def owned_by_the_app(home: Home, pid: int | None) -> bool:
-    """Whether the process that holds the lock is the app, as its mark says."""
-    return marked(home) == (pid, THE_APP)
+    """Whether the process that holds the lock is the app, as its mark says.
+
+    Args:
+        pid: the holder's; 0 or None where the system doesn't tell, as of a process in another container: then its mark is believed.
+    """
+    marked_pid, name = marked(home)
+    return name == THE_APP and (not pid or pid == marked_pid)
 
 
 def locked(home: Home, said: str) -> StoreLockedError | None:
@@ -49,7 +54,7 @@ def locked(home: Home, said: str) -> StoreLockedError | None:
         return None
     marked_pid, name = marked(home)
     found = re.search(r"PID (\d+)", said)
-    pid = int(found[1]) if found else marked_pid
+    pid = int(found[1]) if found and int(found[1]) else marked_pid
     name = name if pid == marked_pid else ""
     todo = "Use its pages" if name == THE_APP else "Wait until that is done"
     what = f"the database {home.database} is open in another process" + (f", {name}" if name else "")

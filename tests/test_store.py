@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import threading
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curriculum import people
+from curriculum import ownership, people
 from curriculum.assignment import progress
 from curriculum.backup import backup
 from curriculum.datasets import Settings, add_dataset, check_dataset, settings
@@ -107,6 +108,18 @@ def test_a_command_waits_for_another_and_says_so(
     with opened(home) as store:
         assert store.writable
     assert f"open in another process, labels import (process {owner.pid}); waiting for up to 60 s" in caplog.text
+
+
+@pytest.mark.parametrize(("mark", "holder", "app"), [
+    ({"pid": 7, "what": THE_APP}, 7, True), ({"pid": 7, "what": THE_APP}, 8, False), ({"pid": 7, "what": THE_APP}, 0, True),
+    ({"pid": 7, "what": THE_APP}, None, True), ({"pid": 7, "what": "labels import"}, 7, False), ({"pid": 7}, 7, False), ([], None, False),
+])  # fmt: skip
+def test_the_app_is_known_by_its_mark_and_its_pid(home: Home, mark: object, holder: int | None, app: bool) -> None:
+    home.labels.mkdir(parents=True)
+    (home.labels / "owner.json").write_text(json.dumps(mark))
+    assert ownership.owned_by_the_app(home, holder) is app
+    (home.labels / "owner.json").write_text("half {")
+    assert not ownership.owned_by_the_app(home, holder)
 
 
 def test_snapshot_answers_while_locked_and_refuses_to_write(home: Home, tiny_folder: Callable[..., Path], child: Child) -> None:
