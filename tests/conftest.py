@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from PIL import Image
 from curriculum import people, runs
 from curriculum.datasets import add_dataset, get_dataset
 from curriculum.home import Home
+from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests import forks, warm
 
@@ -163,6 +165,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def until(holds: Callable[[], bool], seconds: float = 600.0, *, of: RunDir | None = None) -> None:
+    """Wait for it; a test that waited in vain says how the run stood."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain" + (f": {of.status()}" if of else "")
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-import uvicorn
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from starlette.applications import Starlette
@@ -18,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
-from tests.browser import free_port
+from tests.browser import free_port, on_loopback
 
 CLIENT, SECRET = "curriculum", "a secret of this test alone"
 
@@ -72,14 +70,8 @@ def providing(claims: dict[str, Any]) -> Iterator[Provider]:
     """A provider that runs until the end of the block."""
     port = free_port()
     provider = Provider(f"http://127.0.0.1:{port}", claims)
-    server = uvicorn.Server(uvicorn.Config(provider.app, port=port, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield provider
-    server.should_exit = True
-    thread.join()
+    with on_loopback(provider.app, port):
+        yield provider
 
 
 def secrets_file(provider: Provider, app_url: str, pins: bool) -> str:

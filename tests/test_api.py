@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
@@ -30,7 +28,7 @@ from curriculum.home import Home
 from curriculum.leases import Leases
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS
-from tests.browser import free_port
+from tests.browser import free_port, on_loopback
 from tests.conftest import PIN
 from tests.ml import write_folder
 
@@ -67,14 +65,8 @@ def serve(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The routes on a real socket, and this process's database behind them."""
     monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(Starlette(routes=api.ROUTES), port=port, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with on_loopback(Starlette(routes=api.ROUTES), port):
+        yield f"http://127.0.0.1:{port}"
     service.close_all()
 
 

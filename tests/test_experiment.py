@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from curriculum.model import Weights, build
 from curriculum.rundir import RunDir
 from curriculum.splits import split_examples
 from curriculum.store import Store
+from tests.conftest import until
 from tests.ml import write_folder
 
 SMALL: dict[str, Any] = {"weights": "none", "image_size": 32, "batch_size": 8, "seeds": 2, "epochs": 2}
@@ -45,13 +45,6 @@ def tints(store: Store, home: Home) -> Store:
     """Three colours, 20 images each."""
     add_dataset(store, "tints", write_folder(home.root / "tints", 20, noise=60))
     return store
-
-
-def wait(run: RunDir, until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600
-    while not until():
-        assert time.monotonic() < deadline, run.status()
-        time.sleep(0.1)
 
 
 def prepared(store: Store, **changes: Any) -> tuple[RunDir, CompareConfig, pd.DataFrame]:
@@ -132,7 +125,7 @@ def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints
     run, config, order = prepared(tints, arms=("self-paced",), workers=2)
     process = runs.launch(run)
     members = [member for chain in experiment.plan(run, config, order) for member in chain]
-    wait(run, lambda: members[0].run.result() is not None)
+    until(lambda: members[0].run.result() is not None, of=run)
     process.kill()
     process.wait()
     assert run.status().state == "interrupted"
@@ -140,7 +133,7 @@ def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints
     kept = (members[0].run / "result.json").read_bytes()
 
     again = runs.resume(run)
-    wait(run, lambda: not run.status().active)
+    until(lambda: not run.status().active, of=run)
     again.wait()
     assert run.status().state == "done", run.status()
     assert (members[0].run / "result.json").read_bytes() == kept, "what was done isn't done again"
@@ -183,7 +176,7 @@ def test_a_cancelled_comparison_stops_its_runs(tints: Store) -> None:
     run, config, order = prepared(tints, arms=("transfer",), seeds=1, epochs=5000)
     process = runs.launch(run)
     first = experiment.plan(run, config, order)[0][0]
-    wait(run, lambda: len(first.run.epochs()) > 0)
+    until(lambda: len(first.run.epochs()) > 0, of=run)
     status = runs.cancel(run, wait_seconds=60)
     assert status.state == "cancelled"
     assert first.run.status().state == "cancelled"
@@ -199,12 +192,12 @@ def test_a_member_that_fails_is_named_and_resume_tries_it_again(tints: Store, tm
     (half_made / "order.parquet").write_bytes(b"PAR1 torn")
     away = weights.rename(tmp_path / "elsewhere.pth")
     runs.launch(run)
-    wait(run, lambda: not run.status().active)
+    until(lambda: not run.status().active, of=run)
     assert run.status().state == "failed"
     assert "2 of 2 runs didn't finish, fine-tune of seed 0 first: no such weights" in run.status().message
     away.rename(weights)
     runs.resume(run)
-    wait(run, lambda: not run.status().active)
+    until(lambda: not run.status().active, of=run)
     assert run.status().state == "done", run.status()
 
 
@@ -254,7 +247,7 @@ def test_a_ray_cluster_of_two_nodes_trains_the_arms(tints: Store, child: Callabl
     assert address, "no cluster came up"
     run, _, _ = prepared(tints, arms=("transfer",), ray=address, seeds=1)
     process = runs.launch(run)
-    wait(run, lambda: not run.status().active)
+    until(lambda: not run.status().active, of=run)
     process.wait(timeout=30)
     assert run.status().state == "done", (run.status(), (run / "log.txt").read_text()[-2000:])
     result = run.result() or {}

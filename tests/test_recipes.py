@@ -9,7 +9,6 @@ import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
@@ -28,6 +27,7 @@ from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir
 from curriculum.sources import make_demo
 from curriculum.store import Store
+from tests.conftest import until
 from tests.forks import FORKS
 
 
@@ -74,13 +74,6 @@ def prepared(home: Home, name: str, **changes: Any) -> RunDir:
     with Store.open_or_snapshot(home, owner="a test") as store:
         data = recipe_runs.find_data(store, made, "small")
     return recipe_runs.prepare(home, made, Request(name, "small", data, changes))
-
-
-def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def finished(process: ForkServerProcess, run: RunDir) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,8 @@ from curriculum.home import Home
 from curriculum.reporter import explain
 from curriculum.rundir import About, RunDir, Status, open_run
 from curriculum.store import Store
+from tests.conftest import until
 from tests.tints import TABLES, config, rows, scoring, worked
-
-
-def until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def finished(run: RunDir) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from itsdangerous import URLSafeTimedSerializer
 from starlette.applications import Starlette
 
@@ -23,7 +20,7 @@ from curriculum.app.identity import Identity
 from curriculum.errors import IdentityError
 from curriculum.home import Home
 from curriculum.store import Store
-from tests.browser import free_port
+from tests.browser import free_port, on_loopback
 from tests.conftest import PIN
 
 Answer = tuple[int, Any, str | None]
@@ -35,14 +32,8 @@ def port(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """All routes of the app on a real socket, and this process's database behind them."""
     monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
     found = free_port()
-    running = uvicorn.Server(uvicorn.Config(Starlette(routes=server.ROUTES), port=found, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield found
-    running.should_exit = True
-    thread.join()
+    with on_loopback(Starlette(routes=server.ROUTES), found):
+        yield found
     service.close_all()
 
 
