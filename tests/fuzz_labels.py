@@ -331,7 +331,7 @@ def folders(folder: Path) -> Input:
         if chance.yes(4):
             name = chance.raw(12).replace(b"/", b"_").replace(b"\0", b"_") or b"x"
         target = Path(os.fsdecode(os.path.join(os.fsencode(place), os.fsencode(name))))  # noqa: PTH118
-        if target.name in (".", "..", ""):
+        if target.name in (".", "..", "") or os.path.lexists(target):  # to write into a pipe that is there would wait for a reader for ever
             return
         with suppress(OSError):
             match chance.number(0, 6):
