@@ -25,7 +25,7 @@ from curriculum.errors import ConfigError, RunError
 from curriculum.home import Home
 from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
-from curriculum.store import Store
+from curriculum.store import LONG_PATIENCE_SECONDS, Store
 from curriculum.words import duration
 
 Result = dict[str, Any]
@@ -188,7 +188,7 @@ def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -
             datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
         run = preparation.prepare(store, config)
     status = follow(run, runs.launch(run))
-    with Store.open_or_snapshot(home, owner="a command that ends a run") as store:
+    with Store.open_or_snapshot(home, owner="a command that ends a run", patience=LONG_PATIENCE_SECONDS) as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):
                 intake.ingest(store, each)

@@ -25,11 +25,9 @@ from curriculum.recipe import Recipe, Step
 from curriculum.recipe_runs import Request
 from curriculum.reporter import Reporter, supervise
 from curriculum.rundir import MAX_TITLE, About, RunDir
-from curriculum.store import Store
+from curriculum.store import LONG_PATIENCE_SECONDS, Store
 
 WATCH_SECONDS = 0.3
-PATIENCE_SECONDS = 600.0
-"""For a command that owns the database as a step begins, a large import say: a night's recipe doesn't fail because of it."""
 
 
 def conduct(run: RunDir, reporter: Reporter) -> None:
@@ -72,7 +70,7 @@ def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Rep
     def looking(done: int, total: int, phase: str) -> None:
         reporter.progress(phase, done, total)
 
-    with Store.open_or_snapshot(home, owner="a recipe that starts a step", patience=PATIENCE_SECONDS) as store:
+    with Store.open_or_snapshot(home, owner="a recipe that starts a step", patience=LONG_PATIENCE_SECONDS) as store:
         datasets.ensure_overlaps(store, config.dataset, looking)
         member = preparation.prepare(store, config)
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))

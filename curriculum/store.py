@@ -39,6 +39,8 @@ MOST_REMEMBERED = 20_000
 """Answers, some 500 bytes each."""
 PATIENCE_SECONDS = 60.0
 """How long a command waits for another one: most own the database for a second or two, one that looks for images of the same ground for a minute."""
+LONG_PATIENCE_SECONDS = 600.0
+"""How long hours of computing wait, which mustn't end in vain because of a large import."""
 
 log = logging.getLogger(__name__)
 
