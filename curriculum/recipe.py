@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import math
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ REFERRING = ("weights", "run", "replay")
 """Options that may name an earlier step."""
 MAX_POINTS = 1000
 """Of a step's grid: each is a run."""
+PLACE = re.compile("-?[0-9]{1,9}")
+"""In a list, from its end where negative."""
 BY_KIND: dict[str, type[RunConfig]] = {name: kind for kind, name in KINDS.items()}
 
 
@@ -283,7 +286,7 @@ def figure(result: Mapping[str, Any], name: str) -> float | None:
     """A figure of a run's result.json by its path, such as test_accuracy or stages.0.own_accuracy; None where it has none."""
     found: Any = result
     for part in name.split("."):
-        if isinstance(found, list) and part.lstrip("-").isdecimal() and -len(found) <= int(part) < len(found):
+        if isinstance(found, list) and PLACE.fullmatch(part) and -len(found) <= int(part) < len(found):
             found = found[int(part)]
         elif isinstance(found, Mapping) and part in found:
             found = found[part]

@@ -286,3 +286,9 @@ def test_a_name_that_no_file_could_have_is_no_recipe(name: str) -> None:
 
 def test_a_figure_too_large_for_a_number_is_none() -> None:
     assert recipe.figure({"a": 10**400}, "a") is None
+
+
+@pytest.mark.parametrize("place", ["9" * 5000, "-" + "9" * 5000, "--1", "-", "١", "1_0", " 0", ""])
+def test_a_figure_at_a_place_that_is_none_is_missing(place: str) -> None:
+    """By fuzzing: Python reads no number of more than 4,300 digits."""
+    assert recipe.figure({"stages": [{"loss": 1.0}, {"loss": 2.0}]}, f"stages.{place}.loss") is None
