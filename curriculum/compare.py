@@ -1,8 +1,8 @@
 """What arms of a comparison reached, how far they differ, and what may be concluded: pure functions on test answers.
 
 An arm is tested once per seed, on that seed's test images, and all arms of one seed share split, head and order of draws: so
-arms are compared in pairs, within seeds, image by image. Images of the same ground count as one cluster throughout, in
-one seed's test as over the seeds in which they come up again.
+arms are compared in pairs, within seeds, image by image. Images of the same ground count as one cluster: of the bootstrap in each
+seed's test, of the sign test over all seeds in which they come up again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEWEST_SEEDS = 5
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of arm `a` less that of arm `b`, -1 to 1, with its 95 % interval; `p` as it is and `p_holm` among all pairs."""
+    """Accuracy of arm `a` less that of arm `b`, -1 to 1, with its own 95 % interval; `p` as it is and `p_holm` among all pairs."""
 
     a: str
     b: str
@@ -56,25 +56,29 @@ def differences(tests: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int
     """Each pair's difference with interval and p, corrected for their number by Holm's method.
 
     The interval is the wider, at each end, of the bootstrap's and of Student's over the seeds' differences: with few seeds the first
-    knows too little of how training varies. p speaks of the networks that were trained, not of those that other seeds would give;
-    so neither suffices alone.
+    knows too little of how training varies. p is the larger of two: that of the networks that were trained, image by image, and that of
+    Student's t over the seeds, which speaks of those that other seeds would give; with one seed it is the first alone.
 
     Args:
         tests: as for `summary`; both arms of a pair have the same seeds and images.
         pairs: (a, b) names of arms.
         seed: of the bootstrap.
 
-    Source: Holm 1979 for `p_holm`.
+    Source: Holm 1979 for `p_holm`; Berger 1982 for the larger of two p (intersection-union).
     """
     paired = [_paired(tests, a, b) for a, b in pairs]
-    p = np.array([sign_flip_p(frame.groupby("cluster")["gain"].sum().to_numpy()) for frame in paired])
+    p = np.array([max(sign_flip_p(frame.groupby("cluster")["gain"].sum().to_numpy()), student_p(_by_seed(frame))) for frame in paired])
     found = []
     for (a, b), frame, own, adjusted in zip(pairs, paired, p, holm(p), strict=True):
         by_seed = [part.groupby("cluster")["gain"].agg(["sum", "size"]).to_numpy() for _, part in frame.groupby("seed")]
-        drawn, means = paired_bootstrap(by_seed, np.random.default_rng(seed)), frame.groupby("seed")["gain"].mean().to_numpy(float)
+        drawn, means = paired_bootstrap(by_seed, np.random.default_rng(seed)), _by_seed(frame)
         low, high = widest(drawn, student_interval(means))
         found.append(Difference(a, b, float(means.mean()), low, high, float(own), float(adjusted), len(means)))
     return found
+
+
+def _by_seed(paired: pd.DataFrame) -> NDArray[np.float64]:
+    return paired.groupby("seed")["gain"].mean().to_numpy(float)
 
 
 def _paired(tests: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
@@ -113,6 +117,15 @@ def student_interval(means: NDArray[np.float64]) -> tuple[float, float]:
         return float("nan"), float("nan")
     reach = float(scipy.stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
     return float(means.mean()) - reach, float(means.mean()) + reach
+
+
+def student_p(means: NDArray[np.float64]) -> float:
+    """Two-sided p of "the seeds' differences (seeds,) have mean 0", by Student's t; 0 for one seed, which has nothing to say."""
+    if len(means) < 2:
+        return 0.0
+    if not means.std():
+        return 0.0 if means.mean() else 1.0
+    return float(scipy.stats.ttest_1samp(means, 0.0).pvalue)
 
 
 def widest(*intervals: tuple[float, float]) -> tuple[float, float]:
@@ -164,7 +177,10 @@ def verdict(arms: Mapping[str, str | None], found: Sequence[Difference], seeds: 
         biased: the protocol is the reports', without a val part.
     """
     by = {(each.a, each.b): each for each in found}
-    said = [_arm_verdict(arm, by[arm, "fine-tune"], by.get((arm, control or ""))) for arm, control in arms.items()]
+    said = [
+        _arm_verdict(arm, by[arm, "fine-tune"], by.get((arm, control or ""))) + _hard_first(by.get((arm, f"{arm}-anti")))
+        for arm, control in arms.items()
+    ]
     if seeds < FEWEST_SEEDS:
         said.append(f"Only {seeds} seed{'s' if seeds != 1 else ''}: at least {FEWEST_SEEDS} are needed to rely on this.")
     if biased:
@@ -172,7 +188,16 @@ def verdict(arms: Mapping[str, str | None], found: Sequence[Difference], seeds: 
     return " ".join(said)
 
 
+def _hard_first(anti: Difference | None) -> str:
+    """That the hardest first are better than the easiest, where that is so."""
+    return (
+        f" {anti.b}, the hardest first, is better than {anti.a} ({points(anti)})." if anti and anti.detected and anti.difference < 0 else ""
+    )
+
+
 def _arm_verdict(arm: str, plain: Difference, chance: Difference | None) -> str:
+    if plain.seeds == 1:
+        return f"One seed can't tell {arm} from plain fine-tuning: these two networks differ by {points(plain)}."
     if not plain.detected:
         first = f"No detectable difference between {arm} and plain fine-tuning ({_undetected(plain)})"
         if chance is not None and chance.detected:
@@ -193,9 +218,17 @@ def _way(found: Difference) -> str:
 
 
 def _undetected(found: Difference) -> str:
-    """A difference that isn't called one; where its p is small, why."""
-    small = found.seeds > 1 and found.p_holm < LEVEL
-    return points(found) + (", which holds of these runs; allowing for other seeds, the interval has 0 in it" if small else "")
+    """A difference that isn't called one; where one of its two signs speaks for one, why the other doesn't."""
+    excludes = not found.low <= 0.0 <= found.high
+    small = found.p_holm < LEVEL
+    why = (
+        ", but the interval has 0 in it"
+        if small
+        else ", the interval of this pair alone; among all pairs chance does as much"
+        if excludes
+        else ""
+    )
+    return points(found) + why
 
 
 def points(found: Difference) -> str:

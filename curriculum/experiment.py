@@ -189,9 +189,9 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
     arms = [_arm(row, config, results) for row in compare.summary(answers).to_dict("records")]
     names = [str(arm["arm"]) for arm in arms]
     bases = {arm: control_of(arm) for arm in names if arm == base_of(arm) != "fine-tune"}
-    pairs = [(arm, "fine-tune") for arm in bases]
-    pairs += [(arm, other) for arm in bases for other in (f"{arm}-random", f"{arm}-anti") if other in names]
-    found, notes = compare.differences(answers, pairs), list(run.request().get("notes", []))
+    pairs = [(arm, "fine-tune") for arm in bases] + [(arm, f"{arm}-random") for arm in bases if f"{arm}-random" in names]
+    backwards = [(arm, f"{arm}-anti") for arm in bases if f"{arm}-anti" in names]  # another question: p are corrected among themselves
+    found, notes = compare.differences(answers, pairs) + compare.differences(answers, backwards), _notes(run, config, members, names)
     return {
         "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise,
         "arms": arms, "pairs": [asdict(pair) for pair in found],
@@ -199,6 +199,19 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
         "leak_percent": None if preparation.NOBODY_LOOKED in notes else leak_percent(order, clusters, config), "seconds": seconds, "notes": notes,
         "members": [{"arm": member.arm, "seed": member.seed, "run_id": member.run.run_id} for member in members],
     }  # fmt: skip
+
+
+def _notes(run: RunDir, config: CompareConfig, members: list[Member], names: list[str]) -> list[str]:
+    """What the comparison was told when it was asked for, what its arms are, and what happened to their runs, each once."""
+    found = list(run.request().get("notes", []))
+    if backwards := [name for name in names if name.endswith("-anti") and base_of(name) != "paced"]:
+        found.append(f"{', '.join(backwards)}: not the order alone differs from the arm's, the pace does too.")
+    own: dict[str, list[str]] = {}
+    for member in members:
+        for note in (member.run.result() or {}).get("notes", []):
+            if note not in found:
+                own.setdefault(note, []).append(member.arm)
+    return found + [f"{', '.join(dict.fromkeys(arms))}: {note}" for note, arms in own.items()]
 
 
 def _answers(member: Member) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +106,19 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert shaky[0] < 0.02 < steady[0]
 
 
+def test_p_speaks_of_other_seeds_too() -> None:
+    """Four seeds better by far and one worse: the images leave no doubt of these networks, five seeds leave some of others."""
+    answers = {(arm, seed): [1] * right + [0] * (200 - right) for seed, rights in enumerate([(190, 150), (190, 150), (190, 150), (190, 150), (150, 190)])
+               for arm, right in zip("ab", rights, strict=True)}  # fmt: skip
+    only = compare.differences(answered(answers), [("a", "b")])[0]
+    assert only.p == pytest.approx(stats.ttest_1samp([0.2, 0.2, 0.2, 0.2, -0.2], 0.0).pvalue)
+    assert not only.detected
+    steady = {key: right if key[1] < 4 else answers[key[0], 0] for key, right in answers.items()}
+    only = compare.differences(answered(steady), [("a", "b")])[0]
+    assert only.p == compare.sign_flip_p(np.full(200, 5) * np.r_[np.zeros(150), np.ones(40), np.zeros(10)].astype(np.int64)) < 1e-9
+    assert compare.student_p(np.zeros(5)) == 1.0
+
+
 def test_the_interval_over_seeds_is_students() -> None:
     means = np.array([0.01, 0.03, -0.01, 0.02, 0.04])
     expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
@@ -118,6 +133,8 @@ def test_one_seed_detects_nothing() -> None:
     assert only.p_holm < 1e-9
     assert only.low > 0
     assert not only.detected
+    said = compare.verdict({"a": None}, [replace(only, b="fine-tune")], seeds=1)
+    assert said.startswith("One seed can't tell a from plain fine-tuning: these two networks differ by +100.0 points")
 
 
 def test_differences_are_means_over_seeds_and_change_sign_with_the_pair() -> None:
@@ -151,7 +168,9 @@ def found(a: str, b: str, difference: float, width: float, p: float) -> Differen
          "same sizes in random order no difference is detectable (+0.0 points [-1.0, +1.0], p = 0.9), so it can't be put down to the order."),
         ((0.01, 0.02, 0.3), (0.01, 0.02, 0.3), "No detectable difference between x and plain fine-tuning (+1.0 points [-1.0, +3.0], p = 0.3)."),
         ((0.01, 0.02, 0.001), (0.01, 0.02, 0.3), "No detectable difference between x and plain fine-tuning (+1.0 points [-1.0, +3.0], p = 0.001, "
-         "which holds of these runs; allowing for other seeds, the interval has 0 in it)."),
+         "but the interval has 0 in it)."),
+        ((0.03, 0.01, 0.08), (0.01, 0.02, 0.3), "No detectable difference between x and plain fine-tuning (+3.0 points [+2.0, +4.0], p = 0.08, "
+         "the interval of this pair alone; among all pairs chance does as much)."),
         ((-0.02, 0.01, 0.01), (-0.03, 0.01, 0.01), "x is worse than plain fine-tuning (-2.0 points [-3.0, -1.0], p = 0.01), and worse than "
          "the same sizes in random order (-3.0 points [-4.0, -2.0], p = 0.01)."),
         ((0.00, 0.01, 0.9), (0.03, 0.01, 0.001), "No detectable difference between x and plain fine-tuning (+0.0 points [-1.0, +1.0], p = 0.9), "
@@ -161,6 +180,13 @@ def found(a: str, b: str, difference: float, width: float, p: float) -> Differen
 def test_verdicts_by_hand(plain: tuple[float, float, float], chance: tuple[float, float, float], expected: str) -> None:
     differences = [found("x", "fine-tune", *plain), found("x", "x-random", *chance)]
     assert compare.verdict({"x": "x-random"}, differences, seeds=5) == expected
+
+
+def test_hardest_first_is_told_where_it_is_better() -> None:
+    arms, pairs = {"x": None}, [found("x", "fine-tune", 0.02, 0.01, 0.001)]
+    better, worse = ([*pairs, found("x", "x-anti", difference, 0.01, 0.001)] for difference in (-0.04, 0.04))
+    assert compare.verdict(arms, better, 5).endswith(" x-anti, the hardest first, is better than x (-4.0 points [-5.0, -3.0], p = 0.001).")
+    assert "anti" not in compare.verdict(arms, worse, 5)
 
 
 def test_one_test_alone_detects_nothing() -> None:
@@ -177,13 +203,13 @@ def test_few_seeds_and_the_reports_protocol_are_said() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.05])
-def test_without_any_difference_hardly_any_is_detected(spread: float) -> None:
-    """Two arms that are equally good, their seeds better or worse by chance: at most one in ten may be called different."""
+def test_without_any_difference_hardly_any_comparison_detects_one(spread: float) -> None:
+    """Five arms that are equally good, their seeds better or worse by chance: at most one comparison in ten may call any pair different."""
     random, called = np.random.default_rng(5), 0
     for _ in range(20):
-        level = random.normal(0.85, spread, (5, 2)).clip(0, 1)
+        level = random.normal(0.85, spread, (5, 5)).clip(0, 1)
         answers = {
-            (arm, seed): (random.random(200) < level[seed, k]).astype(int).tolist() for seed in range(5) for k, arm in enumerate("ab")
+            (arm, seed): (random.random(200) < level[seed, k]).astype(int).tolist() for seed in range(5) for k, arm in enumerate("abcde")
         }
-        called += compare.differences(answered(answers), [("a", "b")], seed=1)[0].detected
+        called += any(each.detected for each in compare.differences(answered(answers), [("a", other) for other in "bcde"], seed=1))
     assert called <= 2
