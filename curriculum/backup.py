@@ -17,10 +17,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
-from curriculum.files import digest, flush, read_json, write_json, write_whole
+from curriculum.files import copy_apart, digest, flush, read_json, write_json, write_whole
 from curriculum.home import Home
 from curriculum.schema import LOGS, SCHEMA_VERSION
-from curriculum.store import Store
+from curriculum.store import PATIENCE_SECONDS, Store
 from curriculum.write_ahead import log_of
 
 MANIFEST, RESCUED = "manifest.json", "rescued-"
@@ -107,10 +107,13 @@ def _keep_snapshot(home: Home) -> Path | None:
     return folder
 
 
-def restore(home: Home, folder: Path) -> Restored:
+def restore(home: Home, folder: Path, *, patience: float = PATIENCE_SECONDS) -> Restored:
     """Put a backup, of this or an older version of the schema, in the database's place; what was there is kept as labels/curriculum.duckdb.<UTC time>.bak.
 
     The new database is made and opened beside the old one first, so that a backup that can't be restored changes nothing.
+
+    Args:
+        patience: seconds to wait for a command that owns the database.
 
     Raises:
         StoreLockedError: another process owns the database.
@@ -122,7 +125,7 @@ def restore(home: Home, folder: Path) -> Restored:
         Store.build(beside, folder)
         with Store.open(beside, owner="labels restore") as store:
             store.rows("CHECKPOINT")
-        restored = Restored(_swap(home, beside.database), rows)
+        restored = Restored(_swap(home, beside.database, patience), rows)
         shutil.rmtree(home.snapshot, ignore_errors=True)  # of the database that was there, which is kept
         log.info("backup restored", extra={"folder": str(folder), "kept": str(restored.kept)})
         return restored
@@ -157,12 +160,12 @@ def _check(folder: Path) -> dict[str, int]:
     return rows
 
 
-def _swap(home: Home, fresh: Path) -> Path | None:
+def _swap(home: Home, fresh: Path, patience: float) -> Path | None:
     """Put a database file in the home's place, holding the old one's lock; a crash at any point leaves the old one, a copy of it, or both."""
     home.labels.mkdir(parents=True, exist_ok=True)
     existed, owned = home.database.exists(), None
     try:
-        owned = Store.open(home, owner="labels restore")
+        owned = Store.open(home, owner="labels restore", patience=patience)
         owned.rows("CHECKPOINT")
     except StoreLockedError:
         raise
@@ -171,7 +174,7 @@ def _swap(home: Home, fresh: Path) -> Path | None:
     kept = home.database.with_name(f"{home.database.name}.{_stamp()}.bak") if existed else None
     try:
         if kept is not None:
-            write_whole(kept, lambda copy: shutil.copy2(home.database, copy))
+            write_whole(kept, lambda copy: copy_apart(home.database, copy))
             with suppress(FileNotFoundError):
                 log_of(home.database).replace(log_of(kept))
         fresh.replace(home.database)

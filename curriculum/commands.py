@@ -282,7 +282,7 @@ def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     config = run.config()
     _attend_unless_first(type(config))
     status = follow(run, runs.resume(run))
-    with Store.open_or_snapshot(home, owner="runs resume") as store:
+    with Store.open_or_snapshot(home, owner="runs resume", patience=LONG_PATIENCE_SECONDS) as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):
                 intake.ingest(store, each)

@@ -20,6 +20,7 @@ from curriculum.words import chance
 RESAMPLES = 10_000
 LEVEL = 0.05
 FEWEST_SEEDS = 5
+OTHER_LEVELS = {"simulated": "simulated annotators'", "all": "people's and simulated annotators' together", "model": "a model's"}
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
 # -- the verdict ---------------------------------------------------------------------------------
 
 
-def verdict(arms: Mapping[str, str | None], found: Sequence[Difference], seeds: int, *, biased: bool = False) -> str:
+def verdict(
+    arms: Mapping[str, str | None], found: Sequence[Difference], seeds: int, *, biased: bool = False, levels: str = "people"
+) -> str:
     """What may be concluded, in a sentence for each arm.
 
     Args:
@@ -175,12 +178,15 @@ def verdict(arms: Mapping[str, str | None], found: Sequence[Difference], seeds: 
         found: the differences; those of an arm to `fine-tune` and to its control are read.
         seeds: how many.
         biased: the protocol is the reports', without a val part.
+        levels: whose levels the arm `staged` went by.
     """
     by = {(each.a, each.b): each for each in found}
     said = [
         _arm_verdict(arm, by[arm, "fine-tune"], by.get((arm, control or ""))) + _hard_first(by.get((arm, f"{arm}-anti")))
         for arm, control in arms.items()
     ]
+    if levels != "people" and "staged" in arms:
+        said.append(f"The levels of staged are {OTHER_LEVELS[levels]}: of people's order this says nothing.")
     if seeds < FEWEST_SEEDS:
         said.append(f"Only {seeds} seed{'s' if seeds != 1 else ''}: at least {FEWEST_SEEDS} are needed to rely on this.")
     if biased:

@@ -233,7 +233,7 @@ the hard ones first."""
 
 
 ARM_MEANING = {
-    "staged": "easy, then medium too, then all, by people's levels",
+    "staged": "easy, then medium too, then all, by the labels' levels",
     "staged-model": "easy, then medium too, then all, by the model's own levels",
     "self-paced": "the model's own easiest first, more whenever it has learnt them",
     "self-paced-as-written": "whatever their class, as the reports say",

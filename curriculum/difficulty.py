@@ -68,12 +68,13 @@ def cut_levels(difficulty: NDArray[np.floating], counts: Sequence[int]) -> NDArr
         counts: how many easy, medium, hard; they add up to n.
 
     Returns:
-        int64 (n,): 0 easy, 1 medium, 2 hard. Ties fall in their order of arrival.
+        int64 (n,): 0 easy, 1 medium, 2 hard. Ties fall by chance, the same each time: their order of arrival is often that of the classes.
     """
     if sum(counts) != len(difficulty) or len(counts) != len(LEVELS):
         raise ValueError(f"counts {tuple(counts)} don't add up to {len(difficulty)}")
     levels = np.empty(len(difficulty), dtype=np.int64)
-    levels[np.argsort(difficulty, kind="stable")] = np.repeat(np.arange(len(LEVELS)), counts)
+    drawn = np.random.default_rng(0).permutation(len(difficulty))
+    levels[np.lexsort((drawn, difficulty))] = np.repeat(np.arange(len(LEVELS)), counts)
     return levels
 
 

@@ -26,6 +26,7 @@ import psutil
 from curriculum import backup, datasets, people, recipe_runs
 from curriculum.errors import CurriculumError, RunError, StoreLockedError
 from curriculum.home import Home
+from curriculum.ownership import owned_by_the_app
 from curriculum.rundir import all_runs
 from curriculum.runs import PACKAGE, worker_environment
 from curriculum.schema import SCHEMA_VERSION
@@ -98,6 +99,8 @@ def _admit(home: Home) -> Patient:
         return Patient(home, Store.open_to_look(home))
     except StoreLockedError as locked:
         owner = f"process {locked.pid}" if locked.pid else "another process"
+        if not owned_by_the_app(home, locked.pid):  # a command, over soon; the snapshot that lies there may be old
+            return Patient(home, None, str(locked), owner)
         try:
             return Patient(home, Store.from_snapshot(home), owner=owner)
         except CurriculumError as error:

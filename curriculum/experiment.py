@@ -193,9 +193,9 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
     backwards = [(arm, f"{arm}-anti") for arm in bases if f"{arm}-anti" in names]  # another question: p are corrected among themselves
     found, notes = compare.differences(answers, pairs) + compare.differences(answers, backwards), _notes(run, config, members, names)
     return {
-        "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise,
+        "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise, "levels": config.levels,
         "arms": arms, "pairs": [asdict(pair) for pair in found],
-        "verdict": compare.verdict(bases, found, config.seeds, biased=config.protocol == "report"),
+        "verdict": compare.verdict(bases, found, config.seeds, biased=config.protocol == "report", levels=config.levels),
         "leak_percent": None if preparation.NOBODY_LOOKED in notes else leak_percent(order, clusters, config), "seconds": seconds, "notes": notes,
         "members": [{"arm": member.arm, "seed": member.seed, "run_id": member.run.run_id} for member in members],
     }  # fmt: skip

@@ -8,6 +8,8 @@ import json
 import math
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,16 @@ from typing import Any
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """Of errors that say that a disk, or somebody's share of it, is full."""
+
+
+COPY = """
+import shutil, sys
+try:
+    shutil.copy2(sys.argv[1], sys.argv[2])
+except OSError as error:
+    print(error.strerror, file=sys.stderr)
+    sys.exit(error.errno or 1)
+"""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
@@ -34,6 +46,19 @@ def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = Tru
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_apart(there: Path, copy: Path) -> None:
+    """Copy a file in a process of its own.
+
+    A process that closes a file loses all locks that it has on it (POSIX): whoever copied its own database would leave it to others to write.
+
+    Raises:
+        OSError: as of shutil.copy2.
+    """
+    done = subprocess.run([sys.executable, "-I", "-c", COPY, str(there), str(copy)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(done.returncode, done.stderr.strip() or "can't be copied", str(copy))
 
 
 def parse_json(text: str) -> Any:

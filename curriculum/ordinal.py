@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum.difficulty import cut_levels
 from curriculum.vocabulary import LEVELS
 
 Floats = NDArray[np.float64]
@@ -36,7 +35,7 @@ class Agreement:
     """Three measures of the same thing, each -1 to 1 with a 95 % interval; above 0: people and model find the same images hard.
 
     `spearman` (Spearman 1904) and `tau_b` (Kendall 1945), both corrected for ties; `kappa` (Cohen 1968), quadratic weights, of people's
-    levels and the difficulty cut into as many easy, medium and hard.
+    levels and the difficulty cut into as many easy, medium and hard, what is tied across a cut shared out in proportion.
     """
 
     spearman: Correlation
@@ -61,10 +60,7 @@ def level_agreement(levels: NDArray[np.integer], difficulty: NDArray[np.floating
         none = Correlation(nan, nan, nan, n)
         return Agreement(none, none, none)
     distinct, column = np.unique(difficulty, return_inverse=True)
-    counts = np.bincount(levels, minlength=len(LEVELS))
-    rho, tau, _ = _measures(_table(levels, column, len(distinct))[None])
-    cut = cut_levels(difficulty, counts.tolist())
-    values = (float(rho[0]), float(tau[0]), float(_kappa(_table(levels, cut, len(LEVELS))[None])[0]))
+    values = [float(each[0]) for each in _measures(_table(levels, column, len(distinct))[None])]
     if len(distinct) > BINS:
         order = np.argsort(np.argsort(difficulty, kind="stable"), kind="stable")
         column, width = order * BINS // n, BINS

@@ -51,6 +51,8 @@ def prepare(store: Store, config: Config) -> RunDir:
         notes = _overlap_notes(store, config, order.assign(split="")) + _weights_notes(store.home, config)
     elif isinstance(config, ScoreConfig) and config.run:
         config = _of_its_model(store.home, config)
+    elif isinstance(config, ScoreConfig):
+        notes = _weights_notes(store.home, config)
     elif isinstance(config, LookConfig):
         order = _one(order, config)
     run = RunDir(store.home.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{mode_of(config).replace('_', '-')}-{secrets.token_hex(2)}")
@@ -87,11 +89,16 @@ def _check_replay(home: Home, config: TrainConfig) -> None:
         raise RunError("only a finished self-paced run of the same data set can be replayed", got=run.run_id, todo="`runs list` shows them")
 
 
-def _weights_notes(home: Home, config: TrainConfig | CompareConfig) -> tuple[str, ...]:
-    """A model of the same data set has seen images that are test images here."""
+def _weights_notes(home: Home, config: TrainConfig | CompareConfig | ScoreConfig) -> tuple[str, ...]:
+    """A model of the same data set has seen images that are test images here, or out of a fold."""
     if not config.weights.startswith("run:") or open_run(home, config.weights.removeprefix("run:")).config().dataset != config.dataset:
         return ()
-    return (f"The weights are those of {config.weights}, which learnt from images of the same data set: some of test may be among them.",)
+    what = (
+        "nothing here is out of fold"
+        if isinstance(config, ScoreConfig)
+        else "some of test may be among them, and no ranking by them is out of fold"
+    )
+    return (f"The weights are those of {config.weights}, which learnt from images of the same data set: {what}.",)
 
 
 def _with_levels(store: Store, config: TrainConfig | CompareConfig, order: pd.DataFrame, *, needed: bool) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from curriculum import datasets, experiment, preparation, recipe, recipe_runs, worker
 from curriculum.config import CompareConfig, Config
-from curriculum.errors import CancelledError, RunError
+from curriculum.errors import CancelledError, RunError, StoreLockedError
 from curriculum.files import write_json
 from curriculum.home import Home
 from curriculum.priority import step_back
@@ -70,11 +71,25 @@ def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Rep
     def looking(done: int, total: int, phase: str) -> None:
         reporter.progress(phase, done, total)
 
-    with Store.open_or_snapshot(home, owner="a recipe that starts a step", patience=LONG_PATIENCE_SECONDS) as store:
+    with _database(home, reporter) as store:
         datasets.ensure_overlaps(store, config.dataset, looking)
         member = preparation.prepare(store, config)
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))
     return member
+
+
+def _database(home: Home, reporter: Reporter) -> Store:
+    """As soon as no command owns it, or somebody asks to stop."""
+    until = time.monotonic() + LONG_PATIENCE_SECONDS
+    while True:
+        try:
+            return Store.open_or_snapshot(home, owner="a recipe that starts a step", patience=1)
+        except StoreLockedError:
+            if time.monotonic() > until:
+                raise
+            if reporter.should_stop():
+                raise CancelledError("the recipe was cancelled; resume goes on with what is left") from None
+            reporter.write(phase="waiting for the database")
 
 
 def _work(member: RunDir, config: Config) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from curriculum import analysis, mistakes
 from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.store import Store
-from curriculum.words import duration, figure
+from curriculum.words import duration, figure, small
 
 Result = dict[str, Any]
 
@@ -73,7 +73,7 @@ def compare_text(_store: Store, result: Result) -> str:
     lines += ["", "differences in percentage points, 95 % interval, p (p by Holm's method):"]
     lines += [
         f"  {pair['a']} - {pair['b']}: {100 * pair['difference']:+.2f} [{100 * pair['low']:+.2f}, {100 * pair['high']:+.2f}], "
-        f"{pair['p']:.3g} ({pair['p_holm']:.3g})"
+        f"{small(pair['p'])} ({small(pair['p_holm'])})"
         for pair in result["pairs"]
     ]
     if result["leak_percent"] is not None:

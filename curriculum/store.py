@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from curriculum import ownership
 from curriculum.errors import StoreError, StoreLockedError
-from curriculum.files import write_whole
+from curriculum.files import copy_apart, write_whole
 from curriculum.home import Home
 from curriculum.schema import LOGS, MAX_SEQ, SCHEMA_VERSION, TABLES, check_version, lift, make, read_tables, version_of
 from curriculum.write_ahead import cut_at_damage
@@ -112,6 +112,7 @@ class Store:
         store = cls(connection, home, writable=True)
         try:
             _secure(connection)
+            ownership.mark(home, owner)
             _migrate(store)
         except duckdb.InvalidInputException as error:  # the configuration is locked: by this very process
             connection.close()
@@ -123,7 +124,6 @@ class Store:
         except BaseException:
             store.close()
             raise
-        ownership.mark(home, owner)
         return store
 
     @classmethod
@@ -173,10 +173,10 @@ class Store:
         with self._write_lock:
             with self._cursor_lock:
                 self._closed, cursors = True, list(self._cursors)
+            if self.writable:
+                ownership.unmark(self.home)  # while nobody else can have marked it
             for cursor in (*cursors, self._connection):
                 _close(cursor)
-        if self.writable:
-            ownership.unmark(self.home)
 
     def __enter__(self) -> Store:
         return self
@@ -310,12 +310,12 @@ class Store:
         Args:
             link: a table that hasn't changed since the last snapshot is that snapshot's own file, under a second name.
         """
-        with closing(self._new_cursor()) as moment:
-            with self._write_lock:
-                moment.execute("BEGIN")
-                moment.execute("SELECT 1 FROM schema_version").fetchall()  # what fixes the moment: BEGIN alone doesn't
-                changes, changed = self.changes, dict(self._changed)
-            try:
+        try:
+            with closing(self._new_cursor()) as moment:
+                with self._write_lock:
+                    moment.execute("BEGIN")
+                    moment.execute("SELECT 1 FROM schema_version").fetchall()  # what fixes the moment: BEGIN alone doesn't
+                    changes, changed = self.changes, dict(self._changed)
                 for table in TABLES:
                     file = folder / f"{table}.parquet"
                     same = link and self._in_snapshot is not None and changed[table] <= self._in_snapshot
@@ -324,8 +324,8 @@ class Store:
                         with pq.ParquetWriter(file, rows.schema) as out:
                             for part in rows:
                                 out.write_batch(part)
-            except duckdb.Error as error:
-                raise StoreError(f"the database could not be written out ({error})") from error
+        except duckdb.Error as error:
+            raise StoreError(f"the database could not be written out ({error})") from error
         return changes
 
     @classmethod
@@ -451,7 +451,7 @@ def _keep_copy(store: Store, version: int) -> None:
     store.rows("CHECKPOINT")
     kept = path.with_name(f"{path.name}.version-{version}.{datetime.now(UTC):%Y%m%d-%H%M%S}.bak")
     try:
-        write_whole(kept, lambda copy: shutil.copy2(path, copy))
+        write_whole(kept, lambda copy: copy_apart(path, copy))
     except OSError as error:
         raise StoreError(f"the database can't be upgraded: no copy of it could be made at {kept} ({error})",
                          todo="Free some space and start again; nothing was changed.") from error  # fmt: skip

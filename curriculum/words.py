@@ -18,6 +18,11 @@ def chance(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def small(p: float) -> str:
+    """The same in a column of them."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def figure(value: float | None, spec: str = ".4f") -> str:
     """A number in a format, or the word for one that isn't defined, such as the neighbours of a single image."""
     return "undefined" if value is None else format(value, spec)

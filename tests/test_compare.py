@@ -196,6 +196,15 @@ def test_one_test_alone_detects_nothing() -> None:
     assert found("x", "y", 0.02, 0.01, 0.04).detected
 
 
+def test_whose_levels_they_were_is_said() -> None:
+    pairs = [found("staged", "fine-tune", 0.02, 0.01, 0.001)]
+    assert compare.verdict({"staged": None}, pairs, 5, levels="simulated").endswith(
+        " The levels of staged are simulated annotators': of people's order this says nothing."
+    )
+    assert "people's order" not in compare.verdict({"staged": None}, pairs, 5)
+    assert "people's order" not in compare.verdict({"x": None}, [found("x", "fine-tune", 0.02, 0.01, 0.001)], 5, levels="model")
+
+
 def test_few_seeds_and_the_reports_protocol_are_said() -> None:
     said = compare.verdict({"x": None}, [found("x", "fine-tune", 0.0, 0.1, 1.0)], seeds=3, biased=True)
     assert "Only 3 seeds: at least 5 are needed" in said

@@ -16,7 +16,7 @@ from unittest import mock
 import psutil
 import pytest
 
-from curriculum import backup, doctor, machine, people
+from curriculum import backup, doctor, machine, ownership, people
 from curriculum.cli import main
 from curriculum.config import TrainConfig
 from curriculum.datasets import get_dataset
@@ -61,6 +61,7 @@ def test_of_a_home_in_use_everything_is_told(tiny: Store, home: Home) -> None:
 
 def test_while_another_process_owns_the_database_its_snapshot_is_looked_at(home: Home, tiny: Store) -> None:
     tiny.write_snapshot()
+    ownership.mark(home, ownership.THE_APP)
     said = subprocess.run(
         [sys.executable, "-c", "import sys; from curriculum.home import Home; from curriculum.doctor import examine\n"
          "print(examine(Home.find(sys.argv[1]), only=('database',))[0])", str(home.root)],

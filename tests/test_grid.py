@@ -108,6 +108,10 @@ def test_the_mouse_selects_as_everywhere(open_page: Open, server: Server) -> Non
     assert selected(page) == []
     tile.nth(9).dblclick()
     expect(page.get_by_role("dialog", name="One image, large")).to_be_visible()
+    press(page, "Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    tile.nth(9).dblclick()
+    expect(page.get_by_role("dialog", name="One image, large")).to_be_visible()
     press(page, "ArrowRight", "3")  # of the image shown large, and of no other
     expect(page.get_by_role("dialog")).to_have_count(0)
     saved(page)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
-from curriculum import doctor, people
+from curriculum import doctor, ownership, people
 from curriculum.app import api, server, service
 from curriculum.config import TrainConfig
 from curriculum.errors import IdentityError, SignInError, StoreError
@@ -21,7 +23,7 @@ from curriculum.home import Home
 from curriculum.preparation import prepare
 from curriculum.rundir import Status
 from curriculum.store import Store
-from tests.conftest import PIN
+from tests.conftest import PIN, until
 
 
 @pytest.fixture
@@ -116,7 +118,34 @@ def test_the_journal_ends_with_the_service(running: service.Service, home: Home)
         running.store.rows("SELECT 1")
 
 
+def test_commands_read_no_snapshot_that_the_service_has_not_written(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last session, while this one takes its first runs in."""
+    going = threading.Event()
+    write = Store.write_snapshot
+    monkeypatch.setattr(Store, "write_snapshot", lambda store: going.wait(60) and write(store))
+    monkeypatch.setenv("CURRICULUM_HOME", str(home.root))
+    service.current()
+    assert ownership.marked(home) == (os.getpid(), ownership.STARTING)
+    assert not ownership.owned_by_the_app(home, os.getpid())
+    going.set()
+    until(lambda: ownership.owned_by_the_app(home, os.getpid()))
+    service.close_all()
+
+
+def test_a_service_whose_last_snapshot_fails_ends_all_the_same(
+    running: service.Service, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that was full, say: whoever goes back to a backup then needs the file."""
+    until(lambda: ownership.owned_by_the_app(home, os.getpid()))
+    people.register(running.store, "Ana", PIN)
+    monkeypatch.setattr(Store, "write_snapshot", lambda store: 1 / 0)
+    service.close_all()
+    with Store.open(home) as store:
+        assert store.rows("SELECT annotator FROM annotator") == [("Ana",)]
+
+
 def test_the_last_snapshot_has_all_that_the_service_did(running: service.Service, home: Home) -> None:
+    until(lambda: ownership.marked(home)[1] == ownership.THE_APP)  # its first snapshot is there, the next comes in 20 s
     people.register(running.store, "Ana", PIN)
     service.close_all()
     with Store.from_snapshot(home) as copy:

@@ -160,6 +160,18 @@ def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, contex
     assert labelled(server) == pressed
 
 
+def test_what_a_proxy_refuses_in_its_own_words_waits(open_page: Open, server: Server) -> None:
+    page = open_page()
+    for status in (400, 403, 413):
+        page.route("**/api/annotations", lambda route, status=status: route.fulfill(status=status, json={"message": "blocked"}))  # type: ignore[misc]
+        press(page, "1")
+        expect(badge(page)).to_have_text("offline, 1 waiting, nothing is lost")
+        page.unroute("**/api/annotations")
+        saved(page)
+    assert labelled(server) == accepted(page)
+    assert len(labelled(server)) == 3
+
+
 def test_a_killed_server_loses_nothing(open_page: Open, server: Server) -> None:
     page = open_page()
     press(page, "12")
@@ -277,6 +289,17 @@ def test_browsing_back_shows_the_own_level_and_takes_another(open_page: Open, se
     expect(page.get_by_text("3 of 120 sorted by you · ○ easy 1 ◐ medium 1 ● hard 1")).to_be_visible()
     saved(page)
     assert stored(server, "action, level")[3:] == [("label", "hard"), ("undo", "easy")]
+
+
+def test_a_look_back_from_the_first_image_leaves_later_ones_right(open_page: Open) -> None:
+    page = open_page()
+    shown(page)
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text("There is no earlier image.")).to_be_visible()
+    press(page, "12")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(f'.sorting img[data-example="{accepted(page)[-1][0]}"]')).to_be_visible()
+    expect(page.get_by_text("Your answer: ◐ medium")).to_be_visible()
 
 
 # -- skip, flag, note, help, mouse ---------------------------------------------------------------------

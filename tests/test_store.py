@@ -27,15 +27,27 @@ from curriculum.assignment import progress
 from curriculum.backup import backup
 from curriculum.datasets import Settings, add_dataset, check_dataset, settings
 from curriculum.errors import StoreError, StoreLockedError
+from curriculum.files import copy_apart
 from curriculum.home import Home
 from curriculum.labels import Event, annotate, append_many, consensus, record
 from curriculum.ownership import THE_APP
 from curriculum.schema import SCHEMA_VERSION, TABLES
-from curriculum.store import Store
+from curriculum.store import Store, _keep_copy
 from tests.conftest import CHECKOUT, PIN
 
 Child = Callable[..., subprocess.Popen[str]]
 
+OPEN = """
+import sys
+from pathlib import Path
+from curriculum.home import Home
+from curriculum.store import Store
+try:
+    Store.open(Home(Path(sys.argv[1])), patience=0).close()
+    print("open")
+except Exception as error:
+    print(type(error).__name__)
+"""
 HOLD = """
 import sys
 import time
@@ -104,7 +116,7 @@ def test_a_command_waits_for_another_and_says_so(
     ):
         opened(home, patience=0.2)
     assert owner.stdin is not None
-    print("1.5", file=owner.stdin, flush=True)
+    print("3", file=owner.stdin, flush=True)
     with opened(home) as store:
         assert store.writable
     assert f"open in another process, labels import (process {owner.pid}); waiting for up to 60 s" in caplog.text
@@ -120,6 +132,26 @@ def test_the_app_is_known_by_its_mark_and_its_pid(home: Home, mark: object, hold
     assert ownership.owned_by_the_app(home, holder) is app
     (home.labels / "owner.json").write_text("half {")
     assert not ownership.owned_by_the_app(home, holder)
+
+
+def test_a_copy_of_the_database_leaves_its_lock(home: Home, child: Child, tmp_path: Path) -> None:
+    """POSIX takes a process's locks on a file away as soon as it closes that file anywhere: a second process could have written."""
+    with Store.open(home, owner=THE_APP) as store:
+        _keep_copy(store, 2)
+        copies = list(home.labels.glob("*.version-2.*.bak"))
+        assert len(copies) == 1 and copies[0].stat().st_size == home.database.stat().st_size
+        other = child(OPEN, home.root)
+        assert other.communicate()[0] == "StoreLockedError\n"
+        assert ownership.marked(home) == (os.getpid(), THE_APP)
+    with pytest.raises(FileNotFoundError):
+        copy_apart(tmp_path / "gone", tmp_path / "copy")
+
+
+def test_nobody_takes_another_ones_mark_away(home: Home) -> None:
+    store = Store.open(home)
+    (home.labels / "owner.json").write_text(json.dumps({"pid": os.getpid() + 1, "what": THE_APP}))
+    store.close()
+    assert ownership.marked(home) == (os.getpid() + 1, THE_APP)
 
 
 def test_snapshot_answers_while_locked_and_refuses_to_write(home: Home, tiny_folder: Callable[..., Path], child: Child) -> None:

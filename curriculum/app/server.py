@@ -92,7 +92,7 @@ def allow_many_files() -> None:
 
 def keep_few_heaps() -> None:
     """glibc gives threads heaps of their own, up to eight a processor, and each keeps what it once needed: pages run in threads that come and go."""
-    with suppress(OSError, AttributeError):  # another C library
+    with suppress(OSError, AttributeError, TypeError):  # another C library, or none by that way
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from curriculum import runs
+from curriculum import ownership, runs
 from curriculum.app import journal
 from curriculum.asking import Explainer
 from curriculum.backup import Restored, rescue, restore
@@ -25,7 +25,6 @@ from curriculum.errors import CurriculumError
 from curriculum.home import Home
 from curriculum.intake import Ingester
 from curriculum.leases import Leases
-from curriculum.ownership import THE_APP
 from curriculum.store import Store
 
 INGEST_EVERY_SECONDS = 1.0
@@ -55,7 +54,7 @@ class Service:
     """One home's database, owned by this process from the first page on until it ends."""
 
     def __init__(self, home: Home) -> None:
-        self.home, self.store = home, Store.open(home, owner=THE_APP, patience=0)
+        self.home, self.store = home, Store.open(home, owner=ownership.STARTING, patience=0)
         self._journal = journal.begin(home)
         rescue(self.store)
         log.info("database opened", extra={"home": str(home.root), "pid": os.getpid()})
@@ -64,7 +63,7 @@ class Service:
         self.jobs: dict[str, Job] = {}
         self.failed_runs: dict[str, str] = {}
         self._ingester = Ingester(self.store)
-        self._saving, self._saved, self._saved_at = threading.Lock(), -1, 0.0
+        self._saving, self._saved, self._saved_at = threading.Lock(), -1, -math.inf
         self._stop, self.looked_at = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._keep_up, name="ingest and snapshot", daemon=True)
         self._thread.start()
@@ -72,10 +71,10 @@ class Service:
     def _keep_up(self) -> None:
         while not self._stop.is_set():
             try:
-                self.failed_runs = self._ingester.once()
-                runs.reap()
                 if time.monotonic() - self._saved_at >= SNAPSHOT_EVERY_SECONDS:
                     self.save_snapshot()
+                self.failed_runs = self._ingester.once()
+                runs.reap()
             except Exception:
                 log.exception("taking runs in or writing the snapshot failed; trying again")
             self.looked_at = time.monotonic()
@@ -96,6 +95,7 @@ class Service:
         with self._saving:
             if self.store.changes != self._saved:
                 self._saved, self._saved_at = self.store.write_snapshot(), time.monotonic()
+                ownership.mark(self.home, ownership.THE_APP)  # from now on commands may read the snapshot
 
     def start_job(self, name: str, what: str, work: Callable[[Job], object]) -> Job:
         """Run `work` in a thread; a job of that name that is going on is returned instead of a second one."""
@@ -122,9 +122,12 @@ class Service:
         self._stop.set()
         self._thread.join(timeout=10)
         self.explainer.close()
-        with suppress(CurriculumError, OSError):  # what it had before stays; the database has everything
+        try:
             self.save_snapshot()
-        self.store.close()
+        except Exception:  # the one before stays, and the database has everything
+            log.exception("the last snapshot couldn't be written")
+        finally:
+            self.store.close()
         log.info("database closed", extra={"home": str(self.home.root)})
         journal.end(self._journal)
 
@@ -158,7 +161,7 @@ def go_back_to(folder: Path) -> Restored:
         if running := _services.pop(home, None):
             atexit.unregister(running.close)
             running.close()
-        return restore(home, folder)
+        return restore(home, folder, patience=0)  # all requests wait for this one
 
 
 def close_all() -> None:

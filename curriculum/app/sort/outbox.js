@@ -132,8 +132,9 @@ class Outbox {
     try {
       const { status, answer } = await post("/api/annotations", this.body(batch));
       if (status === 200) return this.acknowledge(batch, answer);
-      if (status === 403) return this.deny(answer.error);
-      if (status === 400 || status === 413) return this.single(batch, answer.error);
+      const ours = typeof answer?.error === "string"; // a proxy or a login page refuses in words of its own: what was answered waits
+      if (ours && status === 403) return this.deny(answer.error);
+      if (ours && (status === 400 || status === 413)) return this.single(batch, answer.error);
     } catch {
       // no connection, no answer in time, or an answer that isn't ours: the same as a server that is away
     }

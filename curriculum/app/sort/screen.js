@@ -295,6 +295,7 @@ const mount = (Kind) => ({ data, parentElement, setTriggerValue }) => {
   const root = parentElement.querySelector(".sorting");
   if (!screens.has(root)) screens.set(root, new Kind(root));
   const screen = screens.get(root);
+  const use = (screen.uses = (screen.uses ?? 0) + 1);
   screen.use(data, setTriggerValue);
-  return () => screen.stop();
+  return () => screen.uses === use && screen.stop(); // a run that was overtaken ends after the next has begun
 };

@@ -9,9 +9,10 @@ class Selecting extends Screen {
   fixedKey(event) {
     const control = event.ctrlKey || event.metaKey;
     if (event.altKey || (control && event.shiftKey)) return false;
+    if (event.key === "Escape" && this.large.open) return false; // closes it, as Esc closes any dialog
     const does = {
       Enter: () => event.repeat || control || (this.large.open ? this.large.close() : this.next()),
-      Escape: () => !this.large.open && this.select([]),
+      Escape: () => this.select([]),
       PageUp: () => this.otherClass(-1) && this.switchTo(this.otherClass(-1)),
       PageDown: () => this.otherClass() && this.switchTo(this.otherClass()),
       " ": () => event.repeat || this.toggle(this.active),

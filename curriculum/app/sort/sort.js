@@ -99,8 +99,11 @@ class Sorter extends Screen {
     this.open = false;
     this.keep([this.event(action, item, more), item]);
     this.queue.judge(item.example);
-    if (this.live()) this.turnTo(this.due());
-    else this.forward();
+    if (this.live()) {
+      const old = this.past.events[KEPT_PAST]?.item;
+      if (old) Object.assign(old, { picture: null, loading: null });
+      this.turnTo(this.due());
+    } else this.forward();
   }
 
   isLive(event) {
@@ -124,6 +127,7 @@ class Sorter extends Screen {
   }
 
   async back() {
+    if (this.live()) this.trail = null; // of an earlier look back: more has been judged since
     this.trail ??= this.past.images(this.queue.current());
     if (this.place >= this.trail.length && this.past.more) {
       this.say("Fetching older images ...");
