@@ -160,10 +160,14 @@ def test_a_lost_connection_loses_nothing(open_page: Open, server: Server, contex
     assert labelled(server) == pressed
 
 
+def refusing(status: int) -> Callable[[Route], None]:
+    return lambda route: route.fulfill(status=status, json={"message": "blocked"})
+
+
 def test_what_a_proxy_refuses_in_its_own_words_waits(open_page: Open, server: Server) -> None:
     page = open_page()
     for status in (400, 403, 413):
-        page.route("**/api/annotations", lambda route, status=status: route.fulfill(status=status, json={"message": "blocked"}))  # type: ignore[misc]
+        page.route("**/api/annotations", refusing(status))
         press(page, "1")
         expect(badge(page)).to_have_text("offline, 1 waiting, nothing is lost")
         page.unroute("**/api/annotations")
@@ -295,7 +299,7 @@ def test_a_look_back_from_the_first_image_leaves_later_ones_right(open_page: Ope
     page = open_page()
     shown(page)
     page.keyboard.press("ArrowLeft")
-    expect(page.get_by_text("There is no earlier image.")).to_be_visible()
+    expect(page.locator(".sorting .said")).to_have_text("There is no earlier image.")
     press(page, "12")
     page.keyboard.press("ArrowLeft")
     expect(page.locator(f'.sorting img[data-example="{accepted(page)[-1][0]}"]')).to_be_visible()
