@@ -215,6 +215,35 @@ def test_what_a_closed_tab_left_is_sent_by_the_next(open_page: Open, server: Ser
         assert store.rows("SELECT count(*), count(DISTINCT id) FROM annotation") == [(3, 3)]
 
 
+@pytest.mark.parametrize("locks", [True, False], ids=["https", "plain http"])
+def test_a_reload_while_answers_wait_goes_on_after_them(open_page: Open, server: Server, context: BrowserContext, locks: bool) -> None:
+    """Not asked again, where a second answer would be stored before the first; and Undo takes the newest of them back."""
+    if not locks:  # which a team's server has on https alone
+        context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    page = open_page()
+    press(page, "1")
+    saved(page)
+    context.route("**/api/annotations", refusing(502))
+    press(page, "23")
+    pressed = accepted(page)
+    for _ in range(2):  # of the load before the last one too
+        page.reload()
+        assert shown(page) not in [example for example, _ in pressed]
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('curriculum-sorting|')).length") == 2
+    page.keyboard.press("Backspace")
+    expect(page.locator(".sorting .said")).to_have_text("Older answers can't be reached until the server is back.")
+    press(page, "1")
+    pressed += accepted(page)
+    context.unroute("**/api/annotations")
+    saved(page)
+    for example, _ in pressed[:0:-1]:
+        page.keyboard.press("Backspace")
+        expect(page.locator(f'.sorting img[data-example="{example}"]')).to_be_visible()
+    saved(page)
+    labels, undone = [("label", example) for example, _ in pressed], [("undo", example) for example, _ in pressed[:0:-1]]
+    assert stored(server, "action, example") == labels + undone
+
+
 def test_two_tabs_keep_to_their_own_until_one_is_gone(open_page: Open, server: Server) -> None:
     one, two = open_page(), open_page()
     one.route("**/api/annotations", lambda route: route.abort())

@@ -76,11 +76,12 @@ class PastFours {
   }
 
   async page() {
-    if (!this.more) return false;
+    if (!this.more || this.outbox.inherits()) return false; // what waits there is newer than all that the server could list
     try {
       const body = { token: this.outbox.token, dataset: this.outbox.dataset, before: this.oldest };
       const { status, answer } = await post("/api/fours/history", body);
       if (status !== 200) return false;
+      this.asked = true;
       const known = new Set([...this.gone, ...this.done.map(({ id }) => id)]);
       for (const { id, examples, adaptive } of answer.comparisons) if (!known.has(id)) this.done.push({ id, four: fourOf(examples, adaptive) });
       this.oldest = answer.comparisons.at(-1)?.id ?? this.oldest;

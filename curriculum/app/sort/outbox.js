@@ -32,7 +32,17 @@ async function post(path, body, options = {}) {
 }
 
 // One tab is one load of the page. It outlives the component: a click on another page of the app must not stop sending.
-const tab = (globalThis.curriculumSorting ??= { id: uuid(), outboxes: new Map(), lives: false });
+// `before`: earlier loads in the same tab, whose answers are this one's at once. (A duplicated tab takes them for its own
+// too: then they are sent twice, which does no harm.)
+const tab = (globalThis.curriculumSorting ??= { id: uuid(), before: earlierLoads(), outboxes: new Map(), lives: false });
+
+function earlierLoads() {
+  try {
+    return JSON.parse(sessionStorage.getItem(`${SPACE}-loads`)) ?? [];
+  } catch {
+    return [];
+  }
+}
 
 class Outbox {
   static of(annotator, dataset) {
@@ -44,6 +54,7 @@ class Outbox {
   constructor(prefix, dataset) {
     Object.assign(this, { prefix, dataset, token: null, entries: [], count: 0, busy: false, failures: 0, batch: BATCH_EVENTS });
     Object.assign(this, { away: false, denied: "", memoryOnly: false, adopted: new Set(), listener: null, wake: null });
+    for (const load of tab.before) this.take(load); // before the first question which images are next
     this.live();
     addEventListener("online", () => this.retry());
     addEventListener("pageshow", () => this.retry());
@@ -86,6 +97,11 @@ class Outbox {
 
   examples() {
     return this.entries.map((entry) => entry.event.example);
+  }
+
+  // Whether answers of an earlier page wait: the server's list of what was done lacks them.
+  inherits() {
+    return this.entries.some(({ key }) => !key.startsWith(`${this.prefix}${tab.id}|`));
   }
 
   // -- sending ---------------------------------------------------------------------------------
@@ -186,12 +202,19 @@ class Outbox {
   live() {
     if (tab.lives) return;
     tab.lives = true;
+    try {
+      sessionStorage.setItem(`${SPACE}-loads`, JSON.stringify([...tab.before.filter((load) => keysOf(SPACE).some((key) => key.includes(load))), tab.id]));
+    } catch {
+      // then the heartbeat or the lock of this page tells the next that it is gone
+    }
     if (navigator.locks) {
       navigator.locks.request(`${SPACE}|${tab.id}`, () => new Promise(() => {})); // held until the page is gone
     } else {
       const beat = () => remember(`${SPACE}-alive|${tab.id}`, String(Date.now()));
       beat();
       setInterval(beat, HEARTBEAT_EVERY);
+      addEventListener("pageshow", beat);
+      addEventListener("pagehide", () => forget(`${SPACE}-alive|${tab.id}`)); // another tab may send at once what waits here
     }
   }
 

@@ -13,11 +13,12 @@ class Past {
   }
 
   async page() {
-    if (!this.more) return false;
+    if (!this.more || this.outbox.inherits()) return false; // what waits there is newer than all that the server could list
     try {
       const body = { token: this.outbox.token, dataset: this.outbox.dataset };
       const { status, answer } = await post("/api/history", this.oldest ? { ...body, before: this.oldest } : body);
       if (status !== 200) return false;
+      this.asked = true;
       this.take(answer);
       return true;
     } catch {

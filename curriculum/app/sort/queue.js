@@ -97,10 +97,12 @@ class Queue {
 
   take({ examples: cards, end, later }, since, excluded) {
     const inHand = new Set(this.hand.map((item) => item.example));
-    const fresh = cards.filter(({ example }) => !inHand.has(example) && !((this.judged.get(example) ?? 0) > since));
+    const waiting = new Set(this.outbox.examples()); // of a tab that is gone, perhaps, and taken over while this was asked
+    const open = cards.filter(({ example }) => !waiting.has(example) || excluded.includes(example));
+    const fresh = open.filter(({ example }) => !inHand.has(example) && !((this.judged.get(example) ?? 0) > since));
     this.hand.push(...fresh);
     Object.assign(this, { end, later });
-    this.finished = !fresh.length && !excluded.length && !later; // else a skipped image of the outbox may be due again
+    this.finished = !fresh.length && !excluded.length && !later && open.length === cards.length; // else a skipped image of the outbox may be due again
     this.prepare();
     this.listener.filled();
   }

@@ -226,6 +226,7 @@ class Screen {
   stored(events) {
     if (events.length) this.find(".live").textContent = `Stored: ${this.describe(events.at(-1))}.`;
     if (this.outbox.waiting()) return;
+    if (!this.past.asked) this.past.load();
     if (!this.queue.hand.length) this.queue.fill();
     clearTimeout(this.syncing);
     this.syncing = setTimeout(() => this.listening && this.queue.ask(0), SYNC_AFTER);
