@@ -7,7 +7,6 @@ milliseconds. Nothing here reads a database or ever returns NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -18,25 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curriculum.errors import ConfigError
+from curriculum.intervals import RESAMPLES, Coefficient, Floats, over_images, over_kinds, share_of
 from curriculum.vocabulary import LEVELS
 
-Floats = NDArray[np.float64]
-Statistic = Callable[[Floats], Floats]
-
 LEVEL_INDEX: dict[str, int] = {level: i for i, level in enumerate(LEVELS)}
-RESAMPLES = 1000
-MAX_UNDEFINED = 0.05  # share of resamples without a value above which an interval would flatter
-
-
-@dataclass(frozen=True)
-class Coefficient:
-    """A measure with its 95 % interval. `reason` says why `value`, or only the interval, is None; else it is empty."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int  # images that it rests on
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +120,7 @@ def alpha(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Coe
         return Coefficient(None, None, None, len(shared), reason)
     point = float(krippendorff.alpha(value_counts=shared, level_of_measurement="ordinal"))
     kinds, counts = np.unique(shared, axis=0, return_counts=True)  # of votes: of their shares there are as many, in other order
-    return _resampled(point, coincidences(kinds), counts, ordinal_alpha, resamples, seed)
+    return over_kinds(point, coincidences(kinds), counts, ordinal_alpha, resamples, seed)
 
 
 def pairwise_kappa(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[tuple[str, str], Coefficient]:
@@ -184,7 +168,7 @@ def fleiss_kappa(frame: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0)
     if reason:
         return Coefficient(None, None, None, len(shared), reason)
     parts = fleiss_parts(shared)
-    return _with_interval(float(fleiss(parts.sum(0))), parts, fleiss, resamples, seed)
+    return over_images(float(fleiss(parts.sum(0))), parts, fleiss, resamples, seed)
 
 
 def self_consistency(repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> SelfConsistency:
@@ -196,7 +180,7 @@ def self_consistency(repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: in
 
     Returns:
         `same`: share of repeats with the same level, 0 to 1; `kappa`: quadratic-weighted, of first against
-        second. Both resample images, so that one image repeated by several people stays together.
+        second. In both intervals one image repeated by several people stays together.
         Undefined for fewer than two images; `kappa` also where all levels are the same.
 
     Raises:
@@ -215,7 +199,7 @@ def self_consistency(repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: in
     if reason := nothing or _why_too_few(len(parts)):
         return SelfConsistency(Coefficient(None, None, None, len(parts), reason), kappa)
     equal = np.eye(len(LEVELS)).ravel()
-    return SelfConsistency(mean_of(np.column_stack([parts @ equal, parts.sum(1)]), resamples, seed), kappa)
+    return SelfConsistency(share_of(np.column_stack([parts @ equal, parts.sum(1)])), kappa)
 
 
 def each_self_consistency(
@@ -224,11 +208,6 @@ def each_self_consistency(
     """`self_consistency` of each annotator who has judgements or repeats, by name."""
     names = sorted({*frame["annotator"], *repeats["annotator"]})
     return {name: self_consistency(repeats[repeats["annotator"] == name], resamples, seed) for name in names}
-
-
-def mean_of(parts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Coefficient:
-    """A mean over images: `parts` (n, 2) holds each image's sum and how many values are in it; at least one row."""
-    return _with_interval(float(_ratio(parts.sum(0))), parts, _ratio, resamples, seed)
 
 
 def report(frame: pd.DataFrame, repeats: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
@@ -304,10 +283,6 @@ def fleiss(sums: Floats) -> Floats:
     return _divide(_divide(agreement, paired) - chance, 1 - chance)
 
 
-def _ratio(sums: Floats) -> Floats:
-    return _divide(sums[..., 0], sums[..., 1])
-
-
 def _square(sums: Floats) -> Floats:
     size = round(sums.shape[-1] ** 0.5)
     return np.asarray(sums.reshape(*sums.shape[:-1], size, size))
@@ -343,27 +318,7 @@ def _kappa_of_kinds(kinds: Floats, counts: NDArray[np.int64], reason: str, resam
     reason = reason or _why_too_few(images) or _why_all_equal(table.sum(0) + table.sum(1))
     if reason:
         return Coefficient(None, None, None, images, reason)
-    return _resampled(float(weighted_kappa(sums)), kinds, counts, weighted_kappa, resamples, seed)
-
-
-def _with_interval(point: float, parts: Floats, statistic: Statistic, resamples: int, seed: int) -> Coefficient:
-    """The point with a 95 % percentile interval over resampled images; equal images are drawn together, by how often."""
-    kinds, counts = np.unique(parts, axis=0, return_counts=True)
-    return _resampled(point, kinds, counts, statistic, resamples, seed)
-
-
-def _resampled(
-    point: float, kinds: Floats, counts: NDArray[np.int64], statistic: Statistic, resamples: int, seed: int
-) -> Coefficient:  # fmt: skip
-    """The same from the kinds of images there are (k, d), and how often each comes (k,)."""
-    images = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=resamples)
-    values = statistic(drawn @ kinds)
-    values = values[np.isfinite(values)]
-    if len(values) < (1 - MAX_UNDEFINED) * resamples:
-        return Coefficient(point, None, None, images, "no interval: the images are too few, or their labels too much the same")
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Coefficient(point, float(low), float(high), images)
+    return over_kinds(float(weighted_kappa(sums)), kinds, counts, weighted_kappa, resamples, seed)
 
 
 def _shared_votes(frame: pd.DataFrame) -> tuple[Floats, str]:

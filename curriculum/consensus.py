@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,8 @@ from crowdkit.aggregation import GLAD
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from curriculum.agreement import Coefficient, Floats, check_judgements, count_votes, mean_of, report, why_nothing_shared
+from curriculum.agreement import check_judgements, count_votes, report, why_nothing_shared
+from curriculum.intervals import Coefficient, Floats, mean_of, share_of
 from curriculum.vocabulary import LEVELS
 
 BLOCK, MOST_POINTS = 50, 200  # labels that a point of `drift` stands for, points an annotator
@@ -221,18 +223,19 @@ def _report(rows: pd.DataFrame, name: str, resamples: int, seed: int) -> Annotat
     return AnnotatorReport(
         annotator=str(name),
         labels=len(own),
-        reliability=_mean(shared["level"] == shared["level_others"], resamples, seed),
+        reliability=_of_shared(shared["level"] == shared["level_others"], share_of),
         against="majority of the others" if model.reason else "Dawid-Skene of the others",
-        bias=_mean(shared["level_index"] - shared["mean"], resamples, seed),
+        bias=_of_shared(shared["level_index"] - shared["mean"], lambda parts: mean_of(parts, resamples, seed)),
         pace_seconds=float(seconds.median()) if len(seconds) else None,
     )
 
 
-def _mean(values: pd.Series[bool] | pd.Series[float], resamples: int, seed: int) -> Coefficient:
+def _of_shared(values: pd.Series[bool] | pd.Series[float], measured: Callable[[Floats], Coefficient]) -> Coefficient:
+    """A measure of one value an image, where two images are shared or more."""
     if len(values) < 2:
         shared = "no image is" if values.empty else "only one image is"
         return Coefficient(None, None, None, len(values), f"{shared} shared with another annotator; it takes two images")
-    return mean_of(np.column_stack([values.to_numpy(np.float64), np.ones(len(values))]), resamples, seed)
+    return measured(np.column_stack([values.to_numpy(np.float64), np.ones(len(values))]))
 
 
 # -- contested images ----------------------------------------------------------------------------

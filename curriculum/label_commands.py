@@ -19,6 +19,7 @@ from curriculum.label_files import export_labels, import_labels
 from curriculum.label_log import export_log, import_log
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS
+from curriculum.words import interval
 
 Result = dict[str, Any]
 
@@ -183,18 +184,19 @@ def labels_agreement(options: argparse.Namespace, home: Home) -> tuple[Result, s
         for key, what in names.items()
     ]
     for one in document["self_consistency_by_annotator"]:
-        interval = None if one["low"] is None else (one["low"], one["high"])
-        text.append(_coefficient(f"same level when judged again, {one['annotator']}", one["same"], interval, one["n"], one["reason"]))
+        within = None if one["low"] is None else (one["low"], one["high"])
+        text.append(_coefficient(f"same level when judged again, {one['annotator']}", one["same"], within, one["n"], one["reason"]))
     for pair in document["pairwise_kappa"]:
-        interval = None if pair["low"] is None else (pair["low"], pair["high"])
-        text.append(_coefficient(f"kappa of {pair['a']} and {pair['b']}", pair["kappa"], interval, pair["n"], pair["reason"]))
+        within = None if pair["low"] is None else (pair["low"], pair["high"])
+        text.append(_coefficient(f"kappa of {pair['a']} and {pair['b']}", pair["kappa"], within, pair["n"], pair["reason"]))
     return document, "\n".join(text)
 
 
-def _coefficient(what: str, value: float | None, interval: tuple[float, float] | None, count: int, reason: str | None) -> str:
+def _coefficient(what: str, value: float | None, within: tuple[float, float] | None, count: int, reason: str | None) -> str:
     if value is None:
         return f"{what}: undefined: {reason}"
-    return f"{what}: {value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "") + f", {count} images"
+    low, high = within or (None, None)
+    return f"{what}: {interval(value, low, high, reason or '', '.3f')}, {count} images"
 
 
 def labels_scale(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

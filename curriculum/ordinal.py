@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum.intervals import Floats, percentile_interval
 from curriculum.vocabulary import LEVELS
-
-Floats = NDArray[np.float64]
 
 BINS = 200
 """Steps of the difficulty that the bootstrap tells apart; figures themselves are exact."""
@@ -18,16 +17,21 @@ BINS = 200
 
 @dataclass(frozen=True)
 class Correlation:
-    """A measure in [-1, 1] with its 95 % interval; `n` examples. NaN where it is undefined."""
+    """A measure in [-1, 1] with its 95 % interval; `n` examples. NaN where it is undefined; `reason` says why the interval alone is."""
 
     value: float
     low: float
     high: float
     n: int
+    reason: str = ""
 
     @property
     def defined(self) -> bool:
         return math.isfinite(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        return math.isfinite(self.low)
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class Agreement:
 def level_agreement(levels: NDArray[np.integer], difficulty: NDArray[np.floating], resamples: int = 1000, seed: int = 0) -> Agreement:
     """How far people's levels and a difficulty agree, with percentile bootstrap intervals over the images.
 
-    NaN where a measure is undefined: fewer than three images, or one side all equal. Beyond 200 different difficulties
-    the resamples tell 200 steps apart, so that a million images take no longer than a thousand.
+    NaN where a measure is undefined: fewer than three images, or one side all equal; an interval is also where there are
+    fewer than `intervals.FEWEST_IMAGES` or all resamples say the same. Beyond 200 different difficulties the resamples tell
+    200 steps apart, so that a million images take no longer than a thousand.
 
     Args:
         levels: (n,), 0 easy to 2 hard.
@@ -72,8 +77,8 @@ def level_agreement(levels: NDArray[np.integer], difficulty: NDArray[np.floating
         resampled = _measures(draws.astype(np.float64))
     found = []
     for value, each in zip(values, resampled, strict=True):
-        low, high = np.nanpercentile(each, [2.5, 97.5])
-        found.append(Correlation(value, float(low), float(high), n))
+        low, high, reason = percentile_interval(each, n)
+        found.append(Correlation(value, nan if low is None else low, nan if high is None else high, n, reason))
     return Agreement(*found)
 
 

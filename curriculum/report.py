@@ -24,7 +24,7 @@ from curriculum.images import inside
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from curriculum.vocabulary import ARCHITECTURE_TITLE, LEVELS, MODE_MEANING
-from curriculum.words import duration, small
+from curriculum.words import duration, interval, small
 
 PICTURES = 16
 
@@ -114,7 +114,10 @@ def _agreement(store: Store, dataset: str) -> Part:
     facts = [("Annotators", f"{judged['annotator'].nunique()}, {len(judged):,} labels on {judged['example'].nunique():,} images")]
     alpha = agreement.alpha(judged)
     facts.append(
-        ("Krippendorff's alpha", _interval(alpha.value, alpha.low, alpha.high) if alpha.value is not None else f"undefined: {alpha.reason}")
+        (
+            "Krippendorff's alpha",
+            interval(alpha.value, alpha.low, alpha.high, alpha.reason) if alpha.value is not None else f"undefined: {alpha.reason}",
+        )
     )
     level = labels.consensus(store, dataset)["level"].value_counts()
     facts.append(("Agreed levels", ", ".join(f"{name} {int(level.get(name, 0)):,}" for name in LEVELS)))
@@ -123,7 +126,7 @@ def _agreement(store: Store, dataset: str) -> Part:
         found = analysis.agreement(analysis.compared(analysis.ranked(store, dataset, score, "people")))
         for name, one in (("Spearman's rho", found.spearman), ("Kendall's tau-b", found.tau_b), ("Weighted kappa", found.kappa)):
             if one.defined:
-                facts.append((f"{name} with the model", f"{_interval(one.value, one.low, one.high)}, {one.n:,} images"))
+                facts.append((f"{name} with the model", f"{interval(one.value, one.low, one.high, one.reason)}, {one.n:,} images"))
     return Part("Human labels", facts=facts)
 
 
@@ -137,10 +140,6 @@ def _again(run: RunDir, row: dict[str, Any]) -> list[Part]:
         ("Time", duration(row["seconds"])),
     ]
     return [Part("How to make it again", facts=facts, code=json.dumps(config, indent=1))]
-
-
-def _interval(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if low is not None and high is not None else f"{value:.2f}"
 
 
 def _network(config: dict[str, Any]) -> str:

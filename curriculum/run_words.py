@@ -8,7 +8,7 @@ from typing import Any
 from curriculum import analysis, mistakes
 from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.store import Store
-from curriculum.words import duration, figure, small
+from curriculum.words import duration, figure, interval, small
 
 Result = dict[str, Any]
 
@@ -26,7 +26,7 @@ def score_text(store: Store, result: Result) -> str:
             said = (
                 (name, getattr(agreed, key)) for key, name in (("spearman", "Spearman"), ("tau_b", "tau-b"), ("kappa", "weighted kappa"))
             )
-            figures = ", ".join(f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for name, one in said)
+            figures = ", ".join(f"{name} {interval(one.value, one.low, one.high, one.reason, '.3f')}" for name, one in said)
             lines.append(f"  with {who}'s levels: {figures}, n = {agreed.spearman.n}")
             lines.append("  rows: their level, columns: the model's in the same proportions\n" + analysis.level_table(both).to_string())
             for name in list(analysis.QUADRANTS)[:2]:

@@ -16,9 +16,9 @@ import pandas as pd
 import scipy
 from numpy.typing import NDArray
 
-from curriculum.agreement import RESAMPLES, Coefficient
 from curriculum.difficulty import rank_difficulty
 from curriculum.errors import ConfigError
+from curriculum.intervals import RESAMPLES, Coefficient
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -23,6 +23,11 @@ def small(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
+def interval(value: float, low: float | None, high: float | None, reason: str = "", spec: str = ".2f") -> str:
+    """A figure with its interval, or with the reason why it has none."""
+    return f"{value:{spec}} " + (f"({reason})" if reason else f"[{low:{spec}}, {high:{spec}}]")
+
+
 def figure(value: float | None, spec: str = ".4f") -> str:
     """A number in a format, or the word for one that isn't defined, such as the neighbours of a single image."""
     return "undefined" if value is None else format(value, spec)

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
 from curriculum import agreement
-from curriculum.agreement import Coefficient, alpha, fleiss_kappa, pairwise_kappa, report, self_consistency
+from curriculum.agreement import alpha, fleiss_kappa, pairwise_kappa, report, self_consistency
 from curriculum.errors import ConfigError
+from curriculum.intervals import Coefficient
+from curriculum.metrics import wilson_interval
 from curriculum.vocabulary import LEVELS
 
 LETTERS = {"e": "easy", "m": "medium", "h": "hard"}
@@ -322,9 +324,16 @@ def test_two_people_who_never_vary_and_never_agree() -> None:
 
 
 def test_a_value_without_an_interval_says_so() -> None:
-    found = alpha(judged(Ann="eeh", Bob="eeh"))
-    assert found.value == pytest.approx(1.0)
-    assert found.low is None and found.high is None and found.reason.startswith("no interval")
+    for line, reason in (("eemmh", "of 5 images it would flatter"), ("eemmh" * 8, "all images say the same")):
+        for measure in EVERY.values():
+            found = measure(judged(Ann=line, Bob=line))
+            assert found.value == pytest.approx(1.0)
+            assert found.low is None and found.high is None and found.reason.startswith(f"no interval: {reason}")
+
+
+def test_people_who_always_repeat_themselves_may_yet_err() -> None:
+    found = self_consistency(repeated(*[(f"image {i}", pair) for i, pair in enumerate(["ee", "mm", "hh"] * 3)])).same
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, *wilson_interval(9, 9)))
 
 
 # -- self-consistency ------------------------------------------------------------------------------
@@ -338,9 +347,10 @@ def test_self_consistency_by_hand() -> None:
 
 
 def test_repeats_of_one_image_stay_together() -> None:
-    """Ten people repeat each of two images: resamples hold one image twice or both, so the share is 0, 1/2 or 1."""
+    """Ten people repeat each of two images: that tells as much as one of two images."""
     found = self_consistency(repeated(*[("a", "ee")] * 10, *[("b", "eh")] * 10))
-    assert (found.same.value, found.same.low, found.same.high, found.same.n) == (0.5, 0.0, 1.0, 2)
+    assert found.same == self_consistency(repeated(("a", "ee"), ("b", "eh"))).same
+    assert (found.same.value, found.same.low, found.same.high, found.same.n) == pytest.approx((0.5, *wilson_interval(1, 2), 2))
 
 
 @pytest.mark.parametrize(
@@ -395,11 +405,11 @@ def test_bad_repeats_are_refused() -> None:
 
 
 def test_the_report_is_json_and_complete() -> None:
-    document = report(random_frame(60, 3, seed=9), repeated(("a", "ee"), ("b", "mm"), ("c", "hh"), ("d", "em")))
+    document = report(random_frame(60, 3, seed=9), repeated(*[(f"image {i}", pair) for i, pair in enumerate(["ee", "mm", "hh", "em"] * 5)]))
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["reasons"] == {}
     assert document["alpha_interval"][0] < document["alpha"] < document["alpha_interval"][1]
-    assert document["self_consistency"] == 0.75 and document["self_consistency_n"] == 4
+    assert document["self_consistency"] == 0.75 and document["self_consistency_n"] == 20
     assert [set(pair) for pair in document["pairwise_kappa"]] == [{"a", "b", "kappa", "low", "high", "n", "reason"}] * 3
     assert [(pair["a"], pair["b"]) for pair in document["pairwise_kappa"]] == list(combinations(["person 0", "person 1", "person 2"], 2))
 
@@ -412,7 +422,7 @@ def test_each_annotators_own_consistency_or_the_reason_why_not() -> None:
     assert document["self_consistency"] == pytest.approx(2 / 3)
     ann, bob, cem = document["self_consistency_by_annotator"]
     assert (ann["annotator"], ann["same"], ann["n"], ann["reason"]) == ("Ann", 0.5, 2, None)
-    assert (ann["low"], ann["high"]) == (0.0, 1.0)
+    assert (ann["low"], ann["high"]) == pytest.approx(wilson_interval(1, 2))
     assert (bob["annotator"], bob["same"], bob["n"]) == ("Bob", None, 1) and "two" in bob["reason"]
     assert (cem["annotator"], cem["same"], cem["n"]) == ("Cem", None, 0) and "second time" in cem["reason"]
 

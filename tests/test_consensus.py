@@ -27,6 +27,7 @@ from curriculum.consensus import (
     posterior,
 )
 from curriculum.errors import ConfigError
+from curriculum.metrics import wilson_interval
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS
 
@@ -288,8 +289,15 @@ def test_of_two_each_is_measured_against_the_other() -> None:
 
 def test_a_harder_judge_has_a_bias_above_zero() -> None:
     ann, bob, cleo = annotator_reports(judged(Ann="eemm" * 5, Bob="eemm" * 5, Cleo="mmhh" * 5))
-    assert cleo.bias.value == 1 and (cleo.bias.low, cleo.bias.high) == (1, 1)
+    assert cleo.bias.value == 1 and cleo.bias.low is cleo.bias.high is None and "all images say the same" in cleo.bias.reason
     assert ann.bias.value == bob.bias.value == -0.5
+
+
+def test_who_always_agrees_with_the_others_has_no_certainty_of_it() -> None:
+    for images in (3, 30):
+        for found in annotator_reports(judged(Ann="emh" * (images // 3), Bob="emh" * (images // 3))):
+            agreed = found.reliability
+            assert (agreed.value, agreed.low, agreed.high) == pytest.approx((1.0, *wilson_interval(images, images)))
 
 
 @pytest.mark.parametrize(

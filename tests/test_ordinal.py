@@ -75,6 +75,15 @@ def test_undefined_is_said(levels: list[int], difficulty: list[float]) -> None:
     assert found.kappa.n == len(levels)
 
 
+@pytest.mark.parametrize(
+    ("levels", "reason"), [([0, 0, 1, 2, 2], "of 5 images it would flatter"), ([0, 1, 1, 2] * 6, "all images say the same")]
+)
+def test_an_interval_that_would_flatter_is_left_out(levels: list[int], reason: str) -> None:
+    found = level_agreement(np.array(levels), np.array(levels) / 2).kappa
+    assert found.value == pytest.approx(1.0) and not found.bounded
+    assert math.isnan(found.low) and math.isnan(found.high) and found.reason.startswith(f"no interval: {reason}")
+
+
 def test_opposite_orders_are_minus_one() -> None:
     found = level_agreement(np.array([2, 2, 1, 1, 0, 0]), np.arange(6) / 5)
     assert found.spearman.value < -0.9

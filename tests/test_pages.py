@@ -80,6 +80,8 @@ def test_sorting_needs_a_name(open_page: Open, filled: Home) -> None:
 def test_human_and_model_counts_agree_with_the_database(open_page: Open, filled: Home) -> None:
     test = open_page("human_model", filled, dataset="textures")
     assert "12 images with a level from people" in _text(test)
+    assert "**12 images with a level tell too little yet.**" in _text(test)
+    assert "No interval: of 12 images it would flatter; it takes 20" in _text(test)
     store = service.current().store
     both = store.query(
         """SELECT example, list_position(['easy', 'medium', 'hard'], c.level) - 1 AS level, difficulty

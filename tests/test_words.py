@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curriculum.words import chance, duration, figure
+from curriculum.words import chance, duration, figure, interval
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,8 @@ def test_chances() -> None:
 
 def test_figures() -> None:
     assert (figure(0.12345), figure(0.5, ".1%"), figure(None)) == ("0.1235", "50.0%", "undefined")
+
+
+def test_a_figure_has_its_interval_or_the_reason_why_not() -> None:
+    assert interval(0.5, 0.25, 0.751) == "0.50 [0.25, 0.75]"
+    assert interval(0.5, None, None, "no interval: of 3 images", ".3f") == "0.500 (no interval: of 3 images)"

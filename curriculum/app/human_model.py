@@ -119,7 +119,7 @@ def _figures(both: pd.DataFrame, who: str, found: Agreement) -> pd.DataFrame:
             one = getattr(found, measure)
             st.metric(MEASURE_TITLE[measure].capitalize(), f"{one.value:.2f}" if one.defined else "undefined", help=meaning)
             if one.defined:
-                st.caption(f"95 % interval {one.low:.2f} to {one.high:.2f}")
+                st.caption(f"95 % interval {one.low:.2f} to {one.high:.2f}" if one.bounded else one.reason.capitalize())
         same = float((both["level"] == both["model_level"]).mean())
         st.caption(
             f"{len(both):,} images with a level from {layout.plain(layout.WHO.get(who, who))}; {same:.0%} have the same level from both."
@@ -144,7 +144,9 @@ def _in_words(found: Agreement) -> str:
     low, high = found.spearman.low, found.spearman.high
     if not found.spearman.defined:
         return f"It takes at least three labelled images and more than one level to tell; there are {found.spearman.n}."
-    if math.isnan(low) or low <= 0 <= high:
+    if not found.spearman.bounded:
+        return f"**{found.spearman.n:,} images with a level tell too little yet.**"
+    if low <= 0 <= high:
         return "**With these labels, no relation can be told from chance.**"
     if high < 0:
         return "**People find easy what the model finds hard.**"

@@ -13,7 +13,6 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import aside, consensus, datasets, labels
-from curriculum.agreement import Coefficient
 from curriculum.app import layout, scale, session
 from curriculum.app.layout import Tile
 from curriculum.charts.palette import LEVEL_MARK
@@ -21,6 +20,7 @@ from curriculum.charts.tables import pair_table
 from curriculum.charts.team import drift
 from curriculum.consensus import AnnotatorReport
 from curriculum.datasets import Settings
+from curriculum.intervals import Coefficient
 from curriculum.vocabulary import LEVELS
 from curriculum.words import duration, figure
 
