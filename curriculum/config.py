@@ -142,7 +142,7 @@ class TrainConfig(RunConfig):
     step_share: float = option(0.05, "self-paced: share that a step adds", low=0.001, high=1.0)
     gate: float = option(0.85, "self-paced: train accuracy above which an epoch earns a step", low=0.0, high=1.0)
     slow_from: float = option(0.60, "self-paced: share from which a step needs two such epochs", low=0.0, high=1.0)
-    replay: str | None = option(None, "self-paced --ordering random: the run whose subset sizes are taken")
+    replay: str | None = option(None, "self-paced --ordering random or anti-curriculum: the run whose subset sizes are taken")
     pacing: str = option("linear", "paced: how the share in use grows", choices=PACINGS)
     full_at: float = option(0.8, "paced: share of the training after which all images are in use", low=0.001, high=1.0)
     root: float = option(2.0, "paced --pacing root: the root's p; 1 is linear, 2 the square root", low=0.1, high=100.0)
@@ -170,9 +170,12 @@ class TrainConfig(RunConfig):
             raise ConfigError("--ordering only fits the modes that order images", got=self.mode, allowed=CURRICULA)
         if self.ordering == "standard" and self.mode != "paced":
             raise ConfigError("all images from the start is --mode fine-tune", got=f"--mode {self.mode} --ordering standard")
-        if (self.mode == "self-paced" and self.ordering == "random") != bool(self.replay):
-            raise ConfigError("--mode self-paced --ordering random needs --replay RUN, and nothing else takes it",
-                              got=self.replay or "no run", todo="Give the self-paced run whose subset sizes are to be taken.")  # fmt: skip
+        if self.replay and (self.mode != "self-paced" or self.ordering == "curriculum"):
+            raise ConfigError("--replay only fits --mode self-paced in another order than its own",
+                              got=f"--mode {self.mode} --ordering {self.ordering}", allowed=["random", "anti-curriculum"])  # fmt: skip
+        if self.mode == "self-paced" and self.ordering == "random" and not self.replay:
+            raise ConfigError("--mode self-paced --ordering random needs --replay RUN", got="no run",
+                              todo="Give the self-paced run whose subset sizes are to be taken.")  # fmt: skip
         if self.variant == "as-run" and self.ordering == "anti_curriculum":
             raise ConfigError("--variant as-run has no reverse", todo="Take --variant balanced with --ordering anti-curriculum.")
         self._check_rest()
@@ -228,8 +231,9 @@ ARMS: dict[str, dict[str, Any]] = {
         if (base, suffix) != ("self-paced-as-run", "-anti")
     },
 }
-"""What can stand in a comparison, as changes to a training configuration. -random: the same sizes, the images drawn by chance; -anti:
-the hard ones first."""
+"""What can stand in a comparison, as changes to a training configuration. -random: the same sizes, the images drawn by chance; -anti: the
+same sizes, the hard ones first. Both have as many images of each class at each step as their arm, wherever an order fixes that: all but
+self-paced-as-written, which takes the easiest whatever their class, and self-paced-as-run, which takes batches."""
 
 
 ARM_MEANING = {
@@ -239,7 +243,7 @@ ARM_MEANING = {
     "self-paced-as-written": "whatever their class, as the reports say",
     "self-paced-as-run": "batches by their mean loss, as the reports' script did",
     "paced": "the model's ranking, more by a fixed function",
-    "staged-anti": "hard, then medium too, then all",
+    "staged-anti": "the hardest first, as many at each stage as staged has",
     "self-paced-anti": "the model's own hardest first",
     "paced-anti": "the model's ranking from its hard end",
     "transfer": "only the last layer learns: the reports' control",

@@ -64,7 +64,7 @@ def _member(run: RunDir, config: CompareConfig, arm: str, seed: int, budget: int
         options["stage_epochs"] = REPORT_STAGE_EPOCHS
     if mode != "transfer":
         options |= {"learning_rate": config.learning_rate, "rate_rule": "constant", "augment": config.augment}
-    if mode == "self-paced" and options.get("ordering") == "random":
+    if mode == "self-paced" and arm != base_of(arm):
         options["replay"] = f"{run.run_id}-{base_of(arm)}-s{seed}"
     shared = (
         "weights",
@@ -191,7 +191,7 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
     bases = {arm: control_of(arm) for arm in names if arm == base_of(arm) != "fine-tune"}
     pairs = [(arm, "fine-tune") for arm in bases] + [(arm, f"{arm}-random") for arm in bases if f"{arm}-random" in names]
     backwards = [(arm, f"{arm}-anti") for arm in bases if f"{arm}-anti" in names]  # another question: p are corrected among themselves
-    found, notes = compare.differences(answers, pairs) + compare.differences(answers, backwards), _notes(run, config, members, names)
+    found, notes = compare.differences(answers, pairs) + compare.differences(answers, backwards), _notes(run, members)
     return {
         "run_id": run.run_id, "dataset": config.dataset, "protocol": config.protocol, "passes": config.passes, "noise": config.noise, "levels": config.levels,
         "arms": arms, "pairs": [asdict(pair) for pair in found],
@@ -201,11 +201,12 @@ def conclude(run: RunDir, config: CompareConfig, members: list[Member], order: p
     }  # fmt: skip
 
 
-def _notes(run: RunDir, config: CompareConfig, members: list[Member], names: list[str]) -> list[str]:
+def _notes(run: RunDir, members: list[Member]) -> list[str]:
     """What the comparison was told when it was asked for, what its arms are, and what happened to their runs, each once."""
     found = list(run.request().get("notes", []))
-    if backwards := [name for name in names if name.endswith("-anti") and base_of(name) != "paced"]:
-        found.append(f"{', '.join(backwards)}: not the order alone differs from the arm's, the pace does too.")
+    sizes = {(member.arm, member.seed): [epoch["subset_size"] for epoch in member.run.epochs()] for member in members}
+    if apart := dict.fromkeys(arm for arm, seed in sizes if sizes[arm, seed] != sizes[base_of(arm), seed]):
+        found.append(f"{', '.join(apart)}: not the order alone differs from the arm's, the pace does too.")
     own: dict[str, list[str]] = {}
     for member in members:
         for note in (member.run.result() or {}).get("notes", []):

@@ -32,7 +32,7 @@ class Stage:
 
 
 def plan_stages(epochs: Sequence[int] = REPORT_STAGE_EPOCHS, *, hardest_first: bool = False) -> tuple[Stage, ...]:
-    """Easy, easy + medium, all, for so many epochs each, or hard, medium + hard, all; a stage of 0 epochs is left out."""
+    """Easy, easy + medium, all, for so many epochs each; a stage of 0 epochs is left out. Hardest first, hard, medium + hard, all."""
     first = (("hard", (2,)), ("medium+hard", (1, 2))) if hardest_first else (("easy", (0,)), ("easy+medium", (0, 1)))
     names = (*first, ("all", (-1, 0, 1, 2)))
     return tuple(Stage(name, levels, count) for (name, levels), count in zip(names, epochs, strict=True) if count)
@@ -134,10 +134,29 @@ def easiest(losses: NDArray[np.floating], classes: NDArray[np.integer], size: in
     """
     _check_size(size, len(losses))
     names, totals = np.unique(classes, return_counts=True)
-    chosen = []
-    for name, quota in zip(names, apportion(size, totals.astype(float)), strict=True):
+    return _first_of_each(losses, classes, dict(zip(names.tolist(), apportion(size, totals.astype(float)).tolist(), strict=True)))
+
+
+def as_many_of_each(by: NDArray[np.number], classes: NDArray[np.integer], like: NDArray[np.integer]) -> NDArray[np.int64]:
+    """As many examples of each class as other ones have: two orders that share these differ in nothing but the order.
+
+    Args:
+        by: (n,), lower = taken first; ties fall in their order of arrival.
+        classes: (n,) class indices.
+        like: (size,) indices of the other ones.
+
+    Returns:
+        int64 (size,): indices in ascending order.
+    """
+    names, quotas = np.unique(classes[like], return_counts=True)
+    return _first_of_each(by, classes, dict(zip(names.tolist(), quotas.tolist(), strict=True)))
+
+
+def _first_of_each(by: NDArray[np.number], classes: NDArray[np.integer], quotas: dict[int, int]) -> NDArray[np.int64]:
+    chosen = [np.empty(0, dtype=np.int64)]
+    for name, quota in quotas.items():
         members = np.flatnonzero(classes == name)
-        chosen.append(members[np.argsort(losses[members], kind="stable")[:quota]])
+        chosen.append(members[np.argsort(by[members], kind="stable")[:quota]])
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 

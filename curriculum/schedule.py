@@ -39,10 +39,10 @@ class Schedule:
         classes: (n,) class indices of the training examples.
         levels: (n,) their levels: 0 easy, 1 medium, 2 hard, -1 nobody said.
         difficulty: (n,), higher = harder; needed by mode paced.
-        replay: for self-paced in random order: (size, samples) of each epoch of the run that is replayed.
+        replay: for self-paced in another order: (size, samples) of each epoch of the run that is replayed.
 
     Raises:
-        LabelsMissingError: staged, and no training example has the first stage's level.
+        LabelsMissingError: staged, and no training example has the level that the first stage goes by.
         RunError: what is replayed doesn't fit these examples.
     """
 
@@ -64,7 +64,7 @@ class Schedule:
         random = np.random.default_rng((config.seed, 0, 0, 2))  # apart from every epoch's (seed, epoch)
         if difficulty is None and config.mode == "paced":
             raise ValueError("mode paced needs a difficulty")
-        by = np.zeros(self.count) if difficulty is None else difficulty
+        by = levels.astype(float) if config.mode == "staged" else np.zeros(self.count) if difficulty is None else difficulty
         self.place = pacing.joining_order(by, self.ordering, random)
         self.stages = self._plan(levels)
         self.members = self._members(levels)
@@ -81,20 +81,26 @@ class Schedule:
         if config.mode != "staged":
             name = config.mode if config.mode in ("self-paced", "paced") else "all"
             return (pacing.Stage(name, (-1, 0, 1, 2), self.epochs),)
-        first, what = (2, "hard") if config.ordering == "anti_curriculum" else (0, "easy")
-        if not (levels == first).any():
-            raise LabelsMissingError(
-                f"staged training starts with the {what} images, and no training image is labelled {what}",
-                todo="Sort some images first, take simulated labels (levels: simulated), or choose self-paced",
-            )
-        return pacing.plan_stages(config.stage_epochs or pacing.share_epochs(self.epochs), hardest_first=first == 2)
+        backwards = config.ordering == "anti_curriculum"
+        for level, what in ((2, "hard"), (0, "easy")) if backwards else ((0, "easy"),):
+            if not (levels == level).any():
+                raise LabelsMissingError(
+                    f"staged training goes by the {what} images first, and no training image is labelled {what}",
+                    todo="Sort some images first, take simulated labels (levels: simulated), or choose self-paced",
+                )
+        return pacing.plan_stages(self._stage_epochs(), hardest_first=backwards)
+
+    def _stage_epochs(self) -> tuple[int, int, int]:
+        return self.config.stage_epochs or pacing.share_epochs(self.epochs)
 
     def _members(self, levels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """The rows of each stage; in random order as many as the levels would give."""
-        sizes = [int(np.isin(levels, stage.levels).sum()) for stage in self.stages]
-        if self.config.ordering == "random" and self.config.mode == "staged":
-            return [np.flatnonzero(self.place < size) for size in sizes]
-        return [np.flatnonzero(np.isin(levels, stage.levels)) for stage in self.stages]
+        """The rows of each stage; in another order as many of each class as the levels give, whatever images come first."""
+        if self.config.mode != "staged":
+            return [np.arange(self.count)]
+        easy_first = [np.flatnonzero(np.isin(levels, stage.levels)) for stage in pacing.plan_stages(self._stage_epochs())]
+        if self.ordering == "curriculum":
+            return easy_first
+        return [pacing.as_many_of_each(self.place, self.classes, rows) for rows in easy_first]
 
     def _ends(self) -> list[int]:
         """Where each stage ends: an epoch, or samples seen where there is a budget, shared out as the epochs would have been."""
@@ -110,6 +116,11 @@ class Schedule:
         """Whether the current losses decide what comes next."""
         return self.config.mode == "self-paced" and self.config.ordering != "random"
 
+    @property
+    def earns(self) -> bool:
+        """Whether train accuracy decides how many come next: a replay's sizes are set, whatever it learns."""
+        return self.needs_losses and not self.replay
+
     def over(self, epoch: int, seen: int) -> bool:
         """After so many epochs and samples: is that all?"""
         return (epoch if self.budget is None else seen) >= self.ends[-1]
@@ -121,7 +132,7 @@ class Schedule:
 
     def learned(self, train_accuracy: float | None) -> None:
         """Take note of an epoch's accuracy on what it used."""
-        if self.needs_losses and train_accuracy is not None:
+        if self.earns and train_accuracy is not None:
             self.pace = self._next(self.pace, train_accuracy)
 
     def _next(self, pace: pacing.Pace, accuracy: float) -> pacing.Pace:
@@ -160,18 +171,19 @@ class Schedule:
 
     def _rows(self, stage: int, epoch: int, size: int, losses: NDArray[np.float64] | None) -> NDArray[np.int64]:
         c = self.config
-        if self.replay and c.variant == "as-run":  # which draws its batches anew each epoch
-            drawn = np.random.default_rng((c.seed, epoch + 1, 1)).permutation(self.count)
-            return np.sort(drawn[:size]).astype(np.int64)
-        if c.mode == "paced" or self.replay:
-            balanced = c.class_balanced if c.mode == "paced" else c.variant == "balanced"
-            return self._first(self.place.astype(float), size, balanced)
-        if c.mode == "self-paced":
+        if c.mode not in ("self-paced", "paced"):
+            return self.members[stage]
+        if c.variant == "as-run":  # which draws its batches anew each epoch, and so does its control
+            random = np.random.default_rng((c.seed, epoch + 1, 1))
+            if not self.needs_losses:
+                return np.sort(random.permutation(self.count)[:size]).astype(np.int64)
             assert losses is not None
-            if c.variant == "as-run":
-                return pacing.easiest_batches(losses, size, c.batch_size, np.random.default_rng((c.seed, epoch + 1, 1)))
-            return self._first(-losses if c.ordering == "anti_curriculum" else losses, size, c.variant == "balanced")
-        return self.members[stage]
+            return pacing.easiest_batches(losses, size, c.batch_size, random)
+        by = self.place.astype(float)
+        if self.needs_losses:
+            assert losses is not None
+            by = -losses if c.ordering == "anti_curriculum" else losses
+        return self._first(by, size, c.class_balanced if c.mode == "paced" else c.variant == "balanced")
 
     def _first(self, by: NDArray[np.float64], size: int, balanced: bool) -> NDArray[np.int64]:
         return pacing.easiest(by, self.classes, size) if balanced else pacing.easiest_of_all(by, size)
@@ -183,7 +195,7 @@ class Schedule:
             _, size, samples = self._size(epoch, seen, pace)
             yield size, samples
             epoch, seen = epoch + 1, seen + samples
-            if self.needs_losses:
+            if self.earns:
                 pace = self._next(pace, 1.0)
 
 

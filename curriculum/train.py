@@ -50,7 +50,7 @@ class Training:
         data: what to learn from.
         weights: to start from; ignored by mode scratch.
         features: for mode transfer: (n, 512) penultimate features of all examples under `weights`.
-        replay: for self-paced in random order: (size, samples) of each epoch of the run that is replayed.
+        replay: for self-paced in another order: (size, samples) of each epoch of the run that is replayed.
         ranks: the processes that train together; each is given the same of all else.
         should_stop: asked before every batch; True raises CancelledError there.
         progress: called with (phase, done, total) after every batch.

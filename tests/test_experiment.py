@@ -77,10 +77,10 @@ def test_a_configuration_survives_its_file() -> None:
 
 
 def test_arms_of_a_seed_share_all_but_the_order(tints: Store) -> None:
-    run, config, order = prepared(tints, arms=("self-paced", "paced-anti", "staged-model", "transfer"), noise=0.2, seed=7)
+    run, config, order = prepared(tints, arms=("self-paced-anti", "paced-anti", "staged-model", "transfer"), noise=0.2, seed=7)
     chains = experiment.plan(run, config, order)
     members = [member for chain in chains for member in chain]
-    assert len(members) == 2 * (1 + 2 + 3 + 2 + 1)
+    assert len(members) == 2 * (1 + 3 + 3 + 2 + 1)
     assert {member.seed for member in members} == {7, 8}
     trains = {seed: split_examples(order, "honest", seed).count("train") for seed in (7, 8)}
     for member in members:
@@ -89,9 +89,23 @@ def test_arms_of_a_seed_share_all_but_the_order(tints: Store) -> None:
         if member.arm != "transfer":
             assert (member.config.learning_rate, member.config.rate_rule) == (1e-4, "constant")
     by_arm = {member.arm: member for member in members if member.seed == 7}
-    assert by_arm["self-paced-random"].config.replay == by_arm["self-paced"].run.run_id
+    for control in ("self-paced-random", "self-paced-anti"):
+        assert by_arm[control].config.replay == by_arm["self-paced"].run.run_id
+    assert by_arm["self-paced"].config.replay is by_arm["paced-anti"].config.replay is None
     assert by_arm["paced-anti"].config.ordering == "anti_curriculum"
     assert by_arm["staged-model-random"].config.levels == "model"
+
+
+def test_a_note_names_the_arms_whose_recorded_pace_is_their_own(tints: Store) -> None:
+    """As those that an earlier version of the program trained."""
+    run, config, order = prepared(tints, arms=("self-paced-anti", "staged-model-anti"), seeds=1)
+    members = [member for chain in experiment.plan(run, config, order) for member in chain]
+    for member in members:
+        member.run.path.mkdir()
+        for size in (4, 9) if member.arm == "self-paced-anti" else (4, 8):
+            member.run.append_epoch({"epoch": 1, "subset_size": size})
+    said = [note for note in experiment._notes(run, members) if "the pace does too" in note]
+    assert said == ["self-paced-anti: not the order alone differs from the arm's, the pace does too."]
 
 
 def test_levels_are_asked_for_only_where_an_arm_follows_them(tints: Store) -> None:

@@ -122,9 +122,50 @@ def test_the_control_of_as_run_draws_anew_each_epoch_the_others_keep_one_order()
         assert (set(lessons[0].rows) == set(lessons[1].rows)) == same
 
 
-def test_anti_staged_without_hard_images_is_refused() -> None:
-    with pytest.raises(LabelsMissingError, match="starts with the hard images"):
-        Schedule(TrainConfig("tiny", mode="staged", ordering="anti_curriculum"), CLASSES, np.zeros(40, dtype=np.int64))
+UNEVEN = np.repeat([0, 1, 2, -1], [16, 8, 8, 8])  # sixteen easy ones, of classes 0 and 1 alone
+BY_CLASS = np.array([0] * 10 + [1] * 6 + [2] * 4 + [3] * 4 + [4] * 16)
+
+
+@pytest.mark.parametrize("ordering", ["random", "anti_curriculum"])
+def test_staged_in_another_order_has_as_many_of_each_class_at_each_stage(ordering: str) -> None:
+    options: dict[str, Any] = {"mode": "staged", "stage_epochs": (2, 1, 1), "budget": 50}
+    plain, other = (walk(Schedule(TrainConfig("tiny", **options, ordering=each), BY_CLASS, UNEVEN)) for each in ("curriculum", ordering))
+    assert [(len(lesson.rows), lesson.samples) for lesson in other] == [(len(lesson.rows), lesson.samples) for lesson in plain]
+    for mine, theirs in zip(plain, other, strict=True):
+        assert np.bincount(BY_CLASS[theirs.rows], minlength=5).tolist() == np.bincount(BY_CLASS[mine.rows], minlength=5).tolist()
+    assert all(set(before.rows) <= set(after.rows) for before, after in pairwise(other))
+
+
+def test_anti_staged_takes_the_hardest_of_each_class_and_what_has_no_level_last() -> None:
+    classes, levels = np.repeat([0, 1], 8), np.tile([0, 0, 0, 1, 2, 2, -1, -1], 2)
+    lessons = walk(Schedule(TrainConfig("tiny", mode="staged", ordering="anti_curriculum", stage_epochs=(1, 1, 1)), classes, levels))
+    assert [sorted(levels[lesson.rows].tolist(), reverse=True) for lesson in lessons] == [
+        [2, 2, 2, 2, 1, 1],  # three easy ones of each class: its two hard ones and the medium one
+        [2, 2, 2, 2, 1, 1, 0, 0],  # with the medium ones four
+        sorted(levels.tolist(), reverse=True),
+    ]
+    assert [lesson.stage for lesson in lessons] == ["hard", "medium+hard", "all"]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_anti_self_paced_takes_the_recorded_sizes_whatever_it_learns(accuracies: list[float]) -> None:
+    record = ((5, 5), (10, 10), (10, 10), (20, 20))
+    plan = schedule(record, mode="self-paced", ordering="anti_curriculum", replay="run")
+    assert plan.needs_losses and list(plan.coming(0, 0)) == list(record)
+    seen = 0
+    for epoch, (size, samples) in enumerate(record):
+        lesson = plan.lesson(epoch, seen, RISING)
+        assert (len(lesson.rows), lesson.samples) == (size, samples)
+        assert lesson.rows.tolist() == list(range(40 - size, 40)), "the hardest by the losses of now"
+        seen += samples
+        plan.learned(accuracies[epoch % len(accuracies)])
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_anti_staged_needs_the_hard_images_and_the_number_of_easy_ones(level: int) -> None:
+    options: dict[str, Any] = {"mode": "staged", "ordering": "anti_curriculum"}
+    with pytest.raises(LabelsMissingError, match=f"goes by the {'hard' if level == 0 else 'easy'} images first"):
+        Schedule(TrainConfig("tiny", **options), CLASSES, np.full(40, level))
 
 
 def test_lessons_of_a_record_are_its_sizes_and_differences() -> None:
