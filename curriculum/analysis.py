@@ -33,17 +33,28 @@ MEASURES = ("spearman", "tau_b", "kappa")
 
 
 def scored_runs(store: Store, dataset: str) -> pd.DataFrame:
-    """Runs that gave scores: scoring runs, of all images, then training runs, of the images they trained on; the newest first.
+    """Runs that gave scores: scoring runs, of all images, then training runs, of the images they trained on; of each the unseen first,
+    then the newest.
 
     Returns:
-        run_id, kind (score | train), method, weights, source_run (whose model judged, or None), image_size, created_at.
+        run_id, kind (score | train), method, weights, source_run (whose model judged, or None), image_size, created_at, seen (whether the
+        network that judged had learnt from images of this data set: itself, by the weights that it began with, or by theirs; also
+        where a run among these is gone, as nobody can tell then).
     """
     return store.query(
-        """SELECT run_id, kind, mode AS method, config->>'weights' AS weights, config->>'run' AS source_run,
-                  (config->>'image_size')::INTEGER AS image_size, created_at
-           FROM run WHERE dataset = ? AND run_id IN (SELECT run_id FROM score)
-           ORDER BY kind, created_at DESC, run_id DESC""",
-        [dataset],
+        """WITH RECURSIVE learnt AS (            -- each run, and the runs that its network comes from
+               SELECT run_id, unnest([config->>'run', regexp_extract(config->>'weights', '^run:(.+)$', 1)]) AS source FROM run WHERE dataset = $dataset
+               UNION
+               SELECT learnt.run_id, regexp_extract(run.config->>'weights', '^run:(.+)$', 1) FROM learnt JOIN run ON run.run_id = source
+           ), origin AS (
+               SELECT learnt.run_id, bool_or(coalesce(run.dataset = $dataset, true)) AS seen
+               FROM learnt LEFT JOIN run ON run.run_id = source WHERE source <> '' GROUP BY learnt.run_id
+           )
+           SELECT run_id, kind, mode AS method, config->>'weights' AS weights, config->>'run' AS source_run,
+                  (config->>'image_size')::INTEGER AS image_size, created_at, kind = 'train' OR coalesce(seen, false) AS seen
+           FROM run LEFT JOIN origin USING (run_id) WHERE dataset = $dataset AND run_id IN (SELECT run_id FROM score)
+           ORDER BY kind, seen, created_at DESC, run_id DESC""",
+        {"dataset": dataset},
     )
 
 
@@ -67,12 +78,10 @@ def difficulties(store: Store, run_id: str | None, method: str | None = None) ->
 
 
 def latest_score(store: Store, dataset: str) -> str | None:
-    """The newest scoring run, out-of-fold before any other; None where there is none."""
+    """The newest scoring run, by a network that hadn't seen these images before any other, then out-of-fold; None where there is none."""
     found = scored_runs(store, dataset)
-    found = found[found["kind"] == "score"]
-    if found.empty:
-        return None
-    return str(found.sort_values("method", key=lambda m: m != "oof_loss", kind="stable")["run_id"].iloc[0])
+    found = found[found["kind"] == "score"].assign(inside=lambda rows: rows["method"] != "oof_loss")
+    return None if found.empty else str(found.sort_values(["seen", "inside"], kind="stable")["run_id"].iloc[0])
 
 
 def ranked(store: Store, dataset: str, score_run: str, who: str, method: str | None = None) -> pd.DataFrame:

@@ -97,7 +97,8 @@ def _by_groups(_both: pd.DataFrame, dataset: str, run: str, who: str, method: st
 def _describe(scored: pd.DataFrame, run: str) -> str:
     row = scored.set_index("run_id").loc[run]
     source = row["source_run"] if isinstance(row["source_run"], str) else str(row["weights"]).rsplit("/", 1)[-1]
-    return f"{row['method'].replace('_', ' ')}, {source}, {row['image_size']} px, {row['created_at']:%d %b %H:%M}"
+    knew = ", had seen these images" if row["kind"] == "score" and row["seen"] else ""
+    return f"{row['method'].replace('_', ' ')}, {source}, {row['image_size']} px, {row['created_at']:%d %b %H:%M}{knew}"
 
 
 # -- the whole in one look -----------------------------------------------------------------------
