@@ -3,6 +3,9 @@
 An arm is tested once per seed, on that seed's test images, and all arms of one seed share split, head and order of draws: so
 arms are compared in pairs, within seeds, image by image. Images of the same ground count as one cluster: of the bootstrap in each
 seed's test, of the sign test over all seeds in which they come up again.
+
+The budget that arms share is in samples seen. It is the same in optimizer steps (`pacing.steps_within`), unless an arm has subsets
+smaller than a batch: each pass over such a one is a step.
 """
 
 from __future__ import annotations

@@ -160,6 +160,15 @@ def _first_of_each(by: NDArray[np.number], classes: NDArray[np.integer], quotas:
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def steps_within(seen: int, samples: int, batch_size: int) -> int:
+    """Optimizer steps of an epoch of `samples` that follows `seen` others: those whose batch begins in it, if all samples came in one row.
+
+    So subsets of any size take the same number of steps for the same samples, where a batch that ends with each epoch would give small ones
+    more. At least 1: only subsets smaller than a batch still take more.
+    """
+    return max(1, -(-(seen + samples) // batch_size) + (-seen // batch_size))
+
+
 def joining_order(difficulty: NDArray[np.floating], ordering: Ordering, random: np.random.Generator) -> NDArray[np.int64]:
     """The place, 0 to n - 1, at which each example joins: a permutation.
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,8 @@ class Training:
             optimizer = kind(learning, lr=self.base_rate, weight_decay=decay, fused=self.device.type in ("cpu", "cuda"))
         if self.rule != "one-cycle":
             return optimizer, None
-        steps = sum(math.ceil(samples / config.batch_size) for _, samples in self.schedule.coming(0, 0))
+        coming = [samples for _, samples in self.schedule.coming(0, 0)]
+        steps = sum(self._steps(seen, samples) for seen, samples in zip(accumulate(coming, initial=0), coming, strict=False))
         middle = config.momentum if name == "sgd" else ADAM_MOMENTUM
         swing = min(MOMENTUM_SWING, middle, (1 - middle) / 2)  # against the rate's: as it goes up, momentum goes down
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(
@@ -230,9 +232,16 @@ class Training:
         """
         size, least = self.config.batch_size, self.ranks.size * (1 if self.inputs.stored else 2)
         batches = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.config.budget is not None:
+            batches = np.array_split(order, self._steps(self.samples_seen, len(order)))
         if len(batches) > 1 and len(batches[-1]) < min(least, size):
             batches[-2:] = [np.concatenate(batches[-2:])]
         return [np.resize(batch, least) if len(batch) < least else batch for batch in batches]
+
+    def _steps(self, seen: int, samples: int) -> int:
+        """Of an epoch: a batch each; with a budget, which arms of a comparison share, as many for the same samples whatever the subset."""
+        size = self.config.batch_size
+        return math.ceil(samples / size) if self.config.budget is None else pacing.steps_within(seen, samples, size)
 
     def _step(self, batch: NDArray[np.int64], augment: torch.Generator) -> Tensor:
         """One step of the optimizer; returns the mean loss. Where memory runs out, with half as many images at a time."""

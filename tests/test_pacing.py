@@ -263,3 +263,15 @@ def test_equal_difficulty_joins_by_chance_not_by_arrival() -> None:
 )
 def test_the_rate_falls_at_the_reports_accuracies(accuracy: float | None, rate: float) -> None:
     assert 1e-3 * pacing.rate_factor(accuracy) == pytest.approx(rate)
+
+
+@given(st.lists(st.integers(8, 200), min_size=1, max_size=40), st.integers(1, 8))
+def test_steps_go_with_the_samples_however_they_are_shared_out(epochs: list[int], batch_size: int) -> None:
+    found = [pacing.steps_within(sum(epochs[:number]), samples, batch_size) for number, samples in enumerate(epochs)]
+    assert sum(found) == math.ceil(sum(epochs) / batch_size)
+    for samples, steps in zip(epochs, found, strict=True):
+        assert abs(steps - samples / batch_size) < 1
+
+
+def test_a_subset_smaller_than_a_batch_takes_a_step() -> None:
+    assert [pacing.steps_within(seen, 3, 8) for seen in (0, 3, 6, 9)] == [1, 1, 1, 1]

@@ -407,6 +407,17 @@ def test_anti_curriculum_starts_with_the_hard(data: TrainingData) -> None:
         assert losses[inside & of_class].min() >= losses[~inside & of_class].max()
 
 
+def test_arms_take_as_many_steps_for_the_same_samples(data: TrainingData) -> None:
+    """An epoch of nine images in batches of 4 was two steps, the ninth joining the second, and so 24 where fine-tuning takes 27."""
+    steps = []
+    for mode in ("fine-tune", "self-paced"):
+        training = Training(config(mode=mode, budget=108, gate=1.0, start_share=0.25, batch_size=4), data, NONE)
+        run(training)
+        assert training.samples_seen == 108
+        steps.append({float(state["step"]) for state in training.optimizer.state.values()})
+    assert steps == [{27.0}, {27.0}]
+
+
 def test_a_replay_repeats_the_sizes_on_images_drawn_by_chance(data: TrainingData) -> None:
     settings = {"mode": "self-paced", "budget": 100, "gate": 0.0, "start_share": 0.25, "step_share": 0.25}
     first, _ = run(Training(config(**settings), data, NONE))
