@@ -74,6 +74,11 @@ def badge(page: Page) -> Locator:
     return page.locator(".sorting .badge")
 
 
+def told_of(page: Page) -> Locator:
+    """What the page warns of."""
+    return page.locator(".sorting .warning")
+
+
 def accepted(*pages: Page) -> list[tuple[str, str]]:
     """What the page saw pressed while keys counted: (image, level)."""
     pressed = [one for page in pages for one in page.evaluate("window.pressed")]
@@ -263,6 +268,35 @@ def test_two_tabs_keep_to_their_own_until_one_is_gone(open_page: Open, server: S
     assert sorted(labelled(server)) == sorted(pressed)
 
 
+def test_what_waits_of_another_data_set_is_sent_and_of_another_person_is_told(
+    open_page: Open, server: Server, context: BrowserContext, tmp_path: Path
+) -> None:
+    server.stop()
+    with Store.open(server.home) as store:
+        add_dataset(store, "others", write_folder(tmp_path / "others", each=4))
+    server.start()
+    context.route("**/api/annotations", refusing(502))
+    pressed: list[tuple[str, str]] = []
+    for annotator, dataset, keys in (("Ann", "textures", "12"), ("Bob", "textures", "3"), ("Ann", "others", "1")):
+        page = open_page(annotator, dataset)
+        press(page, keys)
+        pressed += accepted(page)
+        page.close()
+    context.unroute("**/api/annotations")
+    page = open_page("Ann", "others")
+    expect(told_of(page)).to_have_text(
+        "Not sent yet, in this browser: 1 answer of Bob's. They are sent when that person signs in here and opens Sort.", timeout=30_000
+    )
+    page.wait_for_function("Object.keys(localStorage).filter((key) => key.startsWith('curriculum-sorting|')).length === 1")
+    page.close()
+    page = open_page("Bob", "others")
+    page.wait_for_function("!Object.keys(localStorage).some((key) => key.startsWith('curriculum-sorting|'))")
+    expect(told_of(page)).to_be_hidden()
+    ann, bob = [pressed[0], pressed[1], pressed[3]], [pressed[2]]
+    log = stored(server, "annotator, example, level")
+    assert sorted(log) == sorted([("Ann", *one) for one in ann] + [("Bob", *one) for one in bob])
+
+
 def test_without_storage_sorting_goes_on_and_says_so(open_page: Open, server: Server, context: BrowserContext) -> None:
     context.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };")
     page = open_page()
@@ -335,6 +369,23 @@ def test_a_look_back_from_the_first_image_leaves_later_ones_right(open_page: Ope
     expect(page.get_by_text("Your answer: ◐ medium")).to_be_visible()
 
 
+def test_an_undo_that_waits_for_the_server_takes_back_nothing_newer(open_page: Open, server: Server, context: BrowserContext) -> None:
+    page = open_page()
+    press(page, "1")
+    saved(page)
+    held: list[Route] = []
+    context.route("**/api/history", lambda route: held.append(route))
+    page.reload()
+    shown(page)
+    page.keyboard.press("Backspace")  # of what was done before the reload, which the page doesn't know yet
+    press(page, "2")
+    for route in held:
+        route.continue_()
+    expect(page.locator(".sorting .said")).to_have_text("Not undone: you went on before the server answered.")
+    saved(page)
+    assert stored(server, "action, level") == [("label", "easy"), ("label", "medium")]
+
+
 # -- skip, flag, note, help, mouse ---------------------------------------------------------------------
 
 
@@ -390,6 +441,34 @@ def test_keys_can_be_changed_but_not_doubled(open_page: Open, server: Server) ->
     press(page, "j")
     saved(page)
     assert labelled(server) == [(first, "easy")]
+
+
+def test_letters_of_other_alphabets_count_by_their_place(open_page: Open) -> None:
+    page = open_page()
+    shown(page)
+    page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'т', code: 'KeyN', bubbles: true, composed: true}))")
+    expect(page.get_by_role("dialog", name="Note on this image")).to_be_visible()
+
+
+def test_a_note_that_was_left_is_there_again_for_its_image(open_page: Open) -> None:
+    page = open_page()
+    shown(page)
+    page.keyboard.press("n")
+    page.keyboard.type("half a thought")
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    note = page.get_by_label("Note", exact=True)
+    expect(note).to_have_value("half a thought")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Your note: half a thought")).to_be_visible()
+    page.keyboard.press("n")
+    expect(note).to_have_value("")
+    page.keyboard.type("another")
+    page.keyboard.press("Escape")
+    press(page, "1")
+    shown(page)
+    page.keyboard.press("n")
+    expect(note).to_have_value("")
 
 
 def test_mouse_and_tab_key_work_too_and_leave_space_alone(open_page: Open, server: Server) -> None:
@@ -454,6 +533,18 @@ def test_broken_images_and_the_end_of_the_queue(open_page: Open, server: Server,
     assert stored(server, "example, note", "action = 'flag'") == [(broken, "broken image")]
     with Store.open(server.home) as store:
         assert store.rows("SELECT count(*), count(*) FILTER (example = ?) FROM current_label", [broken]) == [(5, 0)]
+
+
+def test_a_login_page_in_a_pictures_place_is_waited_for(open_page: Open, context: BrowserContext) -> None:
+    """As a hotel's network answers everything until somebody signs in: no image is broken for that."""
+    context.route("**/img/*", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Welcome</h1>"))
+    page = open_page()
+    expect(page.get_by_text("Loading the image ...")).to_be_visible(timeout=30_000)
+    page.wait_for_timeout(3000)
+    expect(page.get_by_text("Loading the image ...")).to_be_visible()
+    context.unroute("**/img/*")
+    press(page, "1")
+    saved(page)
 
 
 def test_nothing_of_a_model_or_of_others_is_on_the_wire(open_page: Open, server: Server, context: BrowserContext) -> None:

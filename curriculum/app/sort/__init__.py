@@ -31,6 +31,6 @@ def page() -> None:
     if practice.takes_over(dataset, annotator):
         return
     practice.offer(dataset)
-    token = sign(layout.store(), Identity(annotator, dataset.name))
+    tokens = {each.name: sign(layout.store(), Identity(annotator, each.name)) for each in datasets.list_datasets(layout.store())}
     titles = layout.class_titles(dataset.classes)
-    sorting(view if view in VIEWS else "one", token, annotator, dataset.name, titles, practice.anchors(dataset))
+    sorting(view if view in VIEWS else "one", tokens, annotator, dataset.name, titles, practice.anchors(dataset))

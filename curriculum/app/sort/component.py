@@ -30,9 +30,12 @@ def _declare(view: str) -> Callable[..., object]:
 _components = {view: _declare(view) for view in VIEWS}
 
 
-def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mapping[str, str], anchors: Sequence[Mapping[str, str]]) -> None:
+def sorting(
+    view: str, tokens: Mapping[str, str], annotator: str, dataset: str, classes: Mapping[str, str], anchors: Sequence[Mapping[str, str]]
+) -> None:
     """Show the component: all that it is told is who sorts what, the classes with the names that people give them, and the
-    lead's examples: level, class, title (of the class), thumb (address), reason.
+    lead's examples: level, class, title (of the class), thumb (address), reason. `tokens`: by data set, as answers to others
+    than this one may wait in the browser.
 
     Images, progress and history it asks of `api`. Where it asks for another view, the page runs anew with that one.
     """
@@ -42,7 +45,7 @@ def sorting(view: str, token: str, annotator: str, dataset: str, classes: Mappin
         st.session_state["view"] = st.session_state[key]["view"]
 
     data = {
-        "token": token, "annotator": annotator, "dataset": dataset, "classes": list(classes.items()), "anchors": list(anchors),
+        "token": tokens[dataset], "tokens": dict(tokens), "annotator": annotator, "dataset": dataset, "classes": list(classes.items()), "anchors": list(anchors),
         "recognised": bool(st.session_state.get("recognised")),  # by the browser's cookie, not by a sign-in in this very tab
     }  # fmt: skip
     _components[view](key=key, data=data, on_view_change=change)

@@ -36,14 +36,17 @@ class Dialogs {
     this.screen.judge("flag", { note: reason });
   }
 
-  note() {
-    this.find(".noting textarea").value = "";
+  // A note that was left with Esc stands there again when the same image's note is opened next.
+  note(example) {
+    if (this.noted !== example) this.find(".noting textarea").value = "";
+    this.noted = example;
     this.find(".noting").showModal();
     this.find(".noting textarea").focus();
   }
 
   saveNote() {
     const text = this.find(".noting textarea").value.trim();
+    this.noted = null;
     this.find(".noting").close();
     if (text) this.screen.keepNote(text);
   }

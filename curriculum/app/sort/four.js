@@ -181,8 +181,10 @@ class Four extends Screen {
     if (this.undoing) return;
     if (this.first !== null) return this.choose(this.first); // what was done last is a choice
     this.undoing = true;
+    const { last } = this;
     const latest = await this.past.latest();
     this.undoing = false;
+    if (last !== this.last || this.first !== null || this.inDialog()) return this.say("Not undone: you went on before the server answered.");
     if (!latest) return this.say(this.past.more ? "Older comparisons can't be reached until the server is back." : "There is nothing left to undo.");
     this.keepFour({ action: "undo_compare", undoes: latest.id });
     this.last = "Your comparison of these four is taken back.";
@@ -254,12 +256,12 @@ class Four extends Screen {
   }
 
   refused(event, reason) {
-    this.refusals += 1;
     if (event.action === "compare") {
       this.past.drop(event.id);
       this.recount(-1);
     }
-    this.warn(`An answer (${this.describe(event)}) was not taken: ${reason}`);
+    this.refusal = `An answer (${this.describe(event)}) was not taken: ${reason}`;
+    this.warn();
   }
 }
 

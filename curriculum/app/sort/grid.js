@@ -234,7 +234,7 @@ class Grid extends Selecting {
   }
 
   note() {
-    if (this.page[this.active]) this.dialogs.note();
+    if (this.page[this.active]) this.dialogs.note(this.page[this.active].example);
   }
 
   keepNote(text) {

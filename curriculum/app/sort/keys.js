@@ -61,11 +61,12 @@ function whyNot(keys, action, key) {
   return other ? `${keyName(key)} means ${other} already.` : "";
 }
 
-// The digit keys count by their place too: a French keyboard types them only with Shift.
+// Keys count by their place too: a French keyboard types digits only with Shift, a Greek one no Latin letters at all.
 function actionOf(keys, event) {
-  const digit = /^Digit\d$/.test(event.code) ? event.code.slice(5) : null;
   const find = (key) => Object.keys(keys).find((action) => keys[action] === key);
-  return find(plainKey(event)) ?? (digit && !event.shiftKey ? find(digit) : undefined);
+  const [, digit] = (!event.shiftKey && /^Digit(\d)$/.exec(event.code)) || [];
+  const [, letter] = (/[^\x00-\x7f]/.test(event.key) && /^Key([A-Z])$/.exec(event.code)) || [];
+  return find(plainKey(event)) ?? find(digit ?? letter?.toLowerCase());
 }
 
 function isTyping(event) {

@@ -47,12 +47,12 @@ function earlierLoads() {
 class Outbox {
   static of(annotator, dataset) {
     const prefix = [SPACE, encodeURIComponent(annotator), encodeURIComponent(dataset), ""].join("|");
-    if (!tab.outboxes.has(prefix)) tab.outboxes.set(prefix, new Outbox(prefix, dataset));
+    if (!tab.outboxes.has(prefix)) tab.outboxes.set(prefix, new Outbox(prefix, annotator, dataset));
     return tab.outboxes.get(prefix);
   }
 
-  constructor(prefix, dataset) {
-    Object.assign(this, { prefix, dataset, token: null, entries: [], count: 0, busy: false, failures: 0, batch: BATCH_EVENTS });
+  constructor(prefix, annotator, dataset) {
+    Object.assign(this, { prefix, annotator, dataset, token: null, entries: [], count: 0, busy: false, failures: 0, batch: BATCH_EVENTS });
     Object.assign(this, { away: false, denied: "", memoryOnly: false, adopted: new Set(), listener: null, wake: null });
     for (const load of tab.before) this.take(load); // before the first question which images are next
     this.live();
@@ -197,9 +197,28 @@ class Outbox {
     if (stored.length) this.listener?.stored(stored);
   }
 
-  // -- tabs that are gone ------------------------------------------------------------------------
+  // -- what was left elsewhere -------------------------------------------------------------------
 
+  // What this person left of other data sets is sent too; `tokens` by data set.
+  sendElsewhere(tokens) {
+    const mine = everythingLeft().filter(([name]) => name === this.annotator);
+    for (const dataset of new Set(mine.map(([, dataset]) => dataset))) {
+      const refused = (event, reason) => this.listener?.refused(event, `${reason} (data set ${dataset})`);
+      const known = dataset in tokens && dataset !== this.dataset;
+      if (known) Outbox.of(this.annotator, dataset).use(tokens[dataset], { outboxChanged() {}, stored() {}, refused });
+    }
+  }
+
+  // Only they themselves can send what other people left: how many answers, by name.
+  othersLeft() {
+    const left = {};
+    for (const [name] of everythingLeft()) if (name !== this.annotator) left[name] = (left[name] ?? 0) + 1;
+    return left;
+  }
+
+  // Who holds the lock of an outbox is the only one to send what is in it: first its page, when that is gone another.
   live() {
+    if (navigator.locks) navigator.locks.request(this.prefix + tab.id, () => new Promise(() => {})); // held until the page is gone
     if (tab.lives) return;
     tab.lives = true;
     try {
@@ -207,9 +226,7 @@ class Outbox {
     } catch {
       // then the heartbeat or the lock of this page tells the next that it is gone
     }
-    if (navigator.locks) {
-      navigator.locks.request(`${SPACE}|${tab.id}`, () => new Promise(() => {})); // held until the page is gone
-    } else {
+    if (!navigator.locks) {
       const beat = () => remember(`${SPACE}-alive|${tab.id}`, String(Date.now()));
       beat();
       setInterval(beat, HEARTBEAT_EVERY);
@@ -227,8 +244,7 @@ class Outbox {
 
   adoptIfGone(other) {
     if (navigator.locks) {
-      // Who holds the name of a tab that is gone is the only one to send what it left.
-      navigator.locks.request(`${SPACE}|${other}`, { ifAvailable: true }, (lock) => lock && this.take(other));
+      navigator.locks.request(this.prefix + other, { ifAvailable: true }, (lock) => lock && this.take(other));
     } else if (Date.now() - Number(recall(`${SPACE}-alive|${other}`)) > HEARTBEAT_GONE) {
       this.take(other);
     }
@@ -258,6 +274,9 @@ function keysOf(prefix) {
     return [];
   }
 }
+
+// Whose answers wait in this browser, and of which data set: a pair for each answer.
+const everythingLeft = () => keysOf(`${SPACE}|`).map((key) => key.split("|").slice(1, 3).map(decodeURIComponent));
 
 function recall(key) {
   try {

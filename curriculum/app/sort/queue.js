@@ -27,9 +27,11 @@ async function loadPicture(item, address) {
   }
 }
 
+// Whether the server itself says that it has this picture, or hasn't: a login page in its place, of a proxy or a hotel, says neither.
 async function answers(address) {
   try {
-    return (await fetch(address, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(ANSWER_WITHIN) })).status < 500;
+    const { ok, status, headers } = await fetch(address, { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(ANSWER_WITHIN) });
+    return ok ? Boolean(headers.get("Content-Type")?.startsWith("image/")) : status === 404;
   } catch {
     return false;
   }

@@ -35,26 +35,31 @@ class Screen {
   // Called on every run of the page; only another annotator or data set begins anew.
   use(data, tellPage) {
     this.tellPage = tellPage;
-    if (data.recognised && tab.person && tab.person !== data.annotator) return this.estrange(data.annotator);
+    this.estranged = data.recognised && tab.person && tab.person !== data.annotator ? data.annotator : null;
+    this.root.inert = Boolean(this.estranged);
+    if (this.estranged) return this.estrange();
     tab.person = data.annotator;
-    this.root.inert = false;
     this.anchors = data.anchors;
     const who = JSON.stringify([data.annotator, data.dataset]);
     if (who !== this.who) this.begin(who, data);
     this.outbox.use(data.token, this);
+    this.outbox.sendElsewhere(data.tokens);
+    this.others = this.outbox.othersLeft();
+    this.warn();
     this.listen();
     if (!this.started) this.start();
   }
 
   // The connection broke off, and by now this browser's cookie names who signed in in another tab: no key of this one may count as theirs.
-  estrange(annotator) {
+  estrange() {
     this.stop();
-    this.root.inert = true;
-    this.warn(`This tab was ${tab.person}'s, and this browser is signed in as ${annotator} by now. Load this page anew to sort as ${annotator}; answers of ${tab.person}'s that wait here are kept.`);
+    this.warn();
   }
 
   begin(who, { annotator, dataset, classes }) {
-    Object.assign(this, { who, dataset, classes: new Map(classes), started: false, counts: null, last: null, warning: "", refusals: 0 });
+    Object.assign(this, { who, dataset, classes: new Map(classes), started: false, counts: null, last: null, refusal: "", others: {} });
+    this.find(".counts").textContent = ""; // another data set's
+    this.dialogs.noted = null; // another person's
     this.outbox = Outbox.of(annotator, dataset);
     this.past = new Past(this.outbox);
   }
@@ -125,8 +130,10 @@ class Screen {
   async undo() {
     if (this.undoing) return;
     this.undoing = true;
+    const { last } = this;
     const events = await this.past.latest();
     this.undoing = false;
+    if (last !== this.last || this.inDialog()) return this.say("Not undone: you went on before the server answered.");
     if (!events.length) return this.say(this.past.more ? "Older answers can't be reached until the server is back." : "There is nothing left to undo.");
     const batch = events[0].batch ? uuid() : undefined;
     this.keep(...events.map(({ id, item }) => [this.event("undo", item, { undoes: id, shown_at: null, batch }), item]));
@@ -152,10 +159,20 @@ class Screen {
     this.find(".said").textContent = text || this.standing();
   }
 
-  warn(text) {
-    this.warning = text;
+  warn() {
+    const text = this.warning();
     this.find(".warning").textContent = text;
     this.find(".warning").hidden = !text;
+  }
+
+  // The worst of what is wrong; "" where nothing is.
+  warning() {
+    if (this.estranged) return `This tab was ${tab.person}'s, and this browser is signed in as ${this.estranged} by now. Load this page anew to sort as ${this.estranged}; answers of ${tab.person}'s that wait here are kept.`;
+    if (this.outbox.denied) return this.outbox.denied;
+    if (this.outbox.memoryOnly) return "This browser's storage is full or switched off: answers that wait are kept in this page only. Keep it open until the badge says saved.";
+    if (this.refusal) return this.refusal;
+    const left = Object.entries(this.others).map(([name, count]) => `${number(count)} answer${count > 1 ? "s" : ""} of ${name}'s`);
+    return left.length ? `Not sent yet, in this browser: ${left.join(", ")}. They are sent when that person signs in here and opens Sort.` : "";
   }
 
   thanks() {
@@ -164,6 +181,7 @@ class Screen {
   }
 
   fetching() {
+    if (this.outbox.denied) return "The server gives no images to this page any more: load it anew. Your answers are kept.";
     return this.outbox.away ? "The next images come as soon as the server answers. Your answers are kept." : "Fetching images ...";
   }
 
@@ -218,9 +236,8 @@ class Screen {
     const text = this.outboxBadge();
     if (badge.textContent !== text) badge.textContent = text;
     badge.classList.toggle("away", this.outbox.away || Boolean(this.outbox.denied));
-    if (this.outbox.denied) this.warn(this.outbox.denied);
-    else if (this.outbox.memoryOnly) this.warn("This browser's storage is full or switched off: answers that wait are kept in this page only. Keep it open until the badge says saved.");
-    else if (this.warning && !this.refusals) this.warn("");
+    if (Object.keys(this.others).length) this.others = this.outbox.othersLeft();
+    this.warn();
   }
 
   stored(events) {
@@ -233,18 +250,18 @@ class Screen {
   }
 
   refused(event, reason) {
-    this.refusals += 1;
     const before = this.past.stateOf(event.example);
     this.past.drop(event.id);
     this.recount(before, this.past.stateOf(event.example), event.example);
     this.words();
-    this.warn(`An answer (${this.describe(event)}, ${event.example}) was not taken: ${reason}`);
+    this.refusal = `An answer (${[this.describe(event), event.example].filter(Boolean).join(", ")}) was not taken: ${reason}`;
+    this.warn();
   }
 
   // -- keys and buttons ----------------------------------------------------------------------------
 
   key(event) {
-    if (event.defaultPrevented || this.root.querySelector("dialog[open]:not(.large)") || isTyping(event) || pressesButton(event)) return;
+    if (event.defaultPrevented || this.inDialog() || isTyping(event) || pressesButton(event)) return;
     if (document.querySelector("[role=dialog]")) return; // one of Streamlit's own
     if (this.fixedKey(event)) return event.preventDefault();
     if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -257,6 +274,10 @@ class Screen {
 
   fixedKey() {
     return false;
+  }
+
+  inDialog() {
+    return Boolean(this.root.querySelector("dialog[open]:not(.large)"));
   }
 
   help() {

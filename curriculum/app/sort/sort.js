@@ -130,9 +130,11 @@ class Sorter extends Screen {
     if (this.live()) this.trail = null; // of an earlier look back: more has been judged since
     this.trail ??= this.past.images(this.queue.current());
     if (this.place >= this.trail.length && this.past.more) {
+      const { turn } = this;
       this.say("Fetching older images ...");
       await this.past.load();
       this.say("");
+      if (turn !== this.turn || this.inDialog()) return; // what is in sight is wanted now
       const known = new Set(this.trail?.map((item) => item.example));
       this.trail = [...(this.trail ?? []), ...this.past.images(this.queue.current()).filter((item) => !known.has(item.example))];
     }
@@ -214,7 +216,7 @@ class Sorter extends Screen {
   }
 
   note() {
-    if (this.item && (this.open || this.item.broken)) this.dialogs.note();
+    if (this.item && (this.open || this.item.broken)) this.dialogs.note(this.item.example);
   }
 
   keepNote(text) {
