@@ -23,7 +23,6 @@ from curriculum import datasets, fetching, intake, overlaps, preparation, run_wo
 from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.errors import ConfigError, RunError
 from curriculum.home import Home
-from curriculum.images import Index
 from curriculum.rundir import RunDir, Status, open_run
 from curriculum.store import LONG_PATIENCE_SECONDS, Store
 from curriculum.words import duration
@@ -63,11 +62,15 @@ class _Bar:
             print(f"{self.phase} ...", file=sys.stderr, flush=True)
 
 
-def _added(name: str, index: Index) -> tuple[Result, str]:
+def _added(name: str, index: datasets.Registered) -> tuple[Result, str]:
     rejected = [dataclasses.asdict(file) for file in index.rejected]
     text = [f"{name}: {len(index.examples)} images, {len(index.classes)} classes ({', '.join(index.classes)}) in {index.root}"]
+    text += [f"  {sentence}" for sentence in index.differences()]
     text += [f"  left out: {file['path']}: {file['reason']}" for file in rejected]
-    return {"dataset": name, "examples": len(index.examples), "classes": list(index.classes), "rejected": rejected}, "\n".join(text)
+    counts = {what: getattr(index, what) for what in ("new", "changed", "gone", "moved", "judged")}
+    return {"dataset": name, "examples": len(index.examples), "classes": list(index.classes), "rejected": rejected, **counts}, "\n".join(
+        text
+    )
 
 
 def data_demo(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

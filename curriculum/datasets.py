@@ -38,6 +38,33 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Registered(Index):
+    """A folder as it was registered, and what differs from the look before: images that are new, of other content, gone.
+
+    `moved`: of the gone, those whose content came in under another name; `judged`: of those of other content, how many have labels.
+    """
+
+    new: int = 0
+    changed: int = 0
+    gone: int = 0
+    moved: int = 0
+    judged: int = 0
+
+    def differences(self) -> list[str]:
+        """In sentences, with what to do; none where nothing is changed or gone."""
+        said = []
+        if self.changed or self.gone:
+            said.append(f"{self.new:,} images are new, {self.changed:,} have other content than before, {self.gone:,} are gone.")
+        if self.judged:
+            said.append(f"{self.judged:,} of the changed ones have labels, which stay with the name. If these are other pictures than those "
+                        "that people judged, give them a folder and a data set of their own.")  # fmt: skip
+        if self.moved:
+            said.append(f"{self.moved:,} of the gone ones are here under another name: their labels stay with the old name, and count "
+                        "again when a file of that name is back.")  # fmt: skip
+        return said
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a team shares a data set out. `labels_per_image`: how many people sort each image, None: everybody every image.
     `repeat_share`: of an annotator's images, how many are asked a second time, 0 to 0.5."""
@@ -54,7 +81,7 @@ class Settings:
                               todo="0.05 asks one image in twenty a second time, 0 none.")  # fmt: skip
 
 
-def add_dataset(store: Store, name: str, folder: Path, progress: Progress | None = None) -> Index:
+def add_dataset(store: Store, name: str, folder: Path, progress: Progress | None = None) -> Registered:
     """Index a folder of class folders and register it, or bring a registered one up to date.
 
     Raises:
@@ -78,11 +105,10 @@ def add_dataset(store: Store, name: str, folder: Path, progress: Progress | None
     ) < len(known):
         raise ConfigError(f"the name {name} stands for another folder, which is gone, and this one has other images", got=str(before),
                           todo="Choose another --name, or give the place where that folder lies now.")  # fmt: skip
-    _save(store, name, index)
-    return index
+    return _save(store, name, index)
 
 
-def check_dataset(store: Store, name: str, progress: Progress | None = None) -> Index:
+def check_dataset(store: Store, name: str, progress: Progress | None = None) -> Registered:
     """Look at a registered data set's folder again: new, changed and missing files are noted."""
     return add_dataset(store, name, get_dataset(store, name).root, progress)
 
@@ -94,20 +120,24 @@ def _known(store: Store, name: str) -> dict[str, Example]:
     return {row[0]: Example(*row) for row in rows}
 
 
-def _save(store: Store, name: str, index: Index) -> None:
+def _save(store: Store, name: str, index: Index) -> Registered:
     rejected = pd.DataFrame([asdict(r) for r in index.rejected], columns=["path", "reason"])
     rejected["dataset"] = name
     before = _known(store, name)
     fresh = [example for example in index.examples if before.get(example.example) != example]
     gone = sorted(before.keys() - {example.example for example in index.examples})
-    changed = bool(gone) or any(example.example not in before or before[example.example].sha256 != example.sha256 for example in fresh)
+    new = {example.sha256 for example in fresh if example.example not in before}
+    changed = [example.example for example in fresh if before.get(example.example, example).sha256 != example.sha256]
+    judged = store.rows(
+        "SELECT count(DISTINCT example) FROM current_label WHERE dataset = ? AND example IN (SELECT unnest(?::TEXT[]))", [name, changed]
+    )
     with store.write() as cursor:
         cursor.execute(
             """INSERT INTO dataset (dataset, root) VALUES (?, ?)
                ON CONFLICT DO UPDATE SET root = excluded.root, indexed_at = excluded.indexed_at""",
             [name, _portable(store.home, index.root)],
         )
-        if changed:
+        if new or changed or gone:
             cursor.execute("UPDATE dataset SET overlaps_at = NULL WHERE dataset = ?", [name])
         if gone:
             cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND example IN (SELECT unnest(?::TEXT[]))", [name, gone])
@@ -115,6 +145,10 @@ def _save(store: Store, name: str, index: Index) -> None:
             store.upsert(cursor, "example", _frame(fresh[start : start + PART], name), ("dataset", "example"))
         cursor.execute("DELETE FROM rejected_file WHERE dataset = ?", [name])
         store.insert(cursor, "rejected_file", rejected)
+    return Registered(
+        **vars(index), new=sum(example.example not in before for example in fresh), changed=len(changed), gone=len(gone),
+        moved=sum(before[example].sha256 in new for example in gone), judged=judged[0][0],
+    )  # fmt: skip
 
 
 def _frame(found: list[Example], name: str) -> pd.DataFrame:

@@ -48,8 +48,8 @@ def labels_import(options: argparse.Namespace, home: Home) -> tuple[Result, str]
         else:
             done = import_labels(store, options.dataset, Path(options.path), options.annotator, options.format)
     what = UNITS[whole]
-    text = f"{done.read} {what} read, {done.appended} were new; annotators: {', '.join(done.annotators) or 'none'}"
-    return {"dataset": options.dataset, **dataclasses.asdict(done)}, text
+    text = [f"{done.read} {what} read, {done.appended} were new; annotators: {', '.join(done.annotators) or 'none'}", done.passed_over()]
+    return {"dataset": options.dataset, **dataclasses.asdict(done)}, "\n".join(filter(None, text))
 
 
 def labels_export(options: argparse.Namespace, home: Home) -> tuple[Result, str]:

@@ -21,10 +21,11 @@ from curriculum.files import digest
 from curriculum.label_folders import read_folders, write_folders
 from curriculum.label_formats import FORMATS, Row, arrow_of, cut, format_of, read_table, refuse_any, write_table
 from curriculum.labels import append_many, check_annotator, consensus
+from curriculum.people import folded
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX, Level
 
-COLUMNS = ("example", "level"), ("annotator", "answered_at", "seconds")
+COLUMNS = ("example", "level"), ("annotator", "answered_at", "seconds", "decided")
 """Those that a file must have, and those that it may."""
 LEVEL_WORDS: dict[str, Level] = {level: level for level in LEVELS} | {"1": "easy", "2": "medium", "3": "hard"}
 NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -32,11 +33,21 @@ NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECAS
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did: rows read, rows appended (those that are here already are passed over), whose they are."""
+    """What an import did: rows read, rows appended (those that are here already are passed over), whose they are, how many rows were a lead's
+    decisions, which are nobody's labels and come in with the whole log alone."""
 
     read: int
     appended: int
     annotators: tuple[str, ...]
+    decisions: int = 0
+
+    def passed_over(self) -> str:
+        """A sentence on the decisions; "" where there are none."""
+        return (
+            f"{self.decisions:,} of them are a lead's decisions, which are nobody's labels: the whole log takes them."
+            if self.decisions
+            else ""
+        )
 
 
 class Label(NamedTuple):
@@ -59,7 +70,9 @@ def import_labels(store: Store, dataset: str, path: Path, annotator: str | None 
         path: CSV, JSON Lines or Parquet with the columns example, annotator, level and, if known, answered_at (ISO 8601,
             UTC where no zone is given) and seconds; Label Studio's JSON; or a folder of images, or of links to the data
             set's, below easy/, medium/, hard/. Text is UTF-8. Levels may also be 1, 2, 3. An image is found by
-            `class/file`, else by a file name that is unique in the data set, else (folders) by its content.
+            `class/file`, else by a file name that is unique in the data set, else (folders) by its content. Names that differ from a
+            known person's in case or letter forms only are theirs. Rows with `decided` true, as "the levels as they stood" have them, are
+            passed over.
         annotator: whose labels they are, where the file doesn't say; a folder never does.
         format: one of FORMATS; by default what the path's suffix stands for, else csv.
 
@@ -73,13 +86,14 @@ def import_labels(store: Store, dataset: str, path: Path, annotator: str | None 
     rows = read_folders(path, root) if kind in ("folders", "links") else read_table(path, kind, *COLUMNS)
     if annotator is None and rows and not any("annotator" in row.cells for row in rows):
         raise LabelFileError(f"{path} doesn't say whose labels these are; nothing was imported", todo="Add --annotator NAME.")
-    names = _Names(store, dataset)
+    names, people = _Names(store, dataset), _People(store)
     labels: dict[tuple[str, str], tuple[Label, str]] = {}
-    for row in rows:
+    votes = [row for row in rows if (row.cells.get("decided") or "").strip().lower() != "true"]
+    for row in votes:
         if row.problem:
             continue
         try:
-            label = _label(row, names, annotator)
+            label = _label(row, names, people, annotator)
         except ValueError as error:
             row.problem = str(error)
             continue
@@ -88,18 +102,18 @@ def import_labels(store: Store, dataset: str, path: Path, annotator: str | None 
             row.problem = f"{label.annotator} has {cut(label.example)} as {first.level} in {place} and as {label.level} here"
     refuse_any(path, rows)
     if not labels:
-        return ImportResult(0, 0, ())
+        return ImportResult(len(rows), 0, (), len(rows) - len(votes))
     frame = arrow_of(pd.DataFrame([label for label, _ in labels.values()])).to_pandas()
     appended = append_many(store, frame.assign(dataset=dataset), "import")
-    return ImportResult(len(rows), appended, tuple(sorted({who for who, _ in labels})))
+    return ImportResult(len(rows), appended, tuple(sorted({who for who, _ in labels})), len(rows) - len(votes))
 
 
-def _label(row: Row, names: _Names, annotator: str | None) -> Label:
+def _label(row: Row, names: _Names, people: _People, annotator: str | None) -> Label:
     """What a row says; ValueError with the reason where it can't be taken."""
     level = (row.cells.get("level") or "").strip().lower()
     if level not in LEVEL_WORDS:
         raise ValueError(said("unknown level (allowed: easy, medium, hard, or 1, 2, 3)", row.cells.get("level")))
-    who = read_annotator(row.cells.get("annotator") or annotator)
+    who = people.known_as(read_annotator(row.cells.get("annotator") or annotator))
     times = read_time("answered_at", row.cells.get("answered_at")), read_seconds(row.cells.get("seconds"))
     return Label(names.find(row.cells.get("example") or "", row.file), who, LEVEL_WORDS[level], *times)
 
@@ -138,18 +152,35 @@ def read_seconds(text: str | None) -> float | None:
     return float(given) if given else None
 
 
+class _People:
+    """Who is known, and who came with this file before."""
+
+    def __init__(self, store: Store) -> None:
+        names = [row[0] for row in store.rows("SELECT annotator FROM annotator ORDER BY created_at, annotator")]
+        self.exact = set(names)
+        self.alike = {folded(name): name for name in reversed(names)}
+
+    def known_as(self, name: str) -> str:
+        """The known name of which this is another spelling; a new one as it is."""
+        return name if name in self.exact else self.alike.setdefault(folded(name), name)
+
+
 class _Names:
-    """The examples of a data set by path, by file name and by content."""
+    """The examples of a data set by path, by file name and by content; of gone ones only where nothing else fits."""
 
     def __init__(self, store: Store, dataset: str) -> None:
-        known = store.rows("SELECT example, class, sha256 FROM example WHERE dataset = ? ORDER BY present DESC, example", [dataset])
+        known = store.rows(
+            "SELECT example, class, sha256, present FROM example WHERE dataset = ? ORDER BY present DESC, example", [dataset]
+        )
         self.paths = {row[0] for row in known}
         self.classes = {row[1] for row in known}
         self.by_file: dict[str, list[str]] = {}
         self.by_content: dict[str, list[str]] = {}
-        for example, _, sha256 in known:
-            self.by_file.setdefault(example.rpartition("/")[2], []).append(example)
-            self.by_content.setdefault(sha256, []).append(example)
+        here = {row[0] for row in known if row[3]}
+        for example, _, sha256, present in known:
+            for alike in (self.by_file.setdefault(example.rpartition("/")[2], []), self.by_content.setdefault(sha256, [])):
+                if present or here.isdisjoint(alike):
+                    alike.append(example)
 
     def find(self, given: str, file: Path | None = None) -> str:
         """The example that a row means; ValueError with the reason where there is none."""
@@ -211,7 +242,8 @@ def export_labels(
     kind = format_of(path, format, FORMATS if format else tuple(name for name in FORMATS if name != "folders"))
     try:
         if kind in ("folders", "links"):
-            levels = _agreed(store, dataset, who)
+            agreed = consensus(store, dataset, who)
+            levels = dict(zip(agreed["example"].astype(str), agreed["level"].astype(str), strict=True))
             write_folders(path, root, levels, links=kind == "links")
             return len(levels)
         labels = _current(store, dataset, who)
@@ -227,16 +259,9 @@ def unwritable(path: Path, error: OSError) -> ConfigError:
 
 def _current(store: Store, dataset: str, who: str) -> pd.DataFrame:
     return store.query(
-        """SELECT example, annotator, level, answered_at, seconds FROM current_label
-           WHERE dataset = $dataset AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
+        """SELECT example, annotator, level, answered_at, seconds FROM current_label JOIN example USING (dataset, example)
+           WHERE dataset = $dataset AND present AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
                                              WHEN 'simulated' THEN simulated ELSE annotator = $who END
            ORDER BY annotator, example""",
         {"dataset": dataset, "who": who},
     )
-
-
-def _agreed(store: Store, dataset: str, who: str) -> dict[str, str]:
-    """The consensus on the images that are there."""
-    present = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ? AND present", [dataset])}
-    agreed = consensus(store, dataset, who)
-    return {example: level for example, level in zip(agreed["example"], agreed["level"], strict=True) if example in present}

@@ -1,7 +1,7 @@
 """The whole log of a data set out and in again without loss: every event, in its order, with its id and its times.
 
 An import takes a whole file or nothing of it, and only ever continues what is here: of each annotator's events on each
-image, the file must hold all that the database has, in the same order, or the other way round.
+image, and of the decisions on it, the file must hold all that the database has, in the same order, or the other way round.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from curriculum.store import Cursor, Store
 from curriculum.vocabulary import LEVELS
 
 SOURCES = ("sort", "team", "import", "simulate")
+FOR_LEADS = ("decide", "flag", "undo")
+"""What a lead does to an image on the team's pages."""
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -49,7 +51,7 @@ class LoggedEvent(NamedTuple):
 
 COLUMNS = LoggedEvent._fields
 OPTIONAL = ("level", "note", "undoes", "shown_at", "seconds", "batch")
-Pair = tuple[str, str]
+Strand = tuple[str, str]
 
 
 def export_log(store: Store, dataset: str, path: Path, format: str | None = None, *, overwrite: bool = False) -> int:  # noqa: A002
@@ -124,8 +126,10 @@ def _check_action(event: LoggedEvent) -> None:
         raise ValueError("an undo, and nothing else, undoes")
     if (event.note is not None) != (event.action in ("flag", "note", "decide")):
         raise ValueError("a flag, a note and a decision, and nothing else, have a note")
-    if (event.source == "team") != (event.action == "decide"):
-        raise ValueError(said("a decision, and nothing else, is from the team's page", event.source))
+    if event.action == "decide" and event.source != "team":
+        raise ValueError(said("a decision is from the team's page", event.source))
+    if event.source == "team" and event.action not in FOR_LEADS:
+        raise ValueError(said("from the team's page come decisions, flags and what takes them back", event.action))
     if event.action == "flag":
         _among("reason of a flag", event.note, FLAG_REASONS)
     if event.note is not None and (len(event.note) > MAX_NOTE or UNSTORABLE.search(event.note)):
@@ -137,26 +141,27 @@ def _check_action(event: LoggedEvent) -> None:
 
 def _continuation(store: Store, dataset: str, read: list[tuple[LoggedEvent, Row]]) -> list[LoggedEvent]:
     """The events that aren't here yet, in order; what contradicts the file or the database becomes its row's problem."""
-    here: dict[Pair, list[LoggedEvent]] = {}
+    here: dict[Strand, list[LoggedEvent]] = {}
     for values in arrow_of(_logged(store, dataset)).to_pylist():
         event = LoggedEvent(**values)
-        here.setdefault((event.example, event.annotator), []).append(event)
+        here.setdefault(_strand(event), []).append(event)
     taken = {str(row[0]): row[1] for row in store.rows("SELECT id, dataset FROM annotation")}
     ids: set[str] = set()
     numbers: set[int] = set()
-    counted: dict[Pair, int] = {}
-    standing: dict[str, Pair] = {}
+    counted: dict[Strand, int] = {}
+    standing: dict[str, Strand] = {}
     fresh = []
     for event, row in read:
-        pair = (event.example, event.annotator)
-        ours, place = here.get(pair, []), counted.get(pair, 0)
-        counted[pair] = place + 1
+        strand = _strand(event)
+        ours, place = here.get(strand, []), counted.get(strand, 0)
+        counted[strand] = place + 1
         if event.id in ids or event.seq in numbers:
             row.problem = "this id, or this seq, is in the file already"
-        elif event.action == "undo" and standing.pop(event.undoes or "", None) != pair:
+        elif event.action == "undo" and standing.pop(event.undoes or "", None) != strand:
             row.problem = "this undoes no earlier judgement of the same annotator on the same image"
         elif place < len(ours) and ours[place]._replace(seq=event.seq) != event:
-            row.problem = "the database has another event of this annotator on this image here: whose is later can't be known"
+            whose = f"of {event.annotator}" if strand[1] else "by which a lead decided"
+            row.problem = f"the database has another event {whose} on this image here: whose is later can't be known"
         elif place >= len(ours) and event.id in taken:
             row.problem = f"this id stands for another event in the data set {taken[event.id]}"
         elif place >= len(ours):
@@ -164,8 +169,13 @@ def _continuation(store: Store, dataset: str, read: list[tuple[LoggedEvent, Row]
         ids.add(event.id)
         numbers.add(event.seq)
         if event.action not in ("undo", "decide"):
-            standing[event.id] = pair
+            standing[event.id] = strand
     return fresh
+
+
+def _strand(event: LoggedEvent) -> Strand:
+    """What must not be interleaved, as the latest counts: one annotator's events on an image; the decisions on it, whoever's they are."""
+    return event.example, "" if event.action == "decide" else event.annotator
 
 
 def _append(store: Store, cursor: Cursor, fresh: list[LoggedEvent]) -> None:

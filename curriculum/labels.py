@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -280,28 +280,33 @@ def _taken_back(cursor: Cursor, dataset: str, annotator: str, event: Event) -> t
 
 
 def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
-    """The agreed level of each labelled example: example, level, votes (for that level), annotators, decided.
+    """The agreed level of each labelled example that is there: example, level, votes (for that level), annotators, decided.
 
     What a lead decided; else the majority of the annotators' current labels, of tied levels the harder one, because
     doubt about an image is difficulty. `who`: people | simulated | all | one annotator's name.
     """
-    return store.query("SELECT * FROM consensus(?, ?) ORDER BY example", [dataset, who])
+    return store.query(
+        """SELECT agreed.* FROM consensus($dataset, $who) AS agreed JOIN example USING (example)
+           WHERE dataset = $dataset AND present ORDER BY example""",
+        {"dataset": dataset, "who": who},
+    )
 
 
 def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
-    """Every current label: example, class, sha256, annotator, level, seconds (NaN where unknown), seq (the log's order), source.
+    """Every current label of an example that is there: example, class, sha256, annotator, level, seconds (NaN where unknown), seq (the
+    log's order), source.
 
     `who`: people | simulated | all.
     """
     return store.query(
         """SELECT example, class, sha256, annotator, level, seconds, seq, source FROM current_label JOIN example USING (dataset, example)
-           WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated')) ORDER BY example, annotator""",
+           WHERE dataset = $dataset AND present AND ($who = 'all' OR simulated = ($who = 'simulated')) ORDER BY example, annotator""",
         {"dataset": dataset, "who": who},
     )
 
 
 def vote_counts(store: Store, dataset: str, who: str = "people", *, divided: bool = False) -> pd.DataFrame:
-    """How many current labels put each labelled example (the index, in order) into each level: columns easy, medium, hard.
+    """How many current labels put each labelled example that is there (the index, in order) into each level: columns easy, medium, hard.
 
     Args:
         who: people | simulated | all.
@@ -310,7 +315,8 @@ def vote_counts(store: Store, dataset: str, who: str = "people", *, divided: boo
     counted = store.query(
         """SELECT example, count(*) FILTER (level = 'easy') AS easy, count(*) FILTER (level = 'medium') AS medium,
                   count(*) FILTER (level = 'hard') AS hard
-           FROM current_label WHERE dataset = $dataset AND ($who = 'all' OR simulated = ($who = 'simulated'))
+           FROM current_label JOIN example USING (dataset, example)
+           WHERE dataset = $dataset AND present AND ($who = 'all' OR simulated = ($who = 'simulated'))
            GROUP BY example HAVING NOT $divided OR min(level) <> max(level) ORDER BY example""",
         {"dataset": dataset, "who": who, "divided": divided},
     )
@@ -336,19 +342,24 @@ def repeats(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     )
 
 
+COUNT_LEVELS = """SELECT level, count(*) FROM consensus($dataset, $who) JOIN example USING (example)
+                  WHERE dataset = $dataset AND present GROUP BY level"""
+
+
 def summary(store: Store, dataset: str) -> dict[str, object]:
-    """Counts for a data set. `annotators`, `annotations`, `labelled` and `levels` count people only; `simulated` the rest."""
+    """Counts for a data set, of the images that are there. `annotators`, `annotations`, `labelled` and `levels` count people only;
+    `simulated` the rest."""
 
     def count(simulated: bool) -> dict[str, object]:
         who = "simulated" if simulated else "people"
         annotators, annotations = store.rows(
             """SELECT count(DISTINCT annotator), count(*) FROM (
-                   SELECT DISTINCT example, annotator FROM standing_annotation
-                   WHERE dataset = ? AND action = 'label' AND NOT repeat AND starts_with(annotator, ?) = ?)""",
+                   SELECT DISTINCT example, annotator FROM standing_annotation JOIN example USING (dataset, example)
+                   WHERE dataset = ? AND present AND action = 'label' AND NOT repeat AND starts_with(annotator, ?) = ?)""",
             [dataset, SIMULATED_PREFIX, simulated],
         )[0]
         some = annotations or not simulated  # what a lead decided counts for people, labelled or not
-        agreed = dict(store.rows("SELECT level, count(*) FROM consensus(?, ?) GROUP BY level", [dataset, who])) if some else {}
+        agreed = dict(store.rows(COUNT_LEVELS, {"dataset": dataset, "who": who})) if some else {}
         return {"annotators": annotators, "annotations": annotations, "labelled": sum(agreed.values()),
                 "levels": {level: agreed.get(level, 0) for level in LEVELS}}  # fmt: skip
 
@@ -358,7 +369,8 @@ def summary(store: Store, dataset: str) -> dict[str, object]:
 def append_many(store: Store, frame: pd.DataFrame, source: Literal["import", "simulate"]) -> int:
     """Append checked labels (dataset, example, annotator, level, optional answered_at and seconds), all or none.
 
-    A label equal to the one in force is passed over, so that importing a file twice changes nothing.
+    A label equal to the one in force is passed over, so that importing a file twice changes nothing; so is one that the log has with
+    the same time: it was corrected or taken back since, and an older file doesn't bring it back.
 
     Returns:
         How many were appended.
@@ -366,13 +378,11 @@ def append_many(store: Store, frame: pd.DataFrame, source: Literal["import", "si
     rows = frame.copy()
     if "answered_at" not in rows:
         rows["answered_at"] = pd.NaT
-    rows["answered_at"] = pd.to_datetime(rows["answered_at"], utc=True).dt.as_unit("us").fillna(pd.Timestamp.now("UTC").as_unit("us"))
-    current = store.query(
-        "SELECT dataset, example, annotator, level AS level_before FROM current_label WHERE dataset IN (SELECT unnest(?))",
-        [rows["dataset"].unique().tolist()],
-    )
-    rows = rows.merge(current, how="left", on=["dataset", "example", "annotator"])
-    rows = rows[rows["level"] != rows["level_before"]].drop(columns="level_before")
+    rows["answered_at"] = _utc(rows["answered_at"])
+    whose = ["dataset", "example", "annotator"]
+    for known, which in (([*whose, "level"], "current_label"), ([*whose, "level", "answered_at"], "annotation WHERE action = 'label'")):
+        rows = _without(rows, known, store.query(f"SELECT DISTINCT {', '.join(known)} FROM {which}"))
+    rows["answered_at"] = rows["answered_at"].fillna(pd.Timestamp.now("UTC").as_unit("us"))
     rows["id"] = [str(uuid.uuid4()) for _ in range(len(rows))]
     rows["action"], rows["source"] = "label", source
     names = pd.DataFrame({"annotator": np.unique(rows["annotator"])})
@@ -381,3 +391,15 @@ def append_many(store: Store, frame: pd.DataFrame, source: Literal["import", "si
         store.insert(cursor, "annotator", names, "ON CONFLICT DO NOTHING")
         store.insert(cursor, "annotation", rows)
     return len(rows)
+
+
+def _without(rows: pd.DataFrame, columns: Sequence[str], others: pd.DataFrame) -> pd.DataFrame:
+    """The rows of which the others have none alike in these columns."""
+    if "answered_at" in others:
+        others["answered_at"] = _utc(others["answered_at"])
+    both = rows.merge(others, how="left", on=list(columns), indicator=True)
+    return both[both["_merge"] == "left_only"].drop(columns="_merge")
+
+
+def _utc(times: pd.Series[Any]) -> pd.Series[Any]:
+    return pd.to_datetime(times, utc=True).dt.as_unit("us")

@@ -230,11 +230,12 @@ def _set_pin(store: Store, name: str, pin_hash: str, present: str | None) -> Non
 
 def _find(rows: Sequence[tuple[Any, ...]], name: str) -> tuple[str, str | None] | None:
     """Name and hash of this person, or, where nobody has exactly this name, of the one whose name differs in case or letter forms only."""
-    same = [row for row in rows if row[0] == name] or [row for row in rows if _folded(row[0]) == _folded(name)]
+    same = [row for row in rows if row[0] == name] or [row for row in rows if folded(row[0]) == folded(name)]
     return (same[0][0], same[0][1]) if same else None
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """The same for all spellings that stand for one person: case and letter forms don't count."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -247,7 +248,7 @@ _lock = threading.Lock()
 
 def _key(store: Store, name: str, known: bool = True) -> tuple[str, str]:
     """Of whom attempts are counted: each person, so that a namesake's success forgives none; of unknown names all spellings together."""
-    return str(store.home.root), f"known {name}" if known else f"unknown {_folded(name[: 2 * MAX_NAME])}"
+    return str(store.home.root), f"known {name}" if known else f"unknown {folded(name[: 2 * MAX_NAME])}"
 
 
 def _count_attempt(key: tuple[str, str], now: float) -> None:

@@ -37,7 +37,8 @@ def textures(call: Call, tmp_path: Path) -> str:
     """A registered data set that a network learns in seconds."""
     code, document = call("data", "add", write_folder(tmp_path / "pictures", each=15), "--name", "textures")
     assert code == 0
-    assert document == {"dataset": "textures", "examples": 45, "classes": list(CLASSES), "rejected": []}
+    seen = {"new": 45, "changed": 0, "gone": 0, "moved": 0, "judged": 0}
+    assert document == {"dataset": "textures", "examples": 45, "classes": list(CLASSES), "rejected": [], **seen}
     return "textures"
 
 
@@ -113,7 +114,7 @@ def test_a_run_is_reported_in_words(call: Call, textures: str, home: Home, capsy
 def test_labels_go_out_in_and_back(call: Call, textures: str, tmp_path: Path, home: Home) -> None:
     people = tmp_path / "people.csv"
     people.write_text("example;annotator;level\nred/030.png;Ana;easy\nred/031.png;Ana;hard\nblue/000.png;Bob;medium\n")
-    wanted = {"dataset": textures, "read": 3, "appended": 3, "annotators": ["Ana", "Bob"]}
+    wanted = {"dataset": textures, "read": 3, "appended": 3, "annotators": ["Ana", "Bob"], "decisions": 0}
     assert call("labels", "import", "--dataset", textures, people) == (0, wanted)
     for form, flags in (("csv", []), ("jsonl", ["--log"]), ("parquet", ["--log"]), ("label-studio", []), ("links", []), ("folders", [])):
         path, what = tmp_path / f"out-{form}", "events" if flags else "labels"

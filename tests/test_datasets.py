@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from curriculum.datasets import Dataset, add_dataset, check_dataset, examples, get_dataset, list_datasets, rejected_files
 from curriculum.errors import ConfigError, DatasetError, UnknownError
 from curriculum.home import Home
 from curriculum.images import Rejected
-from curriculum.labels import annotate, consensus
+from curriculum.labels import annotate, consensus, judgements, summary
 from curriculum.store import Store
 
 Folder = Callable[..., Path]
@@ -81,10 +82,28 @@ def test_a_file_that_goes_keeps_its_label_and_may_come_back(tiny: Store) -> None
     check_dataset(tiny, "tiny")
     assert get_dataset(tiny, "tiny").examples == 11
     assert "a/a0.jpg" not in set(examples(tiny, "tiny")["example"])
-    assert consensus(tiny, "tiny")["example"].tolist() == ["a/a0.jpg"]
+    assert (len(consensus(tiny, "tiny")), len(judgements(tiny, "tiny")), summary(tiny, "tiny")["labelled"]) == (0, 0, 0)
     away.rename(file)
     check_dataset(tiny, "tiny")
     assert "a/a0.jpg" in set(examples(tiny, "tiny")["example"])
+    assert consensus(tiny, "tiny")["level"].tolist() == ["hard"]
+    assert (len(judgements(tiny, "tiny")), summary(tiny, "tiny")["labelled"]) == (1, 1)
+
+
+def test_a_second_look_tells_what_is_new_changed_gone_and_moved(tiny: Store) -> None:
+    root = get_dataset(tiny, "tiny").root
+    annotate(tiny, "tiny", "b/b0.jpg", "Ann", "hard")
+    assert check_dataset(tiny, "tiny").differences() == []
+    (root / "a/a0.jpg").rename(root / "a/z.jpg")
+    (root / "a/a1.jpg").unlink()
+    for name in ("b/b0.jpg", "c/c0.jpg"):  # other pictures under the old names
+        Image.new("RGB", (9, 9), "red").save(root / name)
+    found = check_dataset(tiny, "tiny")
+    assert (found.new, found.changed, found.gone, found.moved, found.judged) == (1, 2, 2, 1, 1)
+    said = " ".join(found.differences())
+    assert "1 images are new, 2 have other content than before, 2 are gone." in said
+    assert "1 of the changed ones have labels" in said
+    assert "1 of the gone ones are here under another name" in said
 
 
 def test_a_class_that_goes_whole_leaves_the_list_of_classes(tiny: Store) -> None:

@@ -10,11 +10,14 @@ from typing import cast
 import pandas as pd
 import pytest
 
-from curriculum.datasets import add_dataset
+from curriculum.adjudication import decide
+from curriculum.datasets import add_dataset, check_dataset, get_dataset
 from curriculum.errors import ConfigError, UnknownError
+from curriculum.history import replay
 from curriculum.home import Home
 from curriculum.label_files import ImportResult, export_labels, import_labels
-from curriculum.labels import annotate
+from curriculum.labels import add_annotator, annotate
+from curriculum.spreadsheet import to_csv
 from curriculum.store import Store
 from tests.label_cases import current, filled, levels, log, refusal
 
@@ -91,6 +94,37 @@ def test_images_are_found_by_path_then_by_unique_file_name(
 def test_the_annotator_argument_fills_what_the_file_leaves_open(tiny: Store, csv: Callable[..., Path]) -> None:
     assert "--annotator" in refusal(tiny, csv("example,level\na/a0.jpg,easy\n"))
     assert import_labels(tiny, "tiny", csv(HEADER + "a/a0.jpg,,easy\na/a1.jpg,Bob,easy\n"), "Ann").annotators == ("Ann", "Bob")
+
+
+def test_other_spellings_of_a_known_name_are_the_same_person(tiny: Store, csv: Callable[..., Path]) -> None:
+    annotate(tiny, "tiny", "a/a0.jpg", "Andr\u00e9", "easy")
+    add_annotator(tiny, "Andr\u00e9")
+    rows = "a/a1.jpg,Andre\u0301,easy\na/a2.jpg,ANDR\u00c9,hard\na/a0.jpg,ana,easy\na/a1.jpg,Ana,hard\n"
+    assert import_labels(tiny, "tiny", csv(HEADER + rows)).annotators == ("Andr\u00e9", "ana")
+    assert "Andr\u00e9 has a/a1.jpg as easy in line 2 and as hard here" in refusal(
+        tiny, csv(HEADER + "a/a1.jpg,Andre\u0301,easy\na/a1.jpg,andr\u00e9,hard\n")
+    )
+
+
+def test_decisions_in_a_file_of_levels_become_nobodys_votes(tiny: Store, tmp_path: Path) -> None:
+    annotate(tiny, "tiny", "a/a0.jpg", "Ann", "easy")
+    decide(tiny, "tiny", "Lee", {"a/a0.jpg": "hard"}, "a roof")
+    (tmp_path / "levels.csv").write_bytes(to_csv(replay(tiny, "tiny")))
+    done = import_labels(tiny, "tiny", tmp_path / "levels.csv")
+    assert (done.read, done.appended, done.decisions) == (2, 0, 1)
+    assert "1 of them are a lead's decisions" in done.passed_over()
+    assert tiny.rows("SELECT annotator, level FROM current_label") == [("Ann", "easy")]
+
+
+def test_a_file_name_means_the_image_that_is_there(tiny: Store, csv: Callable[..., Path]) -> None:
+    root = get_dataset(tiny, "tiny").root
+    (root / "a").rename(root / "d")
+    check_dataset(tiny, "tiny")
+    import_labels(tiny, "tiny", csv(HEADER + "a0.jpg,Ann,easy\n"))
+    assert list(levels(tiny)) == ["d/a0.jpg"]
+    annotate(tiny, "tiny", "a/a1.jpg", "Ann", "hard")  # as before it was renamed
+    export_labels(tiny, "tiny", root.parent / "out.csv")
+    assert "a/a1.jpg" not in (root.parent / "out.csv").read_text()
 
 
 def test_simulated_names_stay_marked(tiny: Store, csv: Callable[..., Path]) -> None:

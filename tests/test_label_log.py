@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curriculum.adjudication import decide, flag
 from curriculum.datasets import add_dataset
 from curriculum.errors import ConfigError, LabelFileError, UnknownError
 from curriculum.label_files import ImportResult
@@ -118,13 +119,27 @@ def test_two_databases_join_where_they_are_about_different_things(tiny: Store, o
     assert [row[1:] for row in log(other)[1:]] == [row[1:] for row in log(tiny)]  # but for the numbers, in the same order
 
 
+def test_a_leads_flags_and_decisions_come_back(tiny: Store, other: Store, tmp_path: Path) -> None:
+    decide(tiny, "tiny", "Lee", {"a/a0.jpg": "hard"}, "a roof")
+    flag(tiny, "tiny", "Lee", ["a/a1.jpg"], "wrong class")
+    assert export_log(tiny, "tiny", tmp_path / "log.csv") == 2
+    assert import_log(other, "tiny", tmp_path / "log.csv").appended == 2
+    assert log(other) == log(tiny)
+
+
+def test_two_leads_decisions_on_an_image_are_not_mixed(tiny: Store, other: Store, tmp_path: Path) -> None:
+    decide(tiny, "tiny", "Lee", {"a/a0.jpg": "hard"}, "first look")
+    decide(other, "tiny", "Bob", {"a/a0.jpg": "easy"}, "after the discussion")
+    export_log(tiny, "tiny", tmp_path / "log.csv")
+    with pytest.raises(LabelFileError, match="another event by which a lead decided on this image here"):
+        import_log(other, "tiny", tmp_path / "log.csv")
+
+
 def test_what_would_be_mixed_is_refused(tiny: Store, other: Store, tmp_path: Path) -> None:
     annotate(other, "tiny", "a/a0.jpg", "Ann", "easy")
     export_log(filled(tiny), "tiny", tmp_path / "log.csv")
     before = log(other)
-    with pytest.raises(
-        LabelFileError, match=r"1 of 11 rows[^$]*line 2: the database has another event of this annotator on this image"
-    ) as caught:
+    with pytest.raises(LabelFileError, match=r"1 of 11 rows[^$]*line 2: the database has another event of Ann on this image") as caught:
         import_log(other, "tiny", tmp_path / "log.csv")
     assert "nothing was imported" in str(caught.value)
     assert log(other) == before
@@ -160,8 +175,8 @@ def changed(store: Store, tmp_path: Path, change: Callable[[list[dict[str, str]]
         (0, {"level": "1"}, "line 2: unknown level (allowed: easy, medium, hard): '1'"),
         (0, {"note": "x"}, "line 2: a flag, a note and a decision, and nothing else, have a note"),
         (0, {"undoes": str(uuid.uuid4())}, "line 2: an undo, and nothing else, undoes"),
-        (0, {"source": "team"}, "line 2: a decision, and nothing else, is from the team's page: 'team'"),
-        (0, {"action": "decide", "note": "why"}, "line 2: a decision, and nothing else, is from the team's page: 'sort'"),
+        (0, {"source": "team"}, "line 2: from the team's page come decisions, flags and what takes them back: 'label'"),
+        (0, {"action": "decide", "note": "why"}, "line 2: a decision is from the team's page: 'sort'"),
         (0, {"source": "guess"}, "line 2: unknown source (allowed: sort, team, import, simulate): 'guess'"),
         (0, {"seconds": "-1"}, "line 2: seconds is no number of 0 or more"),
         (0, {"answered_at": "yesterday"}, "line 2: answered_at is no ISO 8601 time with its zone: 'yesterday'"),

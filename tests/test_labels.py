@@ -280,6 +280,17 @@ def test_append_many_passes_over_what_is_in_force(tiny: Store) -> None:
     assert tiny.rows("SELECT annotator, simulated FROM annotator") == [("Ann", False)]
 
 
+def test_an_old_file_brings_back_nothing_that_was_corrected_or_taken_back(tiny: Store) -> None:
+    for example in ("a/a0.jpg", "b/b0.jpg"):
+        annotate(tiny, "tiny", example, "Ann", "easy", answered_at=NOON)
+    old = tiny.query("SELECT dataset, example, annotator, level, answered_at FROM current_label")
+    undo(tiny, "tiny", "Ann")
+    annotate(tiny, "tiny", "a/a0.jpg", "Ann", "hard")
+    assert append_many(tiny, old, "import") == 0
+    assert append_many(tiny, old.assign(level="medium"), "import") == 2  # which nobody said before
+    assert [level_of(tiny, "a/a0.jpg"), level_of(tiny, "b/b0.jpg")] == ["medium", "medium"]
+
+
 def test_append_many_takes_all_or_nothing(tiny: Store) -> None:
     rows = frame(("a/a0.jpg", "Ann", "easy"), ("b/b0.jpg", "Ann", "impossible"))
     with pytest.raises(Exception, match="refused to write"):

@@ -150,7 +150,7 @@ def _bring_in(dataset: Dataset) -> None:
         except CurriculumError as error:
             st.error(layout.plain(str(error).replace(f"{folder}/", "")), icon=":material/error:")
             return
-    st.success(f"{done.read:,} read, {done.appended:,} were new.", icon=":material/done_all:")
+    st.success(f"{done.read:,} read, {done.appended:,} were new. {done.passed_over()}", icon=":material/done_all:")
 
 
 def _keep_safe() -> None:

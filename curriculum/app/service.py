@@ -45,6 +45,7 @@ class Job:
     total: int | None = None
     finished: bool = False
     error: str = ""
+    notice: str = ""
 
     def advance(self, done: int, total: int | None, what: str = "") -> None:
         self.done, self.total, self.what = done, total, what or self.what

@@ -109,7 +109,8 @@ def _add(name: str, find: Callable[[Job], Path]) -> None:
 
     def work(job: Job) -> None:
         folder = find(job)
-        datasets.add_dataset(running.store, name, folder, lambda done, total: job.advance(done, total, "Verifying every image"))
+        added = datasets.add_dataset(running.store, name, folder, lambda done, total: job.advance(done, total, "Verifying every image"))
+        job.notice = " ".join([f"{name}:", *added.differences()]) if added.differences() else ""
         running.start_job(f"overlaps {name}", looking, look)
 
     def look(job: Job) -> None:
@@ -126,8 +127,9 @@ def _show_jobs(role: people.Role | None) -> None:
     if going := _going():
         _poll_jobs(going)
     for name, job in list(jobs.items()) if role == "lead" else ():
-        if job.error:
-            st.error(layout.plain(job.error), icon=":material/error:")
+        if job.error or job.notice:
+            show, icon = (st.error, ":material/error:") if job.error else (st.warning, ":material/warning:")
+            show(layout.plain(job.error or job.notice), icon=icon)
             if st.button("Dismiss", key=f"_dismiss_{name}"):
                 jobs.pop(name, None)
                 st.rerun()
