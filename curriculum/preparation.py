@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from curriculum import analysis, datasets, given, labels
-from curriculum.config import ARMS, CompareConfig, Config, LookConfig, ScoreConfig, TrainConfig, base_of, mode_of
+from curriculum.config import ARMS, CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig, base_of, mode_of
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
 from curriculum.home import Home
 from curriculum.rundir import RunDir, open_run
@@ -51,7 +51,7 @@ def prepare(store: Store, config: Config) -> RunDir:
         notes = _overlap_notes(store, config, order.assign(split="")) + _weights_notes(store.home, config)
     elif isinstance(config, ScoreConfig) and config.run:
         config = _of_its_model(store.home, config)
-    elif isinstance(config, ScoreConfig):
+    elif isinstance(config, ScoreConfig | EpisodesConfig):
         notes = _weights_notes(store.home, config)
     elif isinstance(config, LookConfig):
         order = _one(order, config)
@@ -89,16 +89,27 @@ def _check_replay(home: Home, config: TrainConfig) -> None:
         raise RunError("only a finished self-paced run of the same data set can be replayed", got=run.run_id, todo="`runs list` shows them")
 
 
-def _weights_notes(home: Home, config: TrainConfig | CompareConfig | ScoreConfig) -> tuple[str, ...]:
-    """A model of the same data set has seen images that are test images here, or out of a fold."""
-    if not config.weights.startswith("run:") or open_run(home, config.weights.removeprefix("run:")).config().dataset != config.dataset:
-        return ()
-    what = (
-        "nothing here is out of fold"
-        if isinstance(config, ScoreConfig)
-        else "some of test may be among them, and no ranking by them is out of fold"
-    )
-    return (f"The weights are those of {config.weights}, which learnt from images of the same data set: {what}.",)
+SEEN: dict[type[Config], str] = {
+    ScoreConfig: "nothing here is out of fold",
+    EpisodesConfig: "these classes aren't new to it, so this shows no learning from few shots",
+    TrainConfig: "some of test may be among them, and no ranking by them is out of fold",
+    CompareConfig: "some of test may be among them, and no ranking by them is out of fold",
+}
+"""What it means where a network begins with weights that learnt from the same data set."""
+
+
+def _weights_notes(home: Home, config: TrainConfig | CompareConfig | ScoreConfig | EpisodesConfig) -> tuple[str, ...]:
+    """A model of the same data set, at whatever remove, has seen images that are test images here, or out of a fold."""
+    weights = config.weights
+    while weights.startswith("run:"):
+        try:
+            source = open_run(home, weights.removeprefix("run:")).config()
+        except UnknownError:
+            return (f"The weights come from {weights}, which is gone: whether it learnt from images of this data set can't be told.",)
+        if source.dataset == config.dataset:
+            return (f"The weights come from {weights}, which learnt from images of the same data set: {SEEN[type(config)]}.",)
+        weights = getattr(source, "weights", "none")
+    return ()
 
 
 def _with_levels(store: Store, config: TrainConfig | CompareConfig, order: pd.DataFrame, *, needed: bool) -> pd.DataFrame:

@@ -19,6 +19,7 @@ def score_text(store: Store, result: Result) -> str:
              f"  mean loss {result['mean_loss']:.3f}, accuracy {result['accuracy']:.3f}"]  # fmt: skip
     if result.get("stability") is not None:
         lines.append(f"  order repeats over re-drawn folds: Spearman {result['stability']:.3f}")
+    lines += [f"  {note}" for note in result.get("notes", [])]
     for who in ("people", "simulated"):
         both = analysis.compared(analysis.ranked(store, result["dataset"], result["run_id"], who))
         agreed = analysis.agreement(both)
@@ -83,8 +84,9 @@ def compare_text(_store: Store, result: Result) -> str:
 
 def episodes_text(_store: Store, result: Result) -> str:
     """How well a few images suffice."""
-    return (f"run {result['run_id']}: accuracy {result['accuracy']:.4f}, 95 % interval {result['low']:.4f} to {result['high']:.4f}, over "
+    line = (f"run {result['run_id']}: accuracy {result['accuracy']:.4f}, 95 % interval {result['low']:.4f} to {result['high']:.4f}, over "
             f"{result['episodes']:,} episodes (SD {result['sd']:.3f}), {duration(result['seconds'])}")  # fmt: skip
+    return "\n".join([line, *(f"  {note}" for note in result["notes"])])
 
 
 def look_text(_store: Store, result: Result) -> str:

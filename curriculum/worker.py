@@ -333,6 +333,7 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
     write_json(run / "result.json", {
         "run_id": run.run_id, "dataset": config.dataset, "method": config.method, "examples": len(labels), "seconds": reporter.seconds,
         "mean_loss": float(scores.values.mean()), "accuracy": accuracy(scores.probabilities, labels), "stability": scores.stability,
+        "notes": request.get("notes", []),
     })  # fmt: skip
 
 

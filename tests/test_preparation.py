@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pandas as pd
 import pytest
 
 from curriculum import preparation, runs
-from curriculum.config import ScoreConfig, TrainConfig
+from curriculum.config import Config, EpisodesConfig, ScoreConfig, TrainConfig
+from curriculum.datasets import add_dataset
 from curriculum.errors import DatasetError, UnknownError, WeightsError
 from curriculum.home import Home
+from curriculum.rundir import RunDir
 from curriculum.splits import split_examples
 from curriculum.store import Store
+from tests.ml import write_folder
 from tests.tints import config, scoring
 
 
@@ -74,3 +78,29 @@ def test_a_relative_path_of_weights_becomes_absolute(tints: Store, tmp_path: Pat
     (tmp_path / "w.pt").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     assert preparation.prepare(tints, config(weights="w.pt")).config().weights == str(tmp_path / "w.pt")
+
+
+def test_weights_that_know_the_data_set_are_told_of_at_any_remove(tints: Store, tmp_path: Path) -> None:
+    add_dataset(tints, "others", write_folder(tmp_path / "others"))
+
+    def prepared(asked: Config) -> RunDir:
+        run = preparation.prepare(tints, asked)
+        (run / "model.pt").write_bytes(b"x")
+        return run
+
+    first = prepared(config())
+    second = prepared(replace(config(), dataset="others", weights=f"run:{first.run_id}"))
+    assert "notes" in second.request()
+    assert not any("weights" in note for note in second.request()["notes"])
+    for asked, what in (
+        (config(), "some of test may be among them"),
+        (scoring(), "nothing here is out of fold"),
+        (EpisodesConfig(dataset="tints", image_size=32), "no learning from few shots"),
+    ):
+        for source in (first, second):
+            (note,) = (n for n in prepared(replace(asked, weights=f"run:{source.run_id}")).request()["notes"] if "weights" in n)
+            assert f"come from run:{first.run_id}, which learnt from images of the same data set" in note
+            assert what in note
+    shutil.rmtree(first.path)
+    (note,) = prepared(scoring(weights=f"run:{second.run_id}")).request()["notes"]
+    assert "which is gone" in note
