@@ -18,13 +18,16 @@ def labels(dataset: Dataset) -> None:
     """The images whose class is doubted, the likeliest mistakes first, and a button that flags the chosen ones."""
     st.header("Is the class itself wrong?")
     scored = analysis.scored_runs(layout.store(), dataset.name)
-    ranked = scored[scored["method"] == "oof_loss"]["run_id"].tolist()
-    if not ranked:
+    ranked = scored[scored["method"] == "oof_loss"]
+    if ranked.empty:
         st.info("This needs a ranking by out-of-fold loss: its models judge images that they never saw.", icon=":material/leaderboard:")
         layout.link("human-model", "Rank the images", ":material/compare:")
         return
+    if ranked.iloc[0]["seen"]:
+        st.warning("The network behind this ranking had learnt from these very images: it hardly doubts a wrong class that it has learnt. Rank "
+                   "the images with other weights.", icon=":material/warning:")  # fmt: skip
     try:
-        found = _issues(ranked[0], dataset.name, layout.log_stamp(dataset.name))
+        found = _issues(ranked.iloc[0]["run_id"], dataset.name, layout.log_stamp(dataset.name))
     except CurriculumError as error:
         st.warning(layout.plain(str(error)), icon=":material/warning:")
         return
