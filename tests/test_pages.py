@@ -292,6 +292,18 @@ def test_the_team_page_sets_how_we_sort_and_shows_who_repeats_themselves(open_pa
     assert table.loc["Ben", "95 % interval"] == "none yet"
 
 
+def test_backups_are_offered_by_their_time_the_latest_first(open_page: Open, home: Home, tmp_path: Path) -> None:
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "textures", write_folder(tmp_path / "pictures", each=2))
+        people.register(store, "Ana", PIN, "lead")
+    for name in ("rescued-20260101-101500-000000", "20260301-080000-123456", "zz by hand", "20251224-235959-000001", ".unfinished"):
+        (home.labels / "backups" / name).mkdir(parents=True)
+    test = open_page("labels", home, annotator="Ana", dataset="textures")
+    box = next(box for box in test.selectbox if "backups, the latest first" in box.label)
+    assert box.options == ["2026-03-01 08:00:00", "rescued, 2026-01-01 10:15:00", "2025-12-24 23:59:59", "zz by hand"]
+    assert box.value == "20260301-080000-123456"
+
+
 def test_the_app_goes_back_to_a_backup_while_it_runs(open_page: Open, filled: Home) -> None:
     test = open_page("labels", filled, annotator="Ana", dataset="textures")
     next(button for button in test.button if button.label == "Back up everything now").click().run()

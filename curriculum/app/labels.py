@@ -14,7 +14,7 @@ import streamlit as st
 from curriculum import labels
 from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
-from curriculum.backup import backup
+from curriculum.backup import RESCUED, backup
 from curriculum.comparison_log import export_comparisons, import_comparisons
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -32,6 +32,8 @@ LABELS, LOG, FOURS = "labels in force", "everything that was ever done", "compar
 NAME = {LABELS: "labels", LOG: "log", FOURS: "comparisons"}
 EXPORT: dict[str, Callable[[Store, str, Path], int]] = {LABELS: export_labels, LOG: export_log, FOURS: export_comparisons}
 IMPORT: dict[str, Callable[[Store, str, Path], ImportResult]] = {LOG: import_log, FOURS: import_comparisons}
+_STAMPED = re.compile(rf"({RESCUED})?(\d{{4}})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-\d+")
+"""A backup's folder by the time when it was made, or rescued."""
 
 
 def page() -> None:
@@ -158,7 +160,7 @@ def _keep_safe() -> None:
     if st.button("Back up everything now", icon=":material/backup:"):
         st.success(f"The whole database is backed up in {backup(layout.store())}", icon=":material/done_all:")
     folder = layout.store().home.labels / "backups"
-    there = sorted((path.name for path in folder.glob("[!.]*") if path.is_dir()), reverse=True)
+    there = sorted((path.name for path in folder.glob("[!.]*") if path.is_dir()), key=_age, reverse=True)
     if not there:
         st.caption("There is no backup yet.")
         return
@@ -167,17 +169,22 @@ def _keep_safe() -> None:
         _confirm_going_back(folder / chosen)
 
 
+def _age(name: str) -> tuple[bool, str]:
+    """What backups are sorted by: the time that a folder's name gives; names without one are the oldest."""
+    return bool(_STAMPED.fullmatch(name)), name.removeprefix(RESCUED)
+
+
 def _when(name: str) -> str:
-    """A backup's folder as a time."""
-    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-\d+", name)
-    return "{}-{}-{} {}:{}:{}".format(*found.groups()) if found else name
+    """A backup's folder as a time, and whether it is a snapshot that was rescued."""
+    found = _STAMPED.fullmatch(name)
+    return "{}{}-{}-{} {}:{}:{}".format("rescued, " if found[1] else "", *found.groups()[1:]) if found else name
 
 
 @st.dialog("Go back to this backup?")
 @session.for_leads
 def _confirm_going_back(folder: Path) -> None:
     st.write(
-        f"Everything becomes as it was at {_when(folder.name)}: labels, decisions, people and their PINs, results of runs. "
+        f"Everything becomes as it is in this backup ({_when(folder.name)}): labels, decisions, people and their PINs, results of runs. "
         "What is there now is kept beside it, as a file."
     )
     if st.button("Go back", type="primary"):
