@@ -294,12 +294,14 @@ def consensus(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
 
 def judgements(store: Store, dataset: str, who: str = "people") -> pd.DataFrame:
     """Every current label of an example that is there: example, class, sha256, annotator, level, seconds (NaN where unknown), seq (the
-    log's order), source.
+    log's order), source, grid (given there, where images come class by class).
 
     `who`: people | simulated | all.
     """
     return store.query(
-        """SELECT example, class, sha256, annotator, level, seconds, seq, source FROM current_label JOIN example USING (dataset, example)
+        """SELECT example, class, sha256, annotator, level, seconds, seq, source,
+                  seq IN (SELECT seq FROM annotation WHERE dataset = $dataset AND batch IS NOT NULL) AS grid
+           FROM current_label JOIN example USING (dataset, example)
            WHERE dataset = $dataset AND present AND ($who = 'all' OR simulated = ($who = 'simulated')) ORDER BY example, annotator""",
         {"dataset": dataset, "who": who},
     )

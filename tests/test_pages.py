@@ -19,6 +19,7 @@ from curriculum.app import layout, service, team
 from curriculum.errors import StoreError
 from curriculum.home import Home
 from curriculum.store import Store
+from curriculum.vocabulary import Level
 from tests.conftest import PIN
 from tests.ml import fill, write_folder
 
@@ -254,6 +255,32 @@ def test_slow_figures_of_the_team_stay_until_somebody_asks(
         assert [metric.value for metric in test.metric[:2]] == ["5", "1"]
         test.run()
     assert not test.exception
+
+
+def test_drift_is_measured_on_what_came_in_random_order(open_page: Open, home: Home, tmp_path: Path) -> None:
+    with Store.open(home) as store:
+        datasets.add_dataset(store, "textures", write_folder(tmp_path / "pictures", each=70))
+        people.register(store, "Ana", PIN, "lead")
+        names = datasets.examples(store, "textures")["example"].tolist()
+        _in_grid(store, "easy", names[:50])
+        _in_grid(store, "hard", names[50:100])
+    test = open_page("team", home, annotator="Ana", dataset="textures")
+    assert "To be seen once somebody has sorted 100 images here one by one." in _text(test)
+    with service.current().store.write() as cursor:
+        for name in names[100:200]:
+            labels.record(cursor, "textures", "Ana", labels.Event(uuid.uuid4(), "label", name, datetime.now(UTC), "medium", place=0))
+    drift = team._computed("textures", "people").drift
+    assert drift[["labels", "mean_level"]].to_numpy().tolist() == [[50, 1.0], [100, 1.0]], "she judges as she did"
+    test.run()
+    assert "Answers of the Grid are left out" in _text(test)
+
+
+def _in_grid(store: Store, level: Level, names: list[str]) -> None:
+    """Ana puts images into a level with one key press of the Grid."""
+    batch = uuid.uuid4()
+    events = [labels.Event(uuid.uuid4(), "label", name, datetime.now(UTC), level, batch=batch) for name in names]
+    with store.write() as cursor:
+        labels.record_together(cursor, [("textures", "Ana", event) for event in events])
 
 
 def test_only_what_takes_long_is_kept_and_not_for_ever() -> None:

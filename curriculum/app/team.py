@@ -127,8 +127,8 @@ def _computed(dataset: str, who: str) -> Found:
     """Seconds of bootstrap and Dawid-Skene."""
     judged = labels.judgements(layout.store(), dataset, who)
     images = judged["example"].value_counts()
-    sorted_here = judged[judged["source"] == "sort"]  # files and simulations have an order of their own
-    block = consensus.block_for(sorted_here)
+    at_random = judged[(judged["source"] == "sort") & ~judged["grid"]]  # the Grid goes class by class, files have an order of their own
+    block = consensus.block_for(at_random)
     again = labels.repeats(layout.store(), dataset, who)
     large = judged["annotator"].nunique() > MOST_PEOPLE_HERE or len(judged) > MOST_LABELS_HERE
     report, annotators = aside.compute(consensus.team_report, judged, again) if large else consensus.team_report(judged, again)
@@ -137,7 +137,7 @@ def _computed(dataset: str, who: str) -> Found:
         shared=int((images > 1).sum()),
         report=report,
         annotators=annotators,
-        drift=consensus.drift(sorted_here, block),
+        drift=consensus.drift(at_random, block),
         block=block,
         contested=consensus.contested(labels.vote_counts(layout.store(), dataset, who, divided=True)),
     )
@@ -241,14 +241,17 @@ def _drift(moved: pd.DataFrame, block: int) -> None:
     moved = moved[moved.groupby("annotator")["labels"].transform("size") > 1]
     st.header("Does the measure drift?")
     if moved.empty:
-        st.caption("To be seen once somebody has sorted 100 images here.")
+        st.caption(
+            "To be seen once somebody has sorted 100 images here one by one. Answers of the Grid don't count: they come class by class."
+        )
         return
     left, right = st.columns(2, gap="large")
     left.altair_chart(drift(moved, "mean_level", "mean level (0 easy, 2 hard)"), width="stretch")
     if moved["seconds"].notna().any():
         right.altair_chart(drift(moved, "seconds", "seconds an image (median)"), width="stretch")
     st.caption(
-        f"Each point is {block:,} images, which come in random order: a line that rises or falls for long is the annotator, not the images."
+        f"Each point is {block:,} images sorted one by one, which come in random order: a line that rises or falls for long is the annotator, "
+        "not the images. Answers of the Grid are left out: they come class by class."
     )
 
 
