@@ -21,6 +21,7 @@ from curriculum.labels import REPEAT_AFTER
 from curriculum.leases import Leases
 from curriculum.store import Store
 from curriculum.vocabulary import LEVELS, SIMULATED_PREFIX
+from curriculum.worklists import Ints
 
 HAND = 12
 """With fewer labels an image than people: how many images one may have in hand, so that the last ones are shared out."""
@@ -114,10 +115,20 @@ class _Asked:
         self.drawn = self.own.drawn(self.share)
         self.drawn[self.shown] = False
         if self.has is not None:
-            enough = self.has >= int(self.wanted or 0)
-            for at, before in self.wished.items():
-                enough[at] = self.has[at] >= max(int(self.wanted or 0), before + 1)
-            self.open &= ~enough
+            self.open &= self.has < self.needed()
+
+    def needed(self) -> Ints:
+        """How many people each image is for: one more than it had where a lead wished so."""
+        needed = np.full(len(self.images.names), int(self.wanted or 0), np.int32)
+        for at, before in self.wished.items():
+            needed[at] = max(needed[at], before + 1)
+        return needed
+
+    def lacking(self) -> bool:
+        """Whether an image has fewer people's labels than it is for, whoever may give one still."""
+        lacks = self.images.people < self.needed()
+        lacks[self.shown] = False
+        return bool(lacks.any())
 
     def key(self, place: int) -> tuple[float, ...]:
         """What comes first: never skipped, the longest ago; wished for; with the fewest people; its turn."""
@@ -227,7 +238,16 @@ def hand_out(
         return Handout(examples)
     if queue(store, dataset, annotator, 1, exclude, of_class=of_class):
         return Handout([], "The last images are in other people's hands. If one is left over, it comes here by itself.", later=True)
-    return Handout([], None if of_class else f"Every image has its {wanted} label{'s' if wanted > 1 else ''}. Thank you!")
+    return Handout([], None if of_class else _end(store, dataset, annotator, wanted))
+
+
+def _end(store: Store, dataset: str, annotator: str, wanted: int) -> str:
+    """What is said to whom no image can be given, of the labels that there are."""
+    with worklists.lock(store):
+        lacking = _Asked(store, dataset, annotator).lacking()
+    if lacking:
+        return "You have sorted every image that you can; some still need labels of other people. Thank you!"
+    return f"Every image has its {wanted} label{'s' if wanted > 1 else ''}. Thank you!"
 
 
 # -- how far ---------------------------------------------------------------------------------------

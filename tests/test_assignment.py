@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from curriculum import assignment
 from curriculum.adjudication import ask_for
 from curriculum.assignment import HAND, Handout, hand_out, progress, queue
+from curriculum.calibration import choose
 from curriculum.datasets import Settings, add_dataset, change_settings, check_dataset, get_dataset
 from curriculum.datasets import settings as settings_of
 from curriculum.errors import ConfigError, UnknownError
@@ -143,6 +144,23 @@ def test_whoever_comes_when_no_image_gets_more_than_it_needs(tiny: Store, k: int
     counted = tiny.rows("SELECT count(*) FROM current_label GROUP BY example")
     assert counted == [(k,)] * 12
     assert {hand_out(tiny, leases, "tiny", name, 5).end for name in "ABCD"} == {f"Every image has its {k} label{'s' * (k > 1)}. Thank you!"}
+
+
+def test_who_has_sorted_all_is_told_whether_others_have(tiny: Store) -> None:
+    change_settings(tiny, "tiny", Settings(3, 0))
+    for names in (("Ann",), ("Ann", "Bob")):
+        for example in queue(tiny, "tiny", names[-1], 12):
+            annotate(tiny, "tiny", example, names[-1], "easy")
+        for name in names:
+            end = hand_out(tiny, Leases(), "tiny", name, 5).end
+            assert end == "You have sorted every image that you can; some still need labels of other people. Thank you!", names
+    choose(tiny, "tiny", "Lea", "anchor", {"a/a0.jpg": "easy"}, "nobody is asked about it")
+    for example in queue(tiny, "tiny", "Cy", 12):
+        annotate(tiny, "tiny", example, "Cy", "easy")
+    assert hand_out(tiny, Leases(), "tiny", "Ann", 5).end == "Every image has its 3 labels. Thank you!"
+    ask_for(tiny, "tiny", "Lea", ["b/b0.jpg"], "opinion")
+    assert "some still need labels" in str(hand_out(tiny, Leases(), "tiny", "Ann", 5).end)
+    assert hand_out(tiny, Leases(), "tiny", "Dan", 5).examples == ["b/b0.jpg"]
 
 
 # -- in whose hands --------------------------------------------------------------------------------
