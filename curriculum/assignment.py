@@ -222,7 +222,8 @@ def left_by_class(store: Store, dataset: str, annotator: str) -> dict[str, int]:
 def hand_out(
     store: Store, leases: Leases, dataset: str, annotator: str, limit: int, exclude: Sequence[str] = (), of_class: str | None = None
 ) -> Handout:
-    """The next examples, leased to this annotator where not everybody sorts every image; those in `exclude` stay leased."""
+    """The next examples, leased to this annotator where not everybody sorts every image. Those in `exclude` stay leased; other leases
+    of theirs end where more is asked for: who turned to another class or view has what was in hand there no longer."""
     wanted = datasets.settings(store, dataset).labels_per_image
     if wanted is None:
         examples = queue(store, dataset, annotator, limit, exclude, of_class=of_class)
@@ -231,6 +232,8 @@ def hand_out(
         )
     with leases.lock:
         leases.renew(dataset, annotator, exclude)
+        if limit:  # else it is asked how far all are, perhaps while the images asked for before are on their way
+            leases.end_others(dataset, annotator, exclude)
         few = max(0, min(limit, HAND - len(exclude)))
         examples = queue(store, dataset, annotator, few, exclude, leases.held(dataset), of_class)
         leases.take(dataset, annotator, examples)

@@ -32,6 +32,12 @@ class Leases:
         with self.lock:
             self.take(dataset, annotator, [name for name in examples if name in self._until.get((dataset, annotator), {})])
 
+    def end_others(self, dataset: str, annotator: str, examples: Iterable[str]) -> None:
+        """Of all that this annotator looked at, only these are in hand now: the other leases end, until `renew` names one, as another tab may."""
+        with self.lock:
+            now, kept, mine = self._clock(), set(examples), self._until.get((dataset, annotator), {})
+            mine.update({name: now for name, until in mine.items() if name not in kept and until > now})
+
     def release(self, dataset: str, annotator: str, examples: Iterable[str]) -> None:
         """The annotator has judged or passed over these."""
         with self.lock:

@@ -197,6 +197,24 @@ def test_what_somebody_has_in_hand_is_not_handed_out_before_the_lease_ends(tiny:
     assert hand_out(tiny, leases, "tiny", "Bob", 24) == Handout([], "Every image has its 1 label. Thank you!")
 
 
+def test_who_looks_through_the_classes_holds_the_last_alone(many: Store) -> None:
+    change_settings(many, "many", Settings(1, 0))
+    leases = Leases()
+    first = hand_out(many, leases, "many", "Ann", 24).examples
+    assert hand_out(many, leases, "many", "Ann", 0).examples == [] and len(leases.held("many")) == HAND, "the counts alone were asked for"
+    for of_class in ("blue", "green", "red"):
+        hand = hand_out(many, leases, "many", "Ann", 44, of_class=of_class).examples
+        assert sorted(leases.held("many")) == sorted((name, "Ann") for name in hand) and len(hand) == HAND
+    others = [hand_out(many, leases, "many", f"person {n}", 24).examples for n in range(7)]
+    assert sum(map(len, others)) == 90 - HAND, "all the others are free"
+    assert not set(hand) & {name for other in others for name in other}
+    assert hand_out(many, leases, "many", "Ann", 24, first).examples == [], "another tab of hers has these in hand still"
+    assert {name for name, who in leases.held("many") if who == "Ann"} == set(first)
+    for example in [*first, *hand]:
+        answer(many, example)
+    assert sorted(judgements(many, "many")["example"]) == sorted({*first, *hand}), "what was in hand in either tab is stored"
+
+
 def test_where_everybody_sorts_everything_nothing_is_leased(tiny: Store) -> None:
     leases = Leases()
     assert len(hand_out(tiny, leases, "tiny", "Ann", 24).examples) == len(hand_out(tiny, leases, "tiny", "Bob", 24).examples) == 12
