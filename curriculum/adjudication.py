@@ -37,7 +37,7 @@ def decide(store: Store, dataset: str, lead: str, levels: dict[str, Level | None
         How many decisions changed.
 
     Raises:
-        ConfigError: no reason, or an unknown level.
+        ConfigError: no reason, an unknown level, or the decision on an image that shows what the levels mean would be taken back.
         UnknownError: no such data set, or no such image in it.
     """
     get_dataset(store, dataset)
@@ -54,6 +54,9 @@ def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Lev
     if unknown := sorted({str(level) for level in levels.values()} - {*LEVELS, "None"}):
         raise ConfigError("unknown level", got=unknown[0], allowed=LEVELS)
     _check_here(cursor, dataset, levels)
+    if shown := sorted({example for example, level in levels.items() if level is None} & _shown(cursor, dataset)):
+        raise ConfigError("this decision shows the team what its level means, so it can't be taken back", got=shown[0],
+                          todo="Take the image out on the page Examples first.")  # fmt: skip
     rows = cursor.execute("SELECT example, level, reason FROM decision WHERE dataset = ?", [dataset]).fetchall()
     before = {example: (level, before_reason) for example, level, before_reason in rows}
     changed = {e: level for e, level in levels.items() if before.get(e) != (level, reason) and (level or e in before)}
@@ -102,6 +105,11 @@ def _check_here(cursor: Cursor, dataset: str, examples: Iterable[str]) -> None:
     here = {row[0] for row in cursor.execute("SELECT example FROM example WHERE dataset = ?", [dataset]).fetchall()}
     if missing := sorted(set(examples) - here):
         raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
+
+
+def _shown(cursor: Cursor, dataset: str) -> set[str]:
+    """The images that show what the levels mean; `calibration` chooses them."""
+    return {row[0] for row in cursor.execute("SELECT example FROM calibration_image WHERE dataset = ?", [dataset]).fetchall()}
 
 
 def decisions(store: Store, dataset: str) -> pd.DataFrame:

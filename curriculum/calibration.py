@@ -69,6 +69,10 @@ def choose(store: Store, dataset: str, lead: str, part: Part, levels: dict[str, 
     lead = check_annotator(lead)
     with store.write() as cursor:
         add_decisions(cursor, dataset, lead, dict(levels), reason)
+        cursor.execute(  # a log that was brought in may have taken decisions back: such an image shows nothing and is sorted like any other
+            "DELETE FROM calibration_image WHERE dataset = $1 AND example NOT IN (SELECT example FROM decision WHERE dataset = $1)",
+            [dataset],
+        )
         for example in levels:
             cursor.execute(
                 "INSERT OR REPLACE INTO calibration_image (dataset, example, part, added_by) VALUES (?, ?, ?, ?)",
@@ -103,7 +107,7 @@ def candidates(store: Store, dataset: str, lead: str, level: Level) -> pd.DataFr
                       CASE WHEN decision.level IS NOT NULL OR mine THEN 0 WHEN people > 1 AND same = people THEN 1 ELSE 2 END AS rank
                FROM example LEFT JOIN vote USING (example) LEFT JOIN decision USING (dataset, example)
                     LEFT JOIN calibration_image USING (dataset, example)
-               WHERE dataset = $dataset AND present AND part IS NULL
+               WHERE dataset = $dataset AND present AND (part IS NULL OR decision.level IS NULL)
                  AND CASE WHEN decision.level IS NULL THEN same > 0 ELSE decision.level = $level END
            ), taken AS (
                SELECT class, count(*) AS taken FROM calibration_image JOIN example USING (dataset, example)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curriculum.adjudication import decide
+from curriculum.adjudication import decide, decisions
 from curriculum.assignment import left_by_class, progress, queue
 from curriculum.calibration import (
     PRACTICE,
@@ -129,11 +129,33 @@ def test_hostile_choices_change_nothing(tiny: Store) -> None:
     assert tiny.rows("SELECT count(*) FROM annotation") == [(0,)]
 
 
-def test_an_image_whose_decision_is_taken_back_shows_nothing_any_more(sorted_set: Store) -> None:
+def test_the_decision_on_an_example_stands_until_it_is_taken_out(sorted_set: Store) -> None:
     images = calibration_images(complete(sorted_set), "set")
-    gone = images.iloc[0]
-    decide(sorted_set, "set", "Lea", {gone["example"]: None}, "no")
+    gone, other = images["example"].iloc[0], next(name for name in candidates(sorted_set, "set", "Lea", "easy")["example"])
+    decide(sorted_set, "set", "Lea", {other: "easy"}, "clear")
+    with pytest.raises(ConfigError, match=rf"can't be taken back\. Got: '{gone}'.*Take the image out on the page Examples first"):
+        decide(sorted_set, "set", "Lea", {other: None, gone: None}, "taken back")
+    assert missing(calibration_images(sorted_set, "set")) == {}, "everybody practises as before"
+    assert other in decisions(sorted_set, "set")["example"].tolist(), "all or none"
+    leave_out(sorted_set, "set", [gone])
+    assert decide(sorted_set, "set", "Lea", {other: None, gone: None}, "taken back") == 2
+    assert {other, gone} <= set(queue(sorted_set, "set", "Dan", 100))
+
+
+def test_a_decision_that_a_log_took_back_leaves_an_image_like_any_other(sorted_set: Store) -> None:
+    gone = calibration_images(complete(sorted_set), "set").iloc[0]
+    with sorted_set.write() as cursor:
+        cursor.execute(
+            """INSERT INTO annotation (id, dataset, example, annotator, action, note, source, answered_at)
+               VALUES (gen_random_uuid(), 'set', ?, 'Lea', 'decide', 'no', 'team', now())""",
+            [gone["example"]],
+        )
     assert missing(calibration_images(sorted_set, "set")) == {(gone["part"], gone["level"]): 1}
+    found = candidates(sorted_set, "set", "Lea", gone["level"])["example"].tolist()
+    assert gone["example"] in found
+    choose(sorted_set, "set", "Lea", gone["part"], {next(name for name in found if name != gone["example"]): gone["level"]}, "another")
+    assert missing(calibration_images(sorted_set, "set")) == {}
+    assert gone["example"] in queue(sorted_set, "set", "Dan", 100)
 
 
 # -- practising ----------------------------------------------------------------------------------
