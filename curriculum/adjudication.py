@@ -1,4 +1,5 @@
-"""What a lead does about images that divide the team: decide their level with a reason, flag them, or ask for one opinion more.
+"""What a lead does about images that divide the team: decide their level with a reason, flag them, or ask for one opinion more; and
+takes back.
 
 A decision is an event of the log under the lead's name, and nobody's label: agreement is measured on what annotators said
 by themselves. The latest decision on an image is the one in force, and consensus prefers it to any votes.
@@ -21,6 +22,8 @@ from curriculum.vocabulary import LEVELS, Level
 
 Wish = Literal["opinion", "compare"]
 WISHES: tuple[Wish, ...] = get_args(Wish)
+SHOWN = "SELECT example FROM calibration_image WHERE dataset = $dataset"
+"""The images that show what the levels mean: `calibration` chooses them, and nobody is asked to sort them."""
 
 
 # -- deciding ------------------------------------------------------------------------------------
@@ -54,7 +57,8 @@ def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Lev
     if unknown := sorted({str(level) for level in levels.values()} - {*LEVELS, "None"}):
         raise ConfigError("unknown level", got=unknown[0], allowed=LEVELS)
     _check_here(cursor, dataset, levels)
-    if shown := sorted({example for example, level in levels.items() if level is None} & _shown(cursor, dataset)):
+    shown = {row[0] for row in cursor.execute(SHOWN, {"dataset": dataset}).fetchall()}
+    if shown := sorted(shown.intersection(example for example, level in levels.items() if level is None)):
         raise ConfigError("this decision shows the team what its level means, so it can't be taken back", got=shown[0],
                           todo="Take the image out on the page Examples first.")  # fmt: skip
     rows = cursor.execute("SELECT example, level, reason FROM decision WHERE dataset = ?", [dataset]).fetchall()
@@ -101,15 +105,44 @@ def flag(store: Store, dataset: str, lead: str, examples: Sequence[str], reason:
     return len(fresh)
 
 
+def flags(store: Store, dataset: str, lead: str) -> list[str]:
+    """The images that the lead has flagged with `flag`, and whose flag stands, in order."""
+    rows = store.rows(f"SELECT DISTINCT example FROM ({OWN_FLAGS}) ORDER BY example", {"dataset": dataset, "lead": lead})
+    return [row[0] for row in rows]
+
+
+def unflag(store: Store, dataset: str, lead: str, examples: Sequence[str]) -> int:
+    """Take the lead's own flags on these images back, as an undo of each; where none stands nothing changes.
+
+    Returns:
+        Of how many images.
+    """
+    with store.write() as cursor:
+        found = cursor.execute(
+            f"SELECT id, example, level FROM ({OWN_FLAGS}) WHERE list_contains($examples::TEXT[], example)",
+            {"dataset": dataset, "lead": lead, "examples": list(examples)},
+        ).fetchall()
+        for flagged, example, level in found:
+            cursor.execute(
+                """INSERT INTO annotation (id, dataset, example, annotator, action, level, undoes, source, answered_at)
+                   VALUES (?, ?, ?, ?, 'undo', ?, ?, 'team', ?)""",
+                [uuid.uuid4(), dataset, example, lead, level, flagged, datetime.now(UTC)],
+            )
+    return len({example for _, example, _ in found})
+
+
+OWN_FLAGS = """
+SELECT flag.id, flag.example, label.level FROM standing_annotation AS flag
+LEFT JOIN current_label AS label ON label.dataset = flag.dataset AND label.example = flag.example AND label.annotator = flag.annotator
+WHERE flag.dataset = $dataset AND flag.annotator = $lead AND flag.action = 'flag' AND flag.source = 'team'
+"""
+"""A lead's flags of the team's pages, with her own level on each image, which is in force after the undo as before."""
+
+
 def _check_here(cursor: Cursor, dataset: str, examples: Iterable[str]) -> None:
     here = {row[0] for row in cursor.execute("SELECT example FROM example WHERE dataset = ?", [dataset]).fetchall()}
     if missing := sorted(set(examples) - here):
         raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
-
-
-def _shown(cursor: Cursor, dataset: str) -> set[str]:
-    """The images that show what the levels mean; `calibration` chooses them."""
-    return {row[0] for row in cursor.execute("SELECT example FROM calibration_image WHERE dataset = ?", [dataset]).fetchall()}
 
 
 def decisions(store: Store, dataset: str) -> pd.DataFrame:
@@ -133,7 +166,8 @@ def ask_for(store: Store, dataset: str, lead: str, examples: Sequence[str], what
         How many wishes are new.
 
     Raises:
-        UnknownError: no such data set, or no such image in it; then nothing was asked for.
+        ConfigError: an opinion on an image that shows what the levels mean: nobody is asked to sort it.
+        UnknownError: no such data set, or no such image in it. Either way nothing was asked for.
     """
     get_dataset(store, dataset)
     if what not in WISHES:
@@ -141,6 +175,9 @@ def ask_for(store: Store, dataset: str, lead: str, examples: Sequence[str], what
     here = {row[0] for row in store.rows("SELECT example FROM example WHERE dataset = ? AND present", [dataset])}
     if missing := sorted(set(examples) - here):
         raise UnknownError(f"the data set {dataset} has no such image", got=missing[0], todo="Give it as class/file.")
+    if what == "opinion" and (shown := sorted(shown_as_examples(store, dataset).intersection(examples))):
+        raise ConfigError("this image shows the team what its level means, so nobody is asked to sort it", got=shown[0],
+                          todo="Take it out on the page Examples first.")  # fmt: skip
     wished = wishes(store, dataset, what)
     fresh = sorted(set(examples) - set(wished.loc[~wished["answered"], "example"]))
     with store.write() as cursor:
@@ -164,3 +201,41 @@ def wishes(store: Store, dataset: str, what: Wish) -> pd.DataFrame:
            FROM request WHERE dataset = ? AND what = ? ORDER BY requested_at DESC, example""",
         [dataset, what],
     )
+
+
+def withdraw(store: Store, dataset: str, examples: Sequence[str], what: Wish) -> int:
+    """Take wishes back, whoever's they are: the images are asked as if nobody had wished, and contested ones can be decided again.
+
+    Returns:
+        How many there were.
+    """
+    with store.write() as cursor:
+        return len(cursor.execute(
+            "DELETE FROM request WHERE dataset = ? AND what = ? AND list_contains(?::TEXT[], example) RETURNING example",
+            [dataset, what, list(examples)],
+        ).fetchall())  # fmt: skip
+
+
+def who_could_answer(store: Store, dataset: str) -> dict[str, list[str]]:
+    """Of each image with a wish for an opinion the people who may still be asked: those who have neither labelled nor flagged it.
+
+    Images that nobody is asked to sort, because they show what the levels mean or have gone, are left out, as are those that everybody has judged.
+    """
+    rows = store.rows(
+        f"""WITH wished AS (
+               SELECT example FROM request JOIN example USING (dataset, example)
+               WHERE dataset = $dataset AND what = 'opinion' AND present AND example NOT IN ({SHOWN})
+           ), judged AS (
+               SELECT DISTINCT example, annotator FROM standing_annotation
+               WHERE dataset = $dataset AND example IN (FROM wished) AND (action = 'flag' OR action = 'label' AND NOT repeat)
+           )
+           SELECT example, list(annotator ORDER BY annotator)
+           FROM wished CROSS JOIN annotator ANTI JOIN judged USING (example, annotator) WHERE NOT simulated GROUP BY example""",
+        {"dataset": dataset},
+    )
+    return dict(rows)
+
+
+def shown_as_examples(store: Store, dataset: str) -> set[str]:
+    """The images that show the team what the levels mean, which nobody is asked to sort."""
+    return {row[0] for row in store.rows(SHOWN, {"dataset": dataset})}

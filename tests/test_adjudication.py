@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from curriculum.adjudication import ask_for, decide, decisions, wishes
+from curriculum import comparisons
+from curriculum.adjudication import ask_for, decide, decisions, flag, flags, unflag, who_could_answer, wishes, withdraw
 from curriculum.assignment import hand_out, progress, queue
+from curriculum.calibration import choose
 from curriculum.datasets import Settings, change_settings
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.events import history, store_events
 from curriculum.history import example_log, replay
 from curriculum.label_log import export_log, import_log
-from curriculum.labels import Event, annotate, append_many, consensus, judgements, record, undo
+from curriculum.labels import Event, add_annotator, annotate, append_many, consensus, judgements, record, undo
 from curriculum.leases import Leases
 from curriculum.simulate import simulate_annotators
 from curriculum.store import Store
@@ -170,3 +172,68 @@ def test_what_cant_be_asked_for_is_refused(tiny: Store) -> None:
     with pytest.raises(UnknownError, match=r"no such image\. Got: 'a/none.jpg'"):
         ask_for(tiny, "tiny", "Lea", [A0, "a/none.jpg"], "compare")
     assert wishes(tiny, "tiny", "compare").empty
+
+
+def test_nobody_is_asked_for_an_opinion_on_an_example(tiny: Store) -> None:
+    choose(tiny, "tiny", "Lea", "anchor", {A0: "easy"}, "clear")
+    with pytest.raises(ConfigError, match=rf"nobody is asked to sort it\. Got: '{A0}'.*Take it out on the page Examples first"):
+        ask_for(tiny, "tiny", "Lea", [A1, A0], "opinion")
+    assert wishes(tiny, "tiny", "opinion").empty, "all or none"
+    assert ask_for(tiny, "tiny", "Lea", [A1], "opinion") == 1
+    choose(tiny, "tiny", "Lea", "anchor", {A1: "easy"}, "clear")
+    votes(tiny, "b/b0.jpg", "easy")
+    assert who_could_answer(tiny, "tiny") == {}, "chosen later: it waits for nobody"
+
+
+def test_who_could_answer_are_those_who_have_neither_sorted_nor_flagged_it(tiny: Store) -> None:
+    for name in ("Ann", "Bob", "Cleo"):
+        add_annotator(tiny, name)
+    votes(tiny, A0, "easy", "hard")
+    votes(tiny, A1, "easy")
+    simulate_annotators(tiny, "tiny", dict.fromkeys((row[0] for row in tiny.rows("SELECT example FROM example")), 0.5))
+    assert ask_for(tiny, "tiny", "Ann", [A0, A1], "opinion") == 2
+    assert who_could_answer(tiny, "tiny") == {A0: ["Cleo"], A1: ["Bob", "Cleo"]}
+    annotate(tiny, "tiny", A0, "Cleo", None)
+    assert who_could_answer(tiny, "tiny")[A0] == ["Cleo"], "passed over comes again"
+    with tiny.write() as cursor:
+        record(cursor, "tiny", "Cleo", Event(uuid.uuid4(), "flag", A0, datetime.now(UTC), note="broken image"))
+    assert who_could_answer(tiny, "tiny") == {A1: ["Bob", "Cleo"]}
+    assert wishes(tiny, "tiny", "opinion")["answered"].tolist() == [False, False]
+
+
+def test_a_wish_is_withdrawn_as_if_nobody_had_wished(tiny: Store) -> None:
+    change_settings(tiny, "tiny", Settings(labels_per_image=2, repeat_share=0))
+    for example, *_ in tiny.rows("SELECT example FROM example ORDER BY example"):
+        votes(tiny, example, "easy", "hard")
+    ask_for(tiny, "tiny", "Lea", [A0, A1], "opinion")
+    ask_for(tiny, "tiny", "Lea", [A0], "compare")
+    assert set(queue(tiny, "tiny", "Cleo")) == {A0, A1}
+    assert withdraw(tiny, "tiny", [A0, "b/b0.jpg"], "opinion") == 1
+    assert queue(tiny, "tiny", "Cleo") == [A1]
+    assert wishes(tiny, "tiny", "opinion")["example"].tolist() == [A1]
+    assert wishes(tiny, "tiny", "compare")["example"].tolist() == [A0]
+    assert ask_for(tiny, "tiny", "Lea", [A0], "opinion") == 1, "and wished for anew"
+
+
+# -- flags ---------------------------------------------------------------------------------------
+
+
+def test_a_leads_flag_is_taken_back_by_herself(tiny: Store) -> None:
+    change_settings(tiny, "tiny", Settings(repeat_share=0))
+    votes(tiny, A0, "easy", "hard")
+    annotate(tiny, "tiny", A1, "Lea", "medium")
+    assert flag(tiny, "tiny", "Lea", [A0, A1]) == flag(tiny, "tiny", "Leo", [A0, "b/b0.jpg"]) == 2
+    with tiny.write() as cursor:
+        record(cursor, "tiny", "Lea", Event(uuid.uuid4(), "flag", "c/c0.jpg", datetime.now(UTC), note="wrong class"))
+    assert flags(tiny, "tiny", "Lea") == [A0, A1], "while sorting, undo takes back"
+    assert A0 not in queue(tiny, "tiny", "Lea", 12) and A0 not in comparisons.pool(tiny, "tiny")
+    assert unflag(tiny, "tiny", "Lea", [A0, A1, "b/b0.jpg", "c/c0.jpg"]) == 2
+    assert unflag(tiny, "tiny", "Lea", [A0, A1]) == 0
+    assert flags(tiny, "tiny", "Lea") == [] and flags(tiny, "tiny", "Leo") == [A0, "b/b0.jpg"]
+    assert A0 in queue(tiny, "tiny", "Lea", 12)
+    undone = tiny.rows("SELECT example, annotator, level, source FROM annotation WHERE action = 'undo' ORDER BY example")
+    assert undone == [(A0, "Lea", None, "team"), (A1, "Lea", "medium", "team")]
+    assert agreed(tiny, "Lea") == {A1: ("medium", 1, 1, False)}, "her level is in force as before"
+    unflag(tiny, "tiny", "Leo", [A0])
+    assert A0 in comparisons.pool(tiny, "tiny")
+    assert flag(tiny, "tiny", "Lea", [A0]) == 1, "and flagged anew"

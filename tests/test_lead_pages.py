@@ -82,6 +82,63 @@ def test_contested_images_are_decided_one_after_another(opened: AppTest) -> None
     assert not opened.exception
 
 
+def test_a_wish_that_nobody_can_answer_says_so_and_is_withdrawn(opened: AppTest) -> None:
+    opened.session_state["turn to"] = "decide"
+    _press(opened.run(), "Third opinion")
+    assert "waits for somebody new" in opened.toast[0].value
+    assert [tab.label for tab in opened.tabs] == ["Contested: 4", "Waiting for an opinion: 1", "Decided: 0"]
+    assert "1 of these waits for nobody" in opened.warning[0].value, "Ana and Bo have both sorted it"
+    people.register(service.current().store, "Cy", PIN)
+    opened.run()
+    assert not opened.warning
+    (table,) = (shown.value for shown in opened.dataframe if "able" in shown.value)
+    assert table["able"].tolist() == ["Cy"]
+    opened.session_state["_waiting"] = {"selection": {"rows": [0]}}
+    opened.run()
+    _press(opened, "Withdraw 1 wish")
+    assert [tab.label for tab in opened.tabs] == ["Contested: 5", "Waiting for an opinion: 0", "Decided: 0"]
+    assert not opened.exception
+
+
+def test_after_a_taking_back_no_other_row_is_selected(opened: AppTest) -> None:
+    store = service.current().store
+    contested = labels.vote_counts(store, "textures", divided=True).index[:3].tolist()
+    adjudication.decide(store, "textures", "Ana", dict.fromkeys(contested, LEVELS[0]), "clear")
+    opened.session_state["turn to"] = "decide"
+    opened.session_state["_decided"] = {"selection": {"rows": [0]}}
+    opened.run().run()
+    _press(opened, "Take back 1")
+    assert len(adjudication.decisions(store, "textures")) == 2
+    assert next(button for button in opened.button if button.label.startswith("Take back")).disabled
+
+
+def test_examples_are_left_out_of_what_is_sent_for_an_opinion(opened: AppTest) -> None:
+    store = service.current().store
+    names = [row[0] for row in store.rows("SELECT example FROM example ORDER BY example")]
+    calibration.choose(store, "textures", "Ana", "anchor", {names[0]: "easy", names[1]: "medium"}, "clear")
+    page = AppTest.from_string(f"from curriculum.app import gallery\ngallery.send_buttons('textures', {names[:5]}, 'here')")
+    for key in ("annotator", "_credential"):
+        page.session_state[key] = opened.session_state[key]
+    _press(page.run(), "Third opinion on 5")
+    assert page.toast[0].value.startswith("3 images come first to whoever hasn't sorted them from now on. 2 left out: nobody is asked")
+    assert set(adjudication.wishes(store, "textures", "opinion")["example"]) == set(names[2:5])
+    _press(page, "Compare four on 5")
+    assert page.toast[0].value == "5 images are among the fours that people order from now on."
+
+
+def test_a_lead_takes_flags_back(opened: AppTest) -> None:
+    store = service.current().store
+    names = [row[0] for row in store.rows("SELECT example FROM example ORDER BY example LIMIT 2")]
+    adjudication.flag(store, "textures", "Ana", names)
+    opened.session_state["turn to"] = "errors"
+    opened.run().run()
+    opened.multiselect(key="_unflagged_textures").select(names[0]).run()
+    _press(opened, "Take back 1 flag")
+    assert adjudication.flags(store, "textures", "Ana") == names[1:]
+    assert "Flagged by you: 1" in [header.value for header in opened.subheader]
+    assert not opened.exception
+
+
 def test_examples_are_suggested_exchanged_and_complete(opened: AppTest) -> None:
     opened.session_state["turn to"] = "examples"
     _press(opened.run(), "Choose the rest")

@@ -40,7 +40,7 @@ def page() -> None:
     with queue:
         _queue(dataset, lead, contested, anything=not divided.empty or bool(layout.store().rows(layout.WHO_LABELLED, [dataset.name])))
     with sent:
-        _sent(waiting)
+        _waiting(dataset.name, waiting)
     with done:
         _decided(dataset, lead, decided)
 
@@ -114,22 +114,63 @@ def _decide(dataset: str, lead: str, example: str, level: Level, reason: str) ->
 @session.for_leads
 def _ask(dataset: str, lead: str, example: str, what: adjudication.Wish) -> None:
     fresh = adjudication.ask_for(layout.store(), dataset, lead, [example], what)
-    where = "It comes first to the next person." if what == "opinion" else "It will be among four."
-    st.toast(where if fresh else "This was asked for already.")
+    st.toast(_where(dataset, example, what) if fresh else "This was asked for already.")
+
+
+def _where(dataset: str, example: str, what: adjudication.Wish) -> str:
+    """Where an image that was just sent is now."""
+    if what == "compare":
+        return "It will be among four."
+    if adjudication.who_could_answer(layout.store(), dataset).get(example):
+        return "It comes first to the next person."
+    return "Everybody here has judged it already: it waits for somebody new. Under Waiting the wish can be withdrawn."
 
 
 # -- what was done -------------------------------------------------------------------------------
 
 
-def _sent(waiting: pd.DataFrame) -> None:
+def _waiting(dataset: str, waiting: pd.DataFrame) -> None:
     if waiting.empty:
         st.info("No image waits for an opinion. Contested ones can be sent: they come first to the next person who hasn't sorted them.")
         return
-    layout.table(
-        waiting[["example", "requested_by", "requested_at"]], hide_index=True,
-        column_config={"example": "image", "requested_by": "asked for by", "requested_at": st.column_config.DatetimeColumn("since", format="YYYY-MM-DD HH:mm")},
+    able = adjudication.who_could_answer(layout.store(), dataset)
+    table = waiting.assign(able=[_some(able.get(example, [])) for example in waiting["example"]])
+    columns: dict[str, Any] = {"requested_by": "asked for by", "able": "could answer"}
+    chosen = layout.table(
+        table[["example", "able", "requested_by", "requested_at"]], hide_index=True, on_select="rerun", selection_mode="multi-row", key="_waiting",
+        column_config={"example": "image", **columns, "requested_at": st.column_config.DatetimeColumn("since", format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
+    if vain := int((~waiting["example"].isin(able)).sum()):
+        st.warning(
+            f"{vain:,} of these wait{'s' if vain == 1 else ''} for nobody: everybody here has sorted or flagged the image, or it is among the Examples, "
+            "or its file has gone. Withdraw the wish and decide yourself, or let somebody new sort.", icon=":material/hourglass_disabled:",
+        )  # fmt: skip
+    names = _selected(waiting, chosen)["example"].tolist()
+    st.button(f"Withdraw {len(names):,} wish{'es' if len(names) > 1 else ''}" if names else "Withdraw", icon=":material/undo:", disabled=not names,
+              help="Where people disagree the image is among the contested again.", on_click=_withdraw, args=[dataset, names])  # fmt: skip
     st.caption("As soon as somebody has sorted one, it is among the contested again, or agreed.")
+
+
+def _some(names: list[str]) -> str:
+    """The first few names; "nobody" where there are none."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "nobody"
+
+
+def _selected(rows: pd.DataFrame, chosen: Any) -> pd.DataFrame:
+    return rows.iloc[[row for row in chosen["selection"]["rows"] if row < len(rows)]]
+
+
+def _select_none(key: str) -> None:
+    """What was selected has left the table: else the rows that take its place would be selected."""
+    st.session_state[key] = {"selection": {"rows": []}}
+
+
+@session.for_leads
+def _withdraw(dataset: str, examples: list[str]) -> None:
+    gone = adjudication.withdraw(layout.store(), dataset, examples, "opinion")
+    _select_none("_waiting")
+    st.toast(f"Withdrawn: {gone:,}.")
 
 
 def _decided(dataset: Dataset, lead: str, decided: pd.DataFrame) -> None:
@@ -142,7 +183,7 @@ def _decided(dataset: Dataset, lead: str, decided: pd.DataFrame) -> None:
         table[["example", "class", "level", "reason", "decided_by", "decided_at"]], hide_index=True, on_select="rerun",
         selection_mode="multi-row", key="_decided", column_config={"example": "image", **columns},
     )  # fmt: skip
-    rows = decided.iloc[[row for row in chosen["selection"]["rows"] if row < len(decided)]]
+    rows = _selected(decided, chosen)
     layout.gallery((layout.Tile(row["sha256"], row["example"], (row["class"], row["reason"])) for row in rows.to_dict("records")), 130)
     st.button(f"Take back {len(rows):,} decisions" if len(rows) else "Take back", icon=":material/undo:", disabled=rows.empty,
               help="Then the votes count again.", on_click=_take_back, args=[dataset.name, lead, rows["example"].tolist()])  # fmt: skip
@@ -151,3 +192,4 @@ def _decided(dataset: Dataset, lead: str, decided: pd.DataFrame) -> None:
 @session.for_leads
 def _take_back(dataset: str, lead: str, examples: list[str]) -> None:
     adjudication.decide(layout.store(), dataset, lead, dict.fromkeys(examples), "taken back")
+    _select_none("_decided")

@@ -15,8 +15,13 @@ IN_A_GALLERY, MOST_OFFERED = 40, 1000
 
 
 def labels(dataset: Dataset) -> None:
-    """The images whose class is doubted, the likeliest mistakes first, and a button that flags the chosen ones."""
+    """The images whose class is doubted, the likeliest mistakes first, a button that flags the chosen ones, and one that takes flags back."""
     st.header("Is the class itself wrong?")
+    _doubted(dataset)
+    _flags(dataset.name)
+
+
+def _doubted(dataset: Dataset) -> None:
     scored = analysis.scored_runs(layout.store(), dataset.name)
     ranked = scored[scored["method"] == "oof_loss"]
     if ranked.empty:
@@ -64,3 +69,24 @@ def _flag(dataset: str, examples: list[str]) -> None:
     fresh = adjudication.flag(layout.store(), dataset, str(st.session_state["annotator"]), examples)
     st.session_state[f"_doubted_{dataset}"] = []
     st.toast(f"{fresh} images are flagged.")
+
+
+def _flags(dataset: str) -> None:
+    """What who leads here has flagged, whether its class is doubted now or not."""
+    names = adjudication.flags(layout.store(), dataset, str(st.session_state.get("annotator", "")))
+    if not names:
+        return
+    st.subheader(f"Flagged by you: {len(names):,}")
+    chosen = st.multiselect(
+        "Take the flag back from", names[:MOST_OFFERED], key=f"_unflagged_{dataset}", placeholder="Choose images by their name"
+    )
+    label = f"Take back {len(chosen)} flag{'s' if len(chosen) > 1 else ''}" if chosen else "Take back"
+    st.button(label, icon=":material/undo:", disabled=not chosen, on_click=_take_back, args=[dataset, chosen],
+              help="Then the images can be compared again, and you are asked to sort them.")  # fmt: skip
+
+
+@session.for_leads
+def _take_back(dataset: str, examples: list[str]) -> None:
+    gone = adjudication.unflag(layout.store(), dataset, str(st.session_state["annotator"]), examples)
+    st.session_state[f"_unflagged_{dataset}"] = []
+    st.toast(f"{gone} images are flagged by you no more.")

@@ -133,9 +133,14 @@ def _ask(dataset: str, example: str) -> None:
 @session.for_leads
 def send(dataset: str, examples: list[str], what: adjudication.Wish) -> None:
     """Ask the team about images, and say how many are newly asked for."""
-    fresh = adjudication.ask_for(layout.store(), dataset, str(st.session_state["annotator"]), examples, what)
+    shown = adjudication.shown_as_examples(layout.store(), dataset) if what == "opinion" else set[str]()
+    asked = [example for example in examples if example not in shown]
+    fresh = adjudication.ask_for(layout.store(), dataset, str(st.session_state["annotator"]), asked, what)
     where = {"opinion": "come first to whoever hasn't sorted them", "compare": "are among the fours that people order"}[what]
-    st.toast(f"{fresh:,} images {where} from now on." if fresh else "All of them were asked for already.")
+    said = [f"{fresh:,} images {where} from now on." if fresh else "All of them were asked for already."] if asked else []
+    if left_out := len(examples) - len(asked):
+        said.append(f"{left_out:,} left out: nobody is asked to sort what is shown on Examples.")
+    st.toast(" ".join(said))
 
 
 def send_buttons(dataset: str, examples: list[str], key: str, most: int = 100) -> None:
