@@ -1,14 +1,15 @@
 """Which images show the same ground: cut from overlapping tiles, at another scale, turned, or copied.
 
 Local features (SIFT) of every image are matched against those of all others; where several agree on one shift, scale and
-turn, one image is laid over the other and both must look the same where they overlap. On the whole, two images of which
-one is in train and the other in test make a test look better than it is.
+turn, one image is laid over the other and both must look the same where they overlap. Of images that are the same pixel for
+pixel one stands for all. On the whole, two images of which one is in train and the other in test make a test look better than it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -30,6 +31,8 @@ MIN_MATCHES, MIN_AREA, MIN_CORRELATION = 4, 0.04, 0.8
 MIN_SCALE, TOLERANCE, BLUR = 0.2, 3.0, 1.5
 """Smallest ratio of two images' scales; pixels by which matches may miss; pixels of blur before images are compared."""
 MAX_IMAGES = 20_000
+MOST_COPIES = 16
+"""Of one image, that another's pairs name: enough that chance leaves none of them in train, few enough for a picture that is there 5,000 times."""
 DRAWS = 20
 """Random splits that the expected leak is averaged over."""
 
@@ -72,36 +75,41 @@ def find_overlaps(images: Images, progress: Progress | None = None) -> list[Over
     Source: Lowe 2004 (SIFT, the ratio of distances), Arandjelović & Zisserman 2012 (RootSIFT), Fischler & Bolles 1981 (RANSAC).
     """
     check_count(len(images))
-    grey, points, descriptors, owner = _features(images, progress)
-    if len(owner) <= NEIGHBOURS:
-        return []
+    grey, copies, points, descriptors, owner = _features(images, progress)
     found = []
-    candidates = _candidates(descriptors, owner, progress)
+    candidates = _candidates(descriptors, owner, progress) if len(owner) > NEIGHBOURS else {}
     for done, ((a, b), matches) in enumerate(sorted(candidates.items()), start=1):
         if overlap := _verified(grey, points, a, b, matches):
             found.append(overlap)
         if progress:
             progress(done, len(candidates), "comparing candidates")
-    return found
+    same = [Overlap(a, b, 1.0, 1.0, 1.0, 0.0) for n, each in copies.items() if not _flat(grey[n]) for a, b in _within(each)]
+    others = [_between(overlap, a, b) for overlap in found for a, b in _across(copies[overlap.a], copies[overlap.b])]
+    return sorted([*same, *others], key=lambda overlap: (overlap.a, overlap.b))
 
 
 def _features(
     images: Images, progress: Progress | None
-) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Grey images, and of all features their place (x, y), descriptor (RootSIFT) and image."""
+) -> tuple[list[NDArray[np.uint8]], dict[int, list[int]], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Grey images; the images that are the same as each, itself the first; and of the features of all that differ their place (x, y),
+    descriptor (RootSIFT) and image."""
+    first: dict[bytes, int] = {}
+    copies: dict[int, list[int]] = {}
     sift = cv2.SIFT.create(nfeatures=FEATURES, contrastThreshold=0.01)
     grey, points, descriptors, owner = [], [np.empty((0, 2), np.float32)], [np.empty((0, 128), np.float32)], [np.empty(0, np.int64)]
     for number in range(len(images)):
         image = np.asarray(images[[number]][0], dtype=np.uint8)
         grey.append(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
-        keypoints, found = sift.detectAndCompute(grey[-1], None)
+        alike = first.setdefault(hashlib.sha256(image.tobytes()).digest(), number)
+        copies.setdefault(alike, []).append(number)
+        keypoints, found = sift.detectAndCompute(grey[-1], None) if alike == number else ((), None)
         if found is not None:
             points.append(np.array([point.pt for point in keypoints], np.float32))
             descriptors.append(np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-6)).astype(np.float32))
             owner.append(np.full(len(found), number))
         if progress:
             progress(number + 1, len(images), "looking for features")
-    return grey, np.concatenate(points), np.concatenate(descriptors), np.concatenate(owner)
+    return grey, copies, np.concatenate(points), np.concatenate(descriptors), np.concatenate(owner)
 
 
 def _candidates(
@@ -119,7 +127,8 @@ def _candidates(
     nearest, image = near[rows, best], owner[near[rows, best]]
     third = np.where(owner[near] != image[:, None], others, np.inf).min(1)
     third = np.where(np.isfinite(third), third, distance[:, -1])  # all that are near are of the same two images
-    matched = np.isfinite(others[rows, best]) & (others[rows, best] < RATIO**2 * third)
+    nearer = (others[rows, best] < RATIO**2 * third) | (others[rows, best] == 0)  # the same patch may lie in a third image too
+    matched = np.isfinite(others[rows, best]) & nearer
     pairs: dict[tuple[int, int], dict[tuple[int, int], None]] = {}
     for here in np.flatnonzero(matched):
         there = int(nearest[here])
@@ -145,7 +154,7 @@ def _verified(grey: list[NDArray[np.uint8]], points: NDArray[np.float32], a: int
     if area < MIN_AREA:
         return None
     pair = [cv2.GaussianBlur(image.astype(np.float32), (0, 0), BLUR)[within] for image in (laid, grey[b])]
-    if min(values.std() for values in pair) < 1:  # a flat place looks like any other
+    if any(map(_flat, pair)):
         return None
     score = float(np.asarray(np.corrcoef(pair))[0, 1])
     if score < MIN_CORRELATION:
@@ -153,6 +162,29 @@ def _verified(grey: list[NDArray[np.uint8]], points: NDArray[np.float32], a: int
     return Overlap(
         a, b, round(min(score, 1.0), 4), round(area, 4), round(scale, 3), round(float(np.degrees(np.arctan2(moved[1, 0], moved[0, 0]))), 1)
     )
+
+
+def _flat(grey: NDArray[np.generic]) -> bool:
+    """Whether a place is so even that it looks like any other."""
+    return bool(grey.std() < 1)
+
+
+def _within(copies: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of copies of one image, each with the next `MOST_COPIES` at most."""
+    return ((a, b) for place, a in enumerate(copies) for b in copies[place + 1 : place + 1 + MOST_COPIES])
+
+
+def _across(ones: list[int], others: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of a copy of one image and a copy of another, each copy with `MOST_COPIES` at most."""
+    return ((a, b) for m, a in enumerate(ones) for n, b in enumerate(others) if min(m, n) < MOST_COPIES)
+
+
+def _between(overlap: Overlap, a: int, b: int) -> Overlap:
+    """The same overlap for a copy of its first image and one of its second, whichever comes before."""
+    if a < b:
+        return replace(overlap, a=a, b=b)
+    scale = overlap.scale
+    return Overlap(b, a, overlap.score, round(min(overlap.area / scale**2, 1.0), 4), round(1 / scale, 3), -overlap.rotation)
 
 
 # -- what follows from them ----------------------------------------------------------------------

@@ -68,6 +68,44 @@ def test_a_turned_image_is_found(turn: int) -> None:
     assert found.area > 0.9
 
 
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_however_often_an_image_is_there_its_copies_show_the_same_ground(count: int) -> None:
+    """Three equal images once hid one another: each had a third that lay as near."""
+    pictures = [crop(ground(seed), 100, 100) for seed in range(20, 24)]
+    found = find_overlaps(np.stack([picture for picture in pictures for _ in range(count)]))
+    within = [(n * count + a, n * count + b) for n in range(len(pictures)) for a in range(count) for b in range(a + 1, count)]
+    assert [(overlap.a, overlap.b) for overlap in found] == within
+    assert {(overlap.score, overlap.area, overlap.scale, overlap.rotation) for overlap in found} == {(1, 1, 1, 0)}
+
+
+def test_what_overlaps_an_image_overlaps_its_copies() -> None:
+    """The wider picture lies among its part's copies: from before it to after it the scale is the other way round."""
+    part, wide = crop(ground(3), 200, 200), crop(ground(3), 100, 100, 2 * SIZE)
+    found = {(overlap.a, overlap.b): overlap for overlap in find_overlaps(np.stack([part, wide, part]))}
+    assert set(found) == {(0, 1), (0, 2), (1, 2)}
+    assert found[0, 1].scale == pytest.approx(0.5, abs=0.02)
+    assert found[1, 2].scale == pytest.approx(2, abs=0.08)
+    assert found[1, 2].area == pytest.approx(1, abs=0.05)
+    assert found[1, 2].rotation == -found[0, 1].rotation
+
+
+def test_a_patch_that_lies_in_three_images_still_links_them() -> None:
+    """Its descriptors are equal: the nearest is no nearer than that of a third image, and yet a match."""
+    patches = np.random.default_rng(0).random((40, 128)).astype(np.float32)
+    others = np.random.default_rng(1).random((3, 60, 128)).astype(np.float32)
+    descriptors = np.concatenate([part for other in others for part in (patches, other)])
+    found = overlaps._candidates(descriptors, np.repeat([0, 1, 2], 100), None)
+    assert group(list(found), 3) == [1, 1, 1]
+
+
+def test_a_picture_that_is_there_very_often_gets_no_pair_for_each_two() -> None:
+    copies = list(range(100))
+    pairs = list(overlaps._within(copies))
+    assert len(pairs) < len(copies) * overlaps.MOST_COPIES
+    assert group(pairs, len(copies)) == [1] * len(copies)
+    assert len(list(overlaps._across(copies, list(range(100, 200))))) == 100**2 - 84**2
+
+
 def test_different_pictures_and_flat_ones_have_nothing_in_common() -> None:
     flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
     assert find_overlaps(np.stack([*(crop(ground(seed), 50, 50) for seed in range(5, 12)), flat, flat])) == []
