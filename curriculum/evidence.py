@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from curriculum import hits
 from curriculum.analysis import difficulties, latest_score
 from curriculum.errors import UnknownError
 from curriculum.home import Home
@@ -51,9 +52,9 @@ def scores(store: Store, dataset: str, example: str, run_id: str) -> pd.DataFram
 def said_by_runs(store: Store, dataset: str, example: str) -> pd.DataFrame:
     """What the finished runs' models say, the newest first: run_id, mode, seed, split (of this image), predicted, probability, correct."""
     return store.query(
-        """SELECT run_id, mode, seed, split, predicted, probability, class = predicted AS correct
-           FROM prediction JOIN run USING (run_id, dataset) WHERE dataset = ? AND example = ? ORDER BY created_at DESC, run_id DESC""",
-        [dataset, example],
+        f"""SELECT run_id, mode, seed, split, predicted, probability, {hits.right("p")} AS correct
+           FROM prediction AS p JOIN run USING (run_id, dataset) WHERE dataset = $dataset AND example = $example ORDER BY created_at DESC, run_id DESC""",
+        {"dataset": dataset, "example": example, "also": hits.also_right(store, dataset, example=example)},
     )
 
 
@@ -81,19 +82,23 @@ def judgement(store: Store, run_id: str, example: str) -> dict[str, Any] | None:
     """One image of a run's data set and what its chosen model says of it; None where there is no such image.
 
     Returns:
-        example, class, sha256; split, predicted, probability, probabilities, loss: None where the image came after the run.
+        example, class, sha256; split, predicted, probability, probabilities, loss, correct: None where the image came after the run.
     """
     frame = store.query(
-        """SELECT e.example, e.class, e.sha256, p.split, p.predicted, p.probability, p.probabilities, p.loss
+        f"""SELECT e.example, e.class, e.sha256, p.split, p.predicted, p.probability, p.probabilities, p.loss, {hits.right("p")} AS correct
            FROM run AS r JOIN example AS e USING (dataset)
            LEFT JOIN prediction AS p ON p.run_id = r.run_id AND p.example = e.example AND p.dataset = e.dataset
-           WHERE r.run_id = ? AND e.example = ? AND e.present""",
-        [run_id, example],
+           WHERE r.run_id = $run AND e.example = $example AND e.present""",
+        {"run": run_id, "example": example, "also": hits.also_right(store, None, [run_id], example)},
     )
     if frame.empty:
         return None
     row: dict[str, Any] = {str(name): value for name, value in frame.iloc[0].to_dict().items()}
-    return row if isinstance(row["predicted"], str) else row | dict.fromkeys(("split", "predicted", "probability", "probabilities", "loss"))
+    return (
+        row
+        if isinstance(row["predicted"], str)
+        else row | dict.fromkeys(("split", "predicted", "probability", "probabilities", "loss", "correct"))
+    )
 
 
 def judged_so(store: Store, dataset: str, example: str, who: str) -> dict[str, Any]:

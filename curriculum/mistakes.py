@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from curriculum import metrics
+from curriculum import hits, metrics
 from curriculum.analysis import latest_score
 from curriculum.compare import sign_flip_p
 from curriculum.errors import UnknownError
@@ -31,17 +31,17 @@ def predictions(store: Store, run_id: str, split: str = "test", who: str = "peop
 
     Returns:
         One row an image, highest loss first: example, class, sha256, predicted, probability (of the predicted
-        class), probability_true, loss, probabilities, correct, level (or None), votes (for that level), annotators,
+        class), probability_true, loss, probabilities, correct (see `hits`), level (or None), votes (for that level), annotators,
         difficulty (or NaN), present (whether the file is still there).
     """
     frame = store.query(
-        """SELECT p.example, p.class, e.sha256, p.predicted, p.probability, p.probability_true, p.loss, p.probabilities,
-                  p.class = p.predicted AS correct, c.level, c.votes, c.annotators, s.difficulty, e.present
+        f"""SELECT p.example, p.class, e.sha256, p.predicted, p.probability, p.probability_true, p.loss, p.probabilities,
+                  {hits.right("p")} AS correct, c.level, c.votes, c.annotators, s.difficulty, e.present
            FROM prediction AS p JOIN example AS e USING (dataset, example)
            LEFT JOIN consensus($dataset, $who) AS c USING (example)
            LEFT JOIN (SELECT example, difficulty FROM score JOIN run USING (run_id) WHERE run_id = $score AND method = mode) AS s USING (example)
            WHERE p.run_id = $run AND p.split = $split ORDER BY p.loss DESC, p.example""",
-        {"who": who, "run": run_id, "split": split, **_of_run(store, run_id)},
+        {"who": who, "run": run_id, "split": split, "also": hits.also_right(store, None, [run_id]), **_of_run(store, run_id)},
     )
     frame["correct"] = frame["correct"].astype(bool)
     return frame
@@ -105,14 +105,21 @@ def against(store: Store, run_id: str, other: str, split: str = "test", who: str
     Runs of another seed or protocol have other images in their splits: only those in the same split of both count.
     """
     frame = store.query(
-        """SELECT p.example, p.class, e.sha256, p.predicted, o.predicted AS before, p.probability, p.loss, p.probabilities, c.level,
+        f"""SELECT p.example, p.class, e.sha256, p.predicted, o.predicted AS before, p.probability, p.loss, p.probabilities, c.level,
                   coalesce(e.overlap_group::TEXT, p.example) AS ground,
-                  CASE WHEN p.class = p.predicted THEN CASE WHEN o.class = o.predicted THEN 'right in both' ELSE 'fixed' END
-                       ELSE CASE WHEN o.class = o.predicted THEN 'broken' ELSE 'wrong in both' END END AS outcome
+                  CASE WHEN {hits.right("p")} THEN CASE WHEN {hits.right("o")} THEN 'right in both' ELSE 'fixed' END
+                       ELSE CASE WHEN {hits.right("o")} THEN 'broken' ELSE 'wrong in both' END END AS outcome
            FROM prediction AS p JOIN prediction AS o USING (dataset, example, split) JOIN example AS e USING (dataset, example)
            LEFT JOIN consensus($dataset, $who) AS c USING (example)
            WHERE p.run_id = $run AND o.run_id = $other AND split = $split ORDER BY p.loss DESC, p.example""",
-        {"run": run_id, "other": other, "split": split, "who": who, "dataset": _of_run(store, run_id)["dataset"]},
+        {
+            "run": run_id,
+            "other": other,
+            "split": split,
+            "who": who,
+            "dataset": _of_run(store, run_id)["dataset"],
+            "also": hits.also_right(store, None, [run_id, other]),
+        },
     )
     _of_run(store, other)
     gains = frame["outcome"].map({"fixed": 1, "broken": -1}).fillna(0).astype(int)
@@ -131,20 +138,25 @@ def stubborn(store: Store, dataset: str, least: int = 2, among: Sequence[str] | 
         class), times (how often it was said).
     """
     return store.query(
-        """WITH judged AS (
-               SELECT example, class, predicted FROM prediction
+        f"""WITH judged AS (
+               SELECT example, predicted, {hits.right("prediction")} AS hit FROM prediction
                WHERE dataset = $dataset AND split = 'test' AND ($among IS NULL OR list_contains($among, run_id))
            ), mistake AS (
-               SELECT example, predicted, count(*) AS times FROM judged WHERE class <> predicted GROUP BY ALL
+               SELECT example, predicted, count(*) AS times FROM judged WHERE NOT hit GROUP BY ALL
            ), common AS (
                SELECT example, predicted AS said, times FROM mistake
                QUALIFY row_number() OVER (PARTITION BY example ORDER BY times DESC, predicted) = 1
            )
            SELECT example, class, sha256, runs, wrong, wrong / runs AS share, said, times
-           FROM (SELECT example, count(*) AS runs, count_if(class <> predicted) AS wrong FROM judged GROUP BY example)
+           FROM (SELECT example, count(*) AS runs, count_if(NOT hit) AS wrong FROM judged GROUP BY example)
                 JOIN common USING (example) JOIN example USING (example)
            WHERE dataset = $dataset AND present AND runs >= $least ORDER BY share DESC, wrong DESC, example""",
-        {"dataset": dataset, "least": least, "among": None if among is None else list(among)},
+        {
+            "dataset": dataset,
+            "least": least,
+            "among": None if among is None else list(among),
+            "also": hits.also_right(store, dataset, among),
+        },
     )
 
 

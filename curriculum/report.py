@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from curriculum import agreement, analysis, datasets, labels, mistakes, run_tables, runs
+from curriculum import agreement, analysis, datasets, hits, labels, mistakes, run_tables, runs
 from curriculum.charts.comparison import arm_dots, difference_intervals
 from curriculum.charts.runs import MEASURED, of_one, overlay
 from curriculum.charts.tables import count_table, error_shares
@@ -227,7 +227,7 @@ def _errors(store: Store, row: dict[str, Any]) -> list[Part]:
         )
         for each in wrong.sort_values("probability", ascending=False).head(PICTURES).to_dict("records")
     ]
-    return [Part("Errors", [said], figures=figures), Part("The most certain mistakes", pictures=pictures)]
+    return [Part("Errors", [said, *hits.notes(row["config"])], figures=figures), Part("The most certain mistakes", pictures=pictures)]
 
 
 # -- a comparison --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from curriculum import analysis, mistakes
+from curriculum import analysis, hits, mistakes
 from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.store import Store
 from curriculum.words import duration, figure, interval, small
@@ -46,6 +46,8 @@ def train_text(store: Store, result: Result) -> str:
     lines += [f"  after stage {s['stage']} (epoch {s['epoch']}): test accuracy {s['accuracy']:.4f}, on its own levels "
               + (f"{s['own_accuracy']:.4f} of {s['own_examples']}" if s["own_accuracy"] is not None else "unknown") for s in result["stages"]]  # fmt: skip
     lines += [f"  {note}" for note in result["notes"]]
+    if run := store.rows("SELECT config->>'multi_label' = 'true' FROM run WHERE run_id = ?", [result["run_id"]]):
+        lines += [f"  {note}" for note in hits.notes({"multi_label": run[0][0]})]
     frame = mistakes.predictions(store, result["run_id"])
     wrong = frame[~frame["correct"]]
     lines += ["rows: true class, columns: predicted", mistakes.confusion(frame, tuple(result["classes"])).to_string()]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import mistakes, run_tables
+from curriculum import hits, mistakes, run_tables
 from curriculum.app import doubts, gallery, layout
 from curriculum.app.layout import Tile
 from curriculum.charts.tables import count_table, error_shares
@@ -47,6 +47,8 @@ def page() -> None:
     judged = mistakes.predictions(layout.store(), run_id, split, who)
     wrong = int((~judged["correct"]).sum())
     st.write(f"**{wrong:,} of {len(judged):,}** {split} images are misclassified ({wrong / max(len(judged), 1):.1%}).")
+    for note in hits.notes(done.set_index("run_id")["config"].to_dict()[run_id]):
+        st.caption(note)
     classes = tuple(result["classes"])
     tabs = st.tabs(["This run's mistakes", "The same images in other runs", "Classes to doubt"], on_change="rerun", key="_errors_tab")
     sections: tuple[Callable[[], None], ...] = (

@@ -155,7 +155,7 @@ def _picture(row: dict[str, Any], classes: tuple[str, ...], who: str, dataset: D
         if row["predicted"] is None:
             st.caption("The image came after this run, or was left out of it. What the model says of it stands below, with its regions.")
             return
-        right_or_wrong = "rightly" if row["predicted"] == row["class"] else "wrongly"
+        right_or_wrong = "rightly" if row["correct"] else "wrongly"
         st.markdown(f"The model says **{name[row['predicted']]}**, {row['probability']:.0%}, {right_or_wrong}.")
         known = evidence.judged_so(layout.store(), dataset.name, row["example"], who)
         st.markdown(f"People: {layout.level_text(known['level'])}.")
