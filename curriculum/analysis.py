@@ -85,7 +85,7 @@ def latest_score(store: Store, dataset: str) -> str | None:
 
 
 def ranked(store: Store, dataset: str, score_run: str, who: str, method: str | None = None) -> pd.DataFrame:
-    """Every scored image with the model's view and, where there is one, the people's.
+    """Every scored image that is still there, with the model's view and, where there is one, the people's.
 
     Args:
         score_run: id of a scoring run, or of a training run whose dynamics scored its images.
@@ -100,10 +100,10 @@ def ranked(store: Store, dataset: str, score_run: str, who: str, method: str | N
         """SELECT example, class, sha256, value, difficulty, predicted, probability_true, level, votes, annotators
            FROM score JOIN example USING (dataset, example) JOIN (SELECT run_id, mode FROM run) USING (run_id)
                 LEFT JOIN consensus($dataset, $who) USING (example)
-           WHERE dataset = $dataset AND run_id = $run AND method = coalesce($method, mode) ORDER BY difficulty DESC, example""",
+           WHERE dataset = $dataset AND run_id = $run AND method = coalesce($method, mode) AND present ORDER BY difficulty DESC, example""",
         {"dataset": dataset, "who": who, "run": score_run, "method": method},
     )
-    if frame.empty:
+    if frame.empty and not store.rows("SELECT 1 FROM score WHERE dataset = ? AND run_id = ? LIMIT 1", [dataset, score_run]):
         raise UnknownError("no such scoring run for this data set", got=score_run, todo="`runs list` shows them")
     return frame
 
@@ -156,11 +156,12 @@ def agreement_by(both: pd.DataFrame, judged: pd.DataFrame, resamples: int = 300)
 
 
 def judged_by_each(store: Store, score_run: str, who: str, method: str | None = None) -> pd.DataFrame:
-    """What each annotator said of each scored image: annotator, level_index (0 easy to 2 hard), difficulty."""
+    """What each annotator said of each scored image that is still there: annotator, level_index (0 easy to 2 hard), difficulty."""
     return store.query(
         """SELECT annotator, list_position(['easy', 'medium', 'hard'], level) - 1 AS level_index, difficulty
            FROM current_label JOIN score USING (dataset, example) JOIN (SELECT run_id, mode FROM run) USING (run_id)
-           WHERE run_id = $run AND method = coalesce($method, mode)
+                JOIN example USING (dataset, example)
+           WHERE run_id = $run AND present AND method = coalesce($method, mode)
              AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated WHEN 'simulated' THEN simulated ELSE annotator = $who END""",
         {"run": score_run, "who": who, "method": method},
     )

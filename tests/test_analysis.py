@@ -1,4 +1,4 @@
-"""Which ranking people are compared with, where there are several."""
+"""People's levels beside a model's ranking: what is read of the database, and which ranking, where there are several."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from curriculum import analysis
+from curriculum import analysis, datasets, labels
+from curriculum.errors import UnknownError
 from curriculum.store import Store
+from tests.test_mistakes import add_run
+
+IMAGES = {f"{name}/{name}{i}.jpg": name for name in "ab" for i in range(4)}
 
 
 def scored(store: Store, run_id: str, day: int, kind: str = "score", mode: str = "oof_loss", dataset: str = "tiny", **config: Any) -> None:
@@ -58,3 +62,26 @@ def test_where_all_have_seen_the_images_out_of_fold_goes_first(ranked: Store) ->
         cursor.execute("DELETE FROM score WHERE run_id IN ('by-detour', 'from-own')")
     assert analysis.latest_score(ranked, "tiny") == "judged"
     assert analysis.latest_score(ranked, "nowhere") is None
+
+
+
+def test_a_picture_that_has_gone_counts_on_neither_side(tiny: Store) -> None:
+    add_run(tiny, "ranking", IMAGES, kind="score")
+    for example in IMAGES:
+        labels.annotate(tiny, "tiny", example, "Ana", "hard")
+    assert len(analysis.ranked(tiny, "tiny", "ranking", "people")) == len(IMAGES)
+    (datasets.get_dataset(tiny, "tiny").root / "a" / "a1.jpg").unlink()
+    datasets.check_dataset(tiny, "tiny")
+    rows = analysis.ranked(tiny, "tiny", "ranking", "people")
+    assert set(rows["example"]) == set(IMAGES) - {"a/a1.jpg"}
+    assert len(analysis.judged_by_each(tiny, "ranking", "people")) == len(IMAGES) - 1
+
+
+def test_a_ranking_whose_pictures_have_all_gone_is_empty_and_an_unknown_one_is_refused(tiny: Store) -> None:
+    add_run(tiny, "ranking", {"a/a1.jpg": "a"}, kind="score")
+    (datasets.get_dataset(tiny, "tiny").root / "a" / "a1.jpg").unlink()
+    datasets.check_dataset(tiny, "tiny")
+    rows = analysis.ranked(tiny, "tiny", "ranking", "people")
+    assert rows.empty and analysis.compared(rows).empty
+    with pytest.raises(UnknownError, match="no such scoring run"):
+        analysis.ranked(tiny, "tiny", "other", "people")

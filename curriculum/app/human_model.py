@@ -56,7 +56,7 @@ def page() -> None:
         help="What the same run says in other terms. Scores of a training run are of its training images alone.",
     )  # fmt: skip
     who = layout.chosen_who(dataset.name)
-    seen = (dataset.name, chosen, who, measure, layout.log_stamp(dataset.name))
+    seen = (dataset.name, chosen, who, measure, f"{layout.log_stamp(dataset.name)}, {dataset.examples} images")
     frame, both = _compared(*seen)
     if both.empty:
         st.info("Nobody has sorted an image of this data set yet, so there is only the model's side.", icon=":material/sort:")
@@ -69,7 +69,7 @@ def page() -> None:
     gallery.look_closer(dataset.name, chosen)
 
 
-# What follows is kept for as long as the log of labels is what it was at `stamp`. The frames of all images are kept once for everybody, and
+# What follows is kept for as long as the log of labels and the number of images are what `stamp` says. The frames of all images are kept once for everybody, and
 # nobody changes them: a copy for each click would take seconds where there are a million.
 
 
