@@ -62,6 +62,13 @@ def confusion(frame: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(metrics.confusion_matrix(true, predicted, len(classes)), index=list(classes), columns=list(classes))
 
 
+def confused(frame: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The most frequent confusions, at most `count`: class, predicted, images, share (of the class's images, 0 to 1)."""
+    wrong = frame[~frame["correct"]].groupby(["class", "predicted"], sort=True).size().rename("images").reset_index()
+    wrong["share"] = wrong["images"] / wrong["class"].map(frame["class"].value_counts())
+    return wrong.sort_values("images", ascending=False, kind="stable").head(count).reset_index(drop=True)
+
+
 def errors_by(frame: pd.DataFrame, column: Literal["class", "level"]) -> pd.DataFrame:
     """Misclassification by class or by people's level: images, wrong, share (0 to 1) with its 95 % Wilson interval."""
     groups = frame.groupby(column, sort=True)["correct"].agg(images="size", right="sum").reset_index()

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from curriculum import agreement, analysis, datasets, hits, labels, mistakes, run_tables, runs
 from curriculum.charts.comparison import arm_dots, difference_intervals
-from curriculum.charts.runs import MEASURED, of_one, overlay
+from curriculum.charts.runs import MEASURED, MOST_RUNS, of_one, overlay
 from curriculum.charts.tables import count_table, error_shares
 from curriculum.config import ARM_MEANING, base_of
 from curriculum.document import Document, Figure, Part, Picture, Table, figure, picture, render
@@ -27,6 +28,8 @@ from curriculum.vocabulary import ARCHITECTURE_TITLE, LEVELS, MODE_MEANING
 from curriculum.words import duration, interval, small
 
 PICTURES = 16
+MOST_CLASSES = 30
+"""In a confusion matrix that can be read; of more classes a table names the most frequent confusions, so many."""
 
 
 def build(store: Store, run: RunDir, explained: Sequence[Picture] = ()) -> str:
@@ -207,11 +210,9 @@ def _errors(store: Store, row: dict[str, Any]) -> list[Part]:
     classes = tuple(row["result"]["classes"])
     judged = mistakes.predictions(store, row["run_id"])
     wrong = judged[~judged["correct"]]
+    figures, tables = _confusion(judged, classes)
     figures = [
-        figure(
-            count_table(mistakes.confusion(judged, classes), "true class", "predicted class").properties(width=60 * len(classes)),
-            "Confusion matrix of the test images",
-        ),
+        *figures,
         figure(error_shares(mistakes.errors_by(judged, "class"), "class", "misclassified (95 % interval)"), "Misclassified by class"),
     ]
     if judged["level"].notna().any():
@@ -227,7 +228,22 @@ def _errors(store: Store, row: dict[str, Any]) -> list[Part]:
         )
         for each in wrong.sort_values("probability", ascending=False).head(PICTURES).to_dict("records")
     ]
-    return [Part("Errors", [said, *hits.notes(row["config"])], figures=figures), Part("The most certain mistakes", pictures=pictures)]
+    return [
+        Part("Errors", [said, *hits.notes(row["config"])], tables=tables, figures=figures),
+        Part("The most certain mistakes", pictures=pictures),
+    ]
+
+
+def _confusion(judged: pd.DataFrame, classes: tuple[str, ...]) -> tuple[list[Figure], list[Table]]:
+    """What is taken for what: a matrix, or the most frequent confusions of many classes."""
+    if len(classes) <= MOST_CLASSES:
+        matrix = count_table(mistakes.confusion(judged, classes), "true class", "predicted class").properties(width=60 * len(classes))
+        return [figure(matrix, "Confusion matrix of the test images")], []
+    columns = ("true class", "predicted class", "images", "share of the class")
+    found = mistakes.confused(judged, MOST_CLASSES)
+    rows = tuple((one["class"], one["predicted"], f"{one['images']:,}", f"{one['share']:.1%}") for one in found.to_dict("records"))
+    words = f"The {len(rows)} most frequent confusions of the test images, of {len(classes)} classes"
+    return [], [Table(words, columns, rows, frozenset(columns[2:]))]
 
 
 # -- a comparison --------------------------------------------------------------------------------
@@ -286,18 +302,23 @@ def _arm_curves(store: Store, result: dict[str, Any]) -> Part:
     epochs = run_tables.with_time(run_tables.epochs_of(store, list(names)))
     if epochs.empty:
         return Part("Curves")
-    figures = []
+    figures, charts = [], _evenly(list(dict.fromkeys(names.values())), MOST_RUNS)
     for measure, parts in (("accuracy", ["val"]), ("subset_size", [])):
         lines = run_tables.lines(epochs, measure, parts, "samples_seen")
-        if not lines.empty:
-            lines = lines.assign(line=lines["run_id"].map(names))
-            words = f"Val {MEASURED[measure].title}" if parts else MEASURED[measure].title.capitalize()
-            figures.append(
-                figure(
-                    overlay(lines, list(dict.fromkeys(names.values())), measure, "samples_seen"), f"{words} over samples seen, seed {first}"
-                )
-            )
+        lines = lines.assign(line=lines["run_id"].map(names))
+        words = f"Val {MEASURED[measure].title}" if parts else MEASURED[measure].title.capitalize()
+        for place, arms in enumerate(charts, start=1):
+            own = lines[lines["line"].isin(arms)]
+            which = f", chart {place} of {len(charts)}: each has a scale of its own" if len(charts) > 1 else ""
+            if not own.empty:
+                figures.append(figure(overlay(own, arms, measure, "samples_seen"), f"{words} over samples seen, seed {first}{which}"))
     return Part("Curves", figures=figures)
+
+
+def _evenly(names: list[str], most: int) -> list[list[str]]:
+    """The names in their order, in as few parts of at most `most` as will do, of nearly one size."""
+    parts = -(-len(names) // most)
+    return [[str(name) for name in part] for part in np.array_split(names, parts)]
 
 
 def _arm_errors(store: Store, row: dict[str, Any]) -> list[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,34 @@ def test_a_comparison_gives_arms_differences_and_verdict(trained: Store) -> None
         assert said in html, said
     table = html[html.index("Misclassified test images by class") :]
     assert table.index("25.0%") < table.index("</table>")
+
+
+def test_a_hundred_classes_are_told_by_their_most_frequent_confusions(tiny: Store) -> None:
+    """The matrix would have 10,000 cells: nobody can read it, and Altair refuses to draw it."""
+    add_run(tiny, "a-run", RIGHT | {"a/a0.jpg": "b", "a/a1.jpg": "b", "c/c0.jpg": "a"})
+    many = {**RESULT, "classes": ["a", "b", "c", *(f"class {n}" for n in range(97))]}
+    html = checked(report.build(tiny, finish(tiny, "a-run", TrainConfig("tiny", mode="fine-tune", weights="none"), many)))
+    table = html[html.index("The 2 most frequent confusions of the test images, of 100 classes") :]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", table[: table.index("</table>")])
+    assert cells == ["a", "b", "2", "50.0%", "c", "a", "1", "25.0%"]
+
+
+@pytest.mark.parametrize(("arms", "charts"), [(8, 1), (9, 2), (17, 3)])
+def test_more_arms_than_lines_can_be_told_apart_get_several_charts(tiny: Store, arms: int, charts: int) -> None:
+    names = [f"arm {n}" for n in range(arms)]
+    for name in names:
+        add_run(tiny, f"c-{name}", RIGHT | {"a/a1.jpg": "b"})
+    with tiny.write() as cursor:
+        tiny.insert(cursor, "epoch", pd.DataFrame([
+            {"run_id": f"c-{name}", "epoch": n, "stage": "all", "subset_size": 8, "learning_rate": 1e-4, "train_loss": 1.0, "train_accuracy": 0.5,
+             "val_loss": 1.0, "val_accuracy": 0.5, "seconds": 6.0, "images_per_second": 10.0, "samples_seen": 24 * n}
+            for name in names for n in range(1, 701 if arms == 8 else 4)
+        ]))  # fmt: skip
+    part = report._arm_curves(tiny, {"members": [{"arm": name, "seed": 0, "run_id": f"c-{name}"} for name in names]})
+    assert len(part.figures) == 2 * charts, "val accuracy and images in use"
+    shown = [name for figure in part.figures[:charts] for name in names if f">{name}<" in figure.svg]
+    assert shown == names
+    assert ("chart 1 of" in part.figures[0].caption) == (charts > 1)
 
 
 def test_what_has_no_result_is_refused(trained: Store) -> None:

@@ -46,7 +46,7 @@ def overlay(
 
     Args:
         lines: line (one of `names`), x, value, epoch, stage, part; x in epochs, samples or seconds.
-        names: at most `MOST_RUNS`; their order is that of colours and legend, the same in every chart of a page.
+        names: 1 to `MOST_RUNS`; their order is that of colours and legend, the same in every chart of a page.
         measure: one of `MEASURED`.
         axis: one of `AXES`.
         stages: line, stage, epoch, x: where stages begin, drawn as dashed rules.

@@ -36,6 +36,9 @@ def png(chart: alt.TopLevelMixin, scale: float = 2.0) -> bytes:
 def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """A chart as a Vega-Lite document with its data and the theme in it.
 
+    Altair refuses data of over 5,000 rows. Its switch for that is one for all threads, and two that turn it to and fro leave it in the
+    other's place for good, so it stays as it is: a chart for a file has fewer.
+
     Raises:
         RuntimeError: what draws charts on another thread, which turns Altair's ways for all threads for a moment, never let go.
     """
