@@ -137,6 +137,14 @@ def test_side_by_side_the_clearest_come_first() -> None:
     assert human_model._clearest_first(rows, "model_level", "medium")[:2].tolist() == [4, 5]
 
 
+def test_the_pages_of_side_by_side_reach_the_end_of_the_longest_column() -> None:
+    """Of one class the model may call more images easy than people do."""
+    rows = pd.DataFrame({"level": ["easy", "medium", "medium", "hard", "hard"], "model_level": ["easy", "easy", "easy", "easy", "hard"]})
+    assert human_model._longest(rows, 5) == 4
+    assert human_model._longest(rows.rename(columns={"level": "model_level", "model_level": "level"}), 5) == 4
+    assert human_model._longest(rows.head(0), 7) == 3
+
+
 def test_team(opened: Callable[[str], AppTest], files: dict[str, pd.DataFrame]) -> None:
     test = opened("team")
     ana, bo = (

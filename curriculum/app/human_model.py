@@ -227,8 +227,7 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
     name = st.segmented_control("Class", ["all", *dataset.classes], default="all", key="_side_class", format_func=layout.plain) or "all"
     of_class = frame if name == "all" else frame[frame["class"] == name]
     labelled = both if name == "all" else both[both["class"] == name]
-    longest = int(labelled["level"].value_counts().max()) if len(labelled) else -(-len(of_class) // len(LEVELS))
-    place = layout.pager(longest, IN_A_COLUMN, f"_side_page_{name}")
+    place = layout.pager(_longest(labelled, len(of_class)), IN_A_COLUMN, f"_side_page_{name}")
     st.caption(
         "The clearest first: people's are those that most of them agree on, the model's by its difficulty, 0 easiest to 1 hardest, which stands "
         "beneath each image."
@@ -247,6 +246,13 @@ def _side_by_side(frame: pd.DataFrame, both: pd.DataFrame, dataset: Dataset) -> 
             _three_columns(of_class, "model_level", place, "model")
         else:
             _three_columns(labelled, "model_level", place, "model")
+
+
+def _longest(labelled: pd.DataFrame, images: int) -> int:
+    """Rows of the longest column on either side: of a class the model may call more images easy than people do. Without levels, of thirds."""
+    if labelled.empty:
+        return -(-images // len(LEVELS))
+    return max(int(labelled[side].value_counts().max()) for side in ("level", "model_level"))
 
 
 def _three_columns(rows: pd.DataFrame, column: str, place_of: slice, side: str) -> None:
