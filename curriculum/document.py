@@ -10,9 +10,11 @@ from pathlib import Path
 
 import altair as alt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from curriculum.charts.theme import svg
+from curriculum.errors import DatasetError
+from curriculum.images import open_rgb
 
 PICTURE_PIXELS = 224
 
@@ -87,9 +89,8 @@ def picture(path: Path | None, alt: str, lines: Sequence[str], pixels: int = PIC
     if path is None:
         return Picture("", alt, tuple(lines))
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        image = open_rgb(path)
+    except DatasetError:
         return Picture("", alt, tuple(lines))
     image.thumbnail((pixels, pixels))
     return Picture(data_address(image), alt, tuple(lines))
