@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from curriculum.intervals import Floats, percentile_interval
@@ -67,8 +68,7 @@ def level_agreement(levels: NDArray[np.integer], difficulty: NDArray[np.floating
     distinct, column = np.unique(difficulty, return_inverse=True)
     values = [float(each[0]) for each in _measures(_table(levels, column, len(distinct))[None])]
     if len(distinct) > BINS:
-        order = np.argsort(np.argsort(difficulty, kind="stable"), kind="stable")
-        column, width = order * BINS // n, BINS
+        column, width = _steps(difficulty), BINS
     else:
         width = len(distinct)
     table = _table(levels, column, width)
@@ -80,6 +80,12 @@ def level_agreement(levels: NDArray[np.integer], difficulty: NDArray[np.floating
         low, high, reason = percentile_interval(each, n)
         found.append(Correlation(value, nan if low is None else low, nan if high is None else high, n, reason))
     return Agreement(*found)
+
+
+def _steps(difficulty: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Which of `BINS` steps each value is on, by its mean rank: what is equal stays together, or the resamples would know an order of it."""
+    ranks = scipy.stats.rankdata(difficulty) - 0.5
+    return np.minimum((ranks * BINS / len(difficulty)).astype(np.int64), BINS - 1)
 
 
 def _table(levels: NDArray[np.integer], column: NDArray[np.integer], width: int) -> Floats:

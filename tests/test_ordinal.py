@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from curriculum.difficulty import cut_levels
-from curriculum.ordinal import Agreement, level_agreement
+from curriculum.ordinal import BINS, Agreement, _steps, level_agreement
 
 
 def figures(found: Agreement) -> list[float]:
@@ -66,6 +66,28 @@ def test_steps_of_the_difficulty_hardly_change_the_interval() -> None:
     assert (found.spearman.low, found.spearman.high) == pytest.approx((low, high), abs=0.015)
     for each in (found.spearman, found.tau_b, found.kappa):
         assert each.low < each.value < each.high
+
+
+@pytest.mark.parametrize("tied", [0.0, 0.3, 0.9])
+def test_an_interval_holds_its_own_figure_however_many_difficulties_are_equal(tied: float) -> None:
+    """A model that is sure of many images gives them all a loss of 0: the resamples must not know an order of these."""
+    random = np.random.default_rng(0)
+    difficulty = random.random(3000)
+    difficulty[: round(3000 * tied)] = 0.0
+    levels = np.digitize(difficulty + random.normal(0, 0.4, 3000), [0.3, 0.7])
+    found = level_agreement(levels, difficulty, 300)
+    for each in (found.spearman, found.tau_b, found.kappa):
+        assert each.low < each.value < each.high
+        assert each.value - each.low == pytest.approx(each.high - each.value, rel=0.3)
+
+
+def test_steps_keep_what_is_equal_together_and_share_out_what_is_not() -> None:
+    random = np.random.default_rng(1)
+    assert np.bincount(_steps(random.permutation(1000))).tolist() == [5] * BINS
+    difficulty = random.integers(0, 400, 1000)
+    steps = _steps(difficulty)
+    assert all(len(set(steps[difficulty == value])) == 1 for value in np.unique(difficulty))
+    assert (np.diff(steps[np.argsort(difficulty)]) >= 0).all() and steps.max() < BINS
 
 
 @pytest.mark.parametrize(("levels", "difficulty"), [([0, 1], [0.1, 0.2]), ([1, 1, 1], [0.1, 0.2, 0.3]), ([0, 1, 2], [0.5, 0.5, 0.5])])
