@@ -25,7 +25,7 @@ from curriculum.images import inside
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from curriculum.vocabulary import ARCHITECTURE_TITLE, LEVELS, MODE_MEANING
-from curriculum.words import duration, interval, small
+from curriculum.words import P_OF_PAIRS, duration, interval, small
 
 PICTURES = 16
 MOST_CLASSES = 30
@@ -288,7 +288,7 @@ def _arms(arms: pd.DataFrame, pairs: pd.DataFrame, result: dict[str, Any]) -> Pa
     figures = [figure(arm_dots(arms), "Test accuracy: a dot for each seed, a diamond for their mean, with its 95 % interval")]
     if not pairs.empty:
         found = ("arm", "less", "points", "95 % interval", "p", "p, corrected")
-        tables.append(Table("Within seeds and image by image; p, the larger of an exact one and Student's over the seeds, by Holm's method", found, tuple(
+        tables.append(Table(f"Within seeds and image by image; p is {P_OF_PAIRS}; corrected by Holm's method", found, tuple(
             (p["a"], p["b"], f"{100 * p['difference']:+.2f}", f"[{100 * p['low']:+.2f}, {100 * p['high']:+.2f}]", small(p["p"]), small(p["p_holm"]))
             for p in pairs.to_dict("records")), frozenset(found[2:])))  # fmt: skip
         figures.append(figure(difference_intervals(pairs), "Differences in percentage points: right of 0 the first arm is better"))

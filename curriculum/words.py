@@ -28,6 +28,10 @@ def interval(value: float, low: float | None, high: float | None, reason: str = 
     return f"{value:{spec}} " + (f"({reason})" if reason else f"[{low:{spec}}, {high:{spec}}]")
 
 
+P_OF_PAIRS = "the larger of an exact one for the networks that were trained, where images of the same ground count once, and Student's over the seeds"
+"""What the p of a comparison's pairs is, on the page and in the report: see `compare.differences`."""
+
+
 def figure(value: float | None, spec: str = ".4f") -> str:
     """A number in a format, or the word for one that isn't defined, such as the neighbours of a single image."""
     return "undefined" if value is None else format(value, spec)

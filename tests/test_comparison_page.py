@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from curriculum.datasets import add_dataset
 from curriculum.home import Home
 from curriculum.rundir import all_runs
 from curriculum.store import Store
+from curriculum.words import P_OF_PAIRS
 from tests.conftest import PIN
 from tests.ml import SIZE, write_folder
 
@@ -75,6 +77,23 @@ def test_from_the_button_to_the_verdict(opened: AppTest, home: Home) -> None:
     assert pairs[["arm", "less"]].to_numpy().tolist() == [["paced", "fine-tune"], ["paced", "paced-random"]]
     assert pairs["difference"].tolist() == pytest.approx([100 * pair["difference"] for pair in result["pairs"]])
     assert len(service.current().store.rows("SELECT 1 FROM run WHERE kind = 'train'")) == 6
+
+
+TABLES = """
+import pandas as pd
+from curriculum.app import comparison
+arms = pd.DataFrame([{"arm": "paced", "mean": 0.9, "sd": 0.01, "loss": 0.3, "knn": 0.8, "peak": None, "seeds": [0.89, 0.91]}])
+pairs = pd.DataFrame([{"a": "paced", "b": "fine-tune", "difference": 0.1, "low": 0.0, "high": 0.2, "p": 0.01, "p_holm": 0.02, "seeds": 2}])
+comparison._tables({}, arms, pairs)
+"""
+
+
+def test_p_is_told_as_the_report_tells_it() -> None:
+    test = AppTest.from_string(TABLES).run()
+    assert not test.exception, test.exception
+    help_of_p = json.loads(test.dataframe[1].proto.columns)["p"]["help"]
+    assert help_of_p.lower() == f"{P_OF_PAIRS}.".lower()
+    assert "Student's over the seeds" in help_of_p
 
 
 def test_what_can_t_start_says_why(opened: AppTest) -> None:

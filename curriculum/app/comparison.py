@@ -17,7 +17,7 @@ from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError, RunError
 from curriculum.rundir import open_run
 from curriculum.vocabulary import LEVEL_SOURCES
-from curriculum.words import chance, duration
+from curriculum.words import P_OF_PAIRS, chance, duration
 
 
 def page() -> None:
@@ -92,7 +92,7 @@ def _tables(result: dict[str, Any], arms: pd.DataFrame, pairs: pd.DataFrame) -> 
     )
     points = {name: st.column_config.NumberColumn(f"{name} (points)", format="%+.1f") for name in ("difference", "low", "high")}
     layout.table(percent.rename(columns={"a": "arm", "b": "less"}), hide_index=True, column_config={
-        **points, "p": st.column_config.TextColumn("p", help="Exact, for the networks that were trained; images of the same ground count once."),
+        **points, "p": st.column_config.TextColumn("p", help=f"{P_OF_PAIRS[0].upper()}{P_OF_PAIRS[1:]}."),
         "seeds": "seeds", "p_holm": st.column_config.TextColumn("p, corrected", help="For the number of pairs, by Holm's method."),
     })  # fmt: skip
 
