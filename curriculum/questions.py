@@ -23,7 +23,7 @@ from curriculum.home import Home
 from curriculum.rundir import RunDir, open_run
 from curriculum.vocabulary import AMONG, PROJECTIONS, SUPERPIXELS, Superpixels
 
-METHOD = 1
+METHOD = 2
 """Goes up when the same question would get another answer than before: older answers are then passed over."""
 SAMPLES = (50, 20_000)
 NEIGHBOURS = (1, 50)
@@ -83,7 +83,8 @@ class Checks(Regions):
 
 @dataclass(frozen=True)
 class Layers(OfImage):
-    """Answer: filters (64, 7, 7, 3); before, after (64, size / 2, size / 2): what they answer to the image, before and after ReLU."""
+    """Answer: filters, of ResNets (64, 7, 7, 3); before, after (64, size / 2, size / 2): what they answer to the image, before and after the
+    activation. Record: activation, ReLU | Tanh, or None where the network has none there."""
 
     kind = "layers"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, resnet18
 
 from curriculum import explain, first_layer
+from curriculum.app import why_features
+from curriculum.architectures import PLANS
 from curriculum.errors import CancelledError, ConfigError, DatasetError
 from curriculum.explain import Looker, compose, covered, weigh
 from curriculum.model import normalise
 from curriculum.regions import areas, leading, strongest
-from curriculum.vocabulary import SUPERPIXELS, Superpixels
+from curriculum.vocabulary import SUPERPIXELS, Architecture, Superpixels
 
 CPU = torch.device("cpu")
 SIZE = 96
@@ -185,6 +188,25 @@ def test_the_first_layer_s_answers_before_and_after_relu() -> None:
     window = normalise(torch.from_numpy(patched()[None]))[0, :, 7:14, 17:24].detach().numpy()
     expected = float((window.transpose(1, 2, 0) * shown[5]).sum()) / np.sqrt(1 + net.bn1.eps)
     assert before[5, 5, 10] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation", "after"),
+    [("resnet18", "ReLU", lambda x: np.maximum(x, 0)), ("squeezenet1_1", "ReLU", lambda x: np.maximum(x, 0)), ("lenet5", "Tanh", np.tanh),
+     ("vit_b_16", None, lambda x: x)],
+)  # fmt: skip
+def test_a_first_layer_s_activation_is_the_network_s_own(
+    name: Architecture, activation: str | None, after: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> None:
+    """A vision transformer has none there, and no ReLU is made up for it; the page has words for each."""
+    torch.manual_seed(0)
+    net = PLANS[name].make(3, SIZE)
+    assert first_layer.activation_of(net) == activation
+    before, found = first_layer.activations(net, patched(), CPU)
+    np.testing.assert_allclose(found, after(before), atol=1e-6)
+    told = why_features.ACTIVATIONS[activation]
+    assert bool(told.after) == (activation is not None)
+    assert "40%" in told.figures.format(below=0.4, silent=1, count=6)
 
 
 def test_the_nearest_by_hand() -> None:

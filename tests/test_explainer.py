@@ -179,6 +179,7 @@ def test_layers_and_map(asked: tuple[Home, Regions]) -> None:
     home, question = asked
     layers = desk(home).answer(Layers(question.run, question.root, question.example, question.sha256))
     assert layers.arrays["filters"].shape == (64, 7, 7, 3) and layers.arrays["after"].min() == 0
+    assert layers.record["activation"] == "ReLU"
     places = desk(home).answer(FeatureMap(question.run, question.root, "all", "pca"))
     assert places.arrays["places"].shape == (36, 2) and len(set(places.record["examples"])) == 36
 

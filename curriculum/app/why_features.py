@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -87,25 +88,43 @@ def neighbours(run_id: str, row: dict[str, Any], dataset: Dataset, knn: float | 
 # -- the first layer -----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Told:
+    """How a first layer's answers are told: what they are before, what becomes of them (empty: nothing), and the figures in a sentence."""
+
+    before: str
+    after: str
+    figures: str
+
+
+ACTIVATIONS: dict[str | None, Told] = {
+    "ReLU": Told(", before ReLU", "After ReLU: what was below 0 is gone.",
+                 "Of all answers {below:.0%} are below 0 and end at ReLU; {silent} of {count} filters find nothing here."),
+    "Tanh": Told(", before tanh", "After tanh: all lies between -1 and 1, and what was below 0 stays below.",
+                 "Of all answers {below:.0%} are below 0; tanh keeps their sign, and makes large ones alike."),
+    None: Told("", "", "Of all answers {below:.0%} are below 0. This network has no activation here: its next layer is given them as they are."),
+}  # fmt: skip
+
+
 def first_layer(run_id: str, row: dict[str, Any], dataset: Dataset) -> None:
     """What the first layer looks for, and what it finds in this image."""
     answer = _answered(Layers(run_id, str(dataset.root), row["example"], row["sha256"]))
     if answer is None:
         return
     before, after = (answer.arrays[name].astype(np.float32) for name in ("before", "after"))
-    peak = float(np.percentile(np.abs(before), 99.5))
+    peak, told = float(np.percentile(np.abs(before), 99.5)), ACTIVATIONS[answer.record["activation"]]
     pictures = [
         (
             filter_grid(answer.arrays["filters"]),
             f"The {len(answer.arrays['filters'])} filters of the first layer, each on its own scale; grey is 0.",
         ),
-        (map_grid(before, peak), "What each answers to this image, before ReLU: blue above 0, orange below, black at 0."),
-        (map_grid(after, peak), "After ReLU: what was below 0 is gone. The same scale, the same order."),
+        (map_grid(before, peak), f"What each answers to this image{told.before}: blue above 0, orange below, black at 0."),
+        *([(map_grid(after, peak), f"{told.after} The same scale, the same order.")] if told.after else []),
     ]
-    for place, (picture, words) in zip(st.columns(3), pictures, strict=True):
+    for place, (picture, words) in zip(st.columns(3), pictures, strict=False):
         place.image(picture, caption=words, width="stretch", alt=words)
     silent = int((after.max(axis=(1, 2)) <= 0).sum())
-    st.caption(f"Of all answers {np.mean(before < 0):.0%} are below 0 and end at ReLU; {silent} of {len(after)} filters find nothing here.")
+    st.caption(told.figures.format(below=np.mean(before < 0), silent=silent, count=len(after)))
 
 
 # -- the map -------------------------------------------------------------------------------------
