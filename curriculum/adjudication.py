@@ -58,8 +58,8 @@ def add_decisions(cursor: Cursor, dataset: str, lead: str, levels: dict[str, Lev
         raise ConfigError("unknown level", got=unknown[0], allowed=LEVELS)
     _check_here(cursor, dataset, levels)
     shown = {row[0] for row in cursor.execute(SHOWN, {"dataset": dataset}).fetchall()}
-    if shown := sorted(shown.intersection(example for example, level in levels.items() if level is None)):
-        raise ConfigError("this decision shows the team what its level means, so it can't be taken back", got=shown[0],
+    if kept := sorted(shown.intersection(example for example, level in levels.items() if level is None)):
+        raise ConfigError("this decision shows the team what its level means, so it can't be taken back", got=kept[0],
                           todo="Take the image out on the page Examples first.")  # fmt: skip
     rows = cursor.execute("SELECT example, level, reason FROM decision WHERE dataset = ?", [dataset]).fetchall()
     before = {example: (level, before_reason) for example, level, before_reason in rows}

@@ -82,7 +82,7 @@ def level_agreement(levels: NDArray[np.integer], difficulty: NDArray[np.floating
     return Agreement(*found)
 
 
-def _steps(difficulty: NDArray[np.floating]) -> NDArray[np.int64]:
+def _steps(difficulty: NDArray[np.number]) -> NDArray[np.int64]:
     """Which of `BINS` steps each value is on, by its mean rank: what is equal stays together, or the resamples would know an order of it."""
     ranks = scipy.stats.rankdata(difficulty) - 0.5
     return np.minimum((ranks * BINS / len(difficulty)).astype(np.int64), BINS - 1)

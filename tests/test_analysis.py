@@ -64,7 +64,6 @@ def test_where_all_have_seen_the_images_out_of_fold_goes_first(ranked: Store) ->
     assert analysis.latest_score(ranked, "nowhere") is None
 
 
-
 def test_a_picture_that_has_gone_counts_on_neither_side(tiny: Store) -> None:
     add_run(tiny, "ranking", IMAGES, kind="score")
     for example in IMAGES:
