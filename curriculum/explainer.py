@@ -114,8 +114,8 @@ class Desk:
     def _layers(self, question: Layers) -> Answer:
         _, net = self._model(question)
         before, after = first_layer.activations(net, self._image(question), self.device, self._channels(question))
-        arrays = {"filters": first_layer.filters(net), "before": before.astype(np.float16), "after": after.astype(np.float16)}
-        return Answer({"activation": first_layer.activation_of(net)}, arrays)
+        halves = {"before": before.astype(np.float16), "after": after.astype(np.float16)}
+        return Answer({"activation": first_layer.activation_of(net)}, {"filters": first_layer.filters(net), **halves})
 
     # -- many images -----------------------------------------------------------------------------
 
