@@ -144,7 +144,7 @@ def _fingerprinted(name: str, state: dict[str, Tensor], architecture: Architectu
 
 
 def build(classes: int, weights: Weights, seed: int, image_size: int = 256, head_init: str = "default") -> nn.Module:
-    """A network with these weights and a new head, drawn from the seed.
+    """A network with these weights and a new head, drawn from the seed; of a random start all but the head follow from the seed alone.
 
     Raises:
         WeightsError: the state dict's names or shapes aren't this network's.
@@ -155,9 +155,19 @@ def build(classes: int, weights: Weights, seed: int, image_size: int = 256, head
         if head_init == "xavier-normal":
             for name, parameter in head_of(net, weights).named_parameters():
                 nn.init.xavier_normal_(parameter) if name.endswith("weight") else nn.init.zeros_(parameter)
-    if weights.state is not None:
-        _load(net, weights, weights.without_head(), head=False)
+    start = _start(weights, seed, image_size)
+    _load(net, start, start.without_head(), head=False)
     return net.to(memory_format=torch.channels_last)
+
+
+def _start(weights: Weights, seed: int, image_size: int) -> Weights:
+    """The weights; of a random start those that the seed gives, whatever the classes. Networks draw their head amid the rest, and a head of
+    another size would leave the rest with other numbers."""
+    if weights.state is not None:
+        return weights
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return replace(weights, state=weights.plan.make(2, image_size).state_dict())
 
 
 def build_backbone(weights: Weights, seed: int, image_size: int = 256) -> nn.Module:
@@ -166,12 +176,10 @@ def build_backbone(weights: Weights, seed: int, image_size: int = 256) -> nn.Mod
     Raises:
         WeightsError: the state dict's names or shapes aren't this network's.
     """
-    if weights.state is None:
-        net = build(2, weights, seed, image_size)
-    else:
-        with torch.device("meta"):
-            net = weights.plan.make(2, image_size)
-        _load(net, weights, weights.without_head(), head=False, assign=True)
+    start = _start(weights, seed, image_size)
+    with torch.device("meta"):
+        net = weights.plan.make(2, image_size)
+    _load(net, start, start.without_head(), head=False, assign=True)
     net.set_submodule(weights.plan.head, nn.Identity() if weights.plan.linear else nn.AdaptiveAvgPool2d(1))
     return net.to(memory_format=torch.channels_last)
 

@@ -50,6 +50,9 @@ def test_a_network_answers_embeds_and_comes_back(architecture: Architecture) -> 
         assert pooled(given).shape == (2, PLANS[architecture].features)
         assert not torch.equal(pooled(given)[0], pooled(given)[1]), "two images alike: the test shows nothing"
 
+        drawn = pooled(build_backbone(weights, 3, size).eval()(images))
+        assert torch.allclose(drawn, pooled(given), atol=1e-6), "a random start follows from the seed, whatever the classes"
+
         state = net.state_dict()
         trained = named(architecture, state)
         alone = pooled(build_backbone(trained, 3, size).eval()(images))

@@ -100,6 +100,20 @@ def test_several_classes_come_from_the_folder(tints: Store, home: Home) -> None:
         )
 
 
+# -- a frozen random start ------------------------------------------------------------------------
+
+
+def test_a_head_on_a_frozen_random_start_is_saved_with_the_network_that_it_learnt_on(tints: Store) -> None:
+    changes = {**TRAIN, "architecture": "resnet18", "mode": "transfer", "epochs": 20}
+    run, result = worked(tints, TrainConfig("tints", **changes))
+    said = pd.read_parquet(run / "predictions.parquet").set_index("example")["probabilities"]
+    scored, judged = worked(tints, ScoreConfig("tints", image_size=32, device="cpu", method="loss", run=run.run_id))
+    scores = pd.read_parquet(scored / "scores.parquet").query("method == 'loss'").set_index("example")["probabilities"]
+    assert result["train_accuracy"] > 0.9, "it hasn't learnt: the test shows nothing"
+    assert judged["accuracy"] > 0.9
+    assert np.allclose(np.stack(scores.loc[said.index].tolist()), np.stack(said.tolist()), atol=0.02)
+
+
 # -- a run's own channels -------------------------------------------------------------------------
 
 
