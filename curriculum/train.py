@@ -43,6 +43,11 @@ def _nothing(_phase: str, _done: int, _total: int) -> None:
     pass
 
 
+def layer_seed(seed: int, epoch: int, rank: int) -> int:
+    """For what layers draw in an epoch, such as dropout's masks: of torch's one generator, apart from what orders and augments images."""
+    return int(np.random.SeedSequence((seed, epoch, rank, 4)).generate_state(1, np.uint64)[0])
+
+
 class Training:
     """One run in progress.
 
@@ -217,11 +222,13 @@ class Training:
         for layer in self.frozen:
             layer.eval()
         losses, done = torch.zeros((), device=self.device), 0
-        for batch in self._batches(order):
-            self._stop_if_asked()
-            losses += self._step(batch, augment) * len(batch)
-            done += len(batch)
-            self.progress("training", min(done, samples), samples)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(layer_seed(self.config.seed, number, self.ranks.rank))
+            for batch in self._batches(order):
+                self._stop_if_asked()
+                losses += self._step(batch, augment) * len(batch)
+                done += len(batch)
+                self.progress("training", min(done, samples), samples)
         self.ranks.agree(self.net)
         return self.ranks.mean(float(losses) / done)
 

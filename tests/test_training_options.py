@@ -18,7 +18,7 @@ from curriculum.errors import ConfigError
 from curriculum.model import IMAGENET, Channels, Weights, build, channel_statistics, head_of, mirror
 from curriculum.records import EpochResult, TrainingData
 from curriculum.rundir import RunDir
-from curriculum.train import SCRATCH_WEIGHT_DECAY, Training
+from curriculum.train import SCRATCH_WEIGHT_DECAY, Training, layer_seed
 from tests.ml import cached, training_data
 
 NONE = Weights("none", None, "none", "small_cnn")
@@ -229,6 +229,30 @@ def test_one_cycle_lasts_as_long_as_self_paced_training_does(data: TrainingData)
     assert results[-1].samples_seen == 150
     assert len(results) > training.scheduler.total_steps, "no more steps than were expected: the test shows nothing"
     assert training.optimizer.param_groups[0]["lr"] < rate / 1000
+
+
+# -- dropout --------------------------------------------------------------------------------------
+
+
+def test_dropout_follows_from_the_seed_and_resumes_as_if_uninterrupted(data: TrainingData) -> None:
+    def with_dropout(before: int) -> Training:
+        torch.manual_seed(before)  # what else this process has drawn
+        return Training(config(architecture="squeezenet1_1", learning_rate=1e-4), data, replace(NONE, architecture="squeezenet1_1"))
+
+    whole, results, states = with_dropout(1), [], []
+    for result in whole.epochs():
+        results.append(facts(result))
+        states.append(stored(whole))
+    resumed = with_dropout(2)
+    resumed.restore(torch.load(io.BytesIO(states[0]), weights_only=True))
+    untouched = torch.get_rng_state()
+    assert [facts(result) for result in resumed.epochs()] == results[1:]
+    assert torch.equal(torch.get_rng_state(), untouched)
+    assert [facts(result) for result in with_dropout(3).epochs()] == results
+
+
+def test_every_seed_epoch_and_rank_has_masks_of_its_own() -> None:
+    assert len({layer_seed(seed, epoch, rank) for seed in range(5) for epoch in range(5) for rank in range(3)}) == 75
 
 
 # -- patience -------------------------------------------------------------------------------------
