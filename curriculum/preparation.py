@@ -36,7 +36,7 @@ def prepare(store: Store, config: Config) -> RunDir:
     if order.empty:
         raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {dataset.root}, then `data check`")
     notes: tuple[str, ...] = ()
-    config = dataclasses.replace(config, weights=_checked_weights(store.home, config.weights, config.architecture))
+    config = dataclasses.replace(config, weights=checked_weights(store.home, config.weights, config.architecture))
     if isinstance(config, TrainConfig):
         if config.replay:
             _check_replay(store.home, config)
@@ -131,7 +131,7 @@ def _with_difficulty(store: Store, dataset: str, order: pd.DataFrame) -> pd.Data
     return order.merge(analysis.difficulties(store, newest), how="left", on="example")
 
 
-def _checked_weights(home: Home, weights: str, architecture: str) -> str:
+def checked_weights(home: Home, weights: str, architecture: str) -> str:
     """Refuse weights that can't be found before anything starts; a path is made absolute."""
     if weights in ("imagenet", "none"):
         return weights
@@ -158,7 +158,7 @@ def _of_its_model(home: Home, config: ScoreConfig) -> ScoreConfig:
     """A model judges images of the size that it learnt from, and of the same classes, with its own network."""
     run = open_run(home, config.run or "")
     trained = run.config()
-    _checked_weights(home, f"run:{config.run}", trained.architecture)
+    checked_weights(home, f"run:{config.run}", trained.architecture)
     if isinstance(trained, TrainConfig) and trained.multi_label:
         raise RunError(
             "a ranking is by the loss of one class an image",

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from curriculum import datasets, experiment, preparation, recipe, recipe_runs, worker
+from curriculum import datasets, experiment, preparation, recipe_runs, worker
 from curriculum.config import CompareConfig, Config
 from curriculum.errors import CancelledError, RunError, StoreLockedError
 from curriculum.files import write_json
@@ -41,9 +41,9 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     started, chosen = recipe_runs.steps_of(run), dict[str, str]()
     if request.scale == "small":
         torch.set_num_threads(1)  # of batches this small, threads only get into one another's way
-    total, done = sum(len(_points(made, step, request, {})) for step in made.steps), 0
+    total, done = sum(len(recipe_runs.points(made, step, request, {})) for step in made.steps), 0
     for step in made.steps:
-        for place, config in enumerate(_points(made, step, request, chosen)):
+        for place, config in enumerate(recipe_runs.points(made, step, request, chosen)):
             mine = started.setdefault(step.name, [])
             if place == len(mine) or not (home.runs / mine[place] / "config.json").is_file():  # not begun yet, or somebody deleted its run
                 mine[place : place + 1] = [_prepare(home, made, step, config, reporter).run_id]
@@ -60,11 +60,6 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
         for run_id in (each for mine in started.values() for each in mine):
             (home.runs / run_id / "model.pt").unlink(missing_ok=True)  # of no use; a transformer's is 340 MB
     write_json(run / "result.json", _result(home, run, made, request, chosen, reporter.seconds))
-
-
-def _points(made: Recipe, step: Step, request: Request, chosen: dict[str, str]) -> list[Config]:
-    known = {earlier.name: "earlier-run" for earlier in made.steps} | chosen
-    return recipe.expand(made, step, request.scale, request.data, known, request.changes)
 
 
 def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Reporter) -> RunDir:

@@ -7,7 +7,6 @@ imports torch.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import secrets
@@ -15,34 +14,39 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from curriculum import datasets, recipe, runs
+from curriculum import datasets, preparation, recipe, runs
+from curriculum.config import Config
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import read_json, write_json, write_whole
 from curriculum.home import Home
-from curriculum.recipe import Recipe
+from curriculum.recipe import Recipe, Step
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
 from curriculum.vocabulary import SCALES, Scale
 
+NOT_YET = "earlier-run"
+"""What stands for the run of a step that has none yet."""
 SMALL_DATA = "demo"
 """What takes the place of data that isn't named, at small scale."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: `data` the data set of each role, `changes` options that every step takes that has them."""
+    """What was asked for: `data` the data set of each role, `changes` options that every step takes that has them, `files` where the files
+    of weights lie that are named: the process that conducts starts in another folder."""
 
     recipe: str
     scale: Scale
     data: Mapping[str, str]
     changes: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def folder(home: Home) -> Path:
@@ -89,12 +93,12 @@ def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
     """Write the directory of a recipe that is to run; nothing is computed yet.
 
     Raises:
-        ConfigError: an unknown scale, or changes that a step can't take; nothing was started.
+        ConfigError: an unknown scale, or changes that a step can't take. WeightsError, UnknownError: weights that aren't there. Nothing was
+            started.
     """
     if request.scale not in SCALES:
         raise ConfigError("unknown scale", got=request.scale, allowed=SCALES)
-    for step in made.steps:
-        recipe.expand(made, step, request.scale, request.data, {each.name: "earlier-run" for each in made.steps}, request.changes)
+    request = replace(request, files=_files(home, [config for step in made.steps for config in points(made, step, request, {})]))
     name = re.sub(r"[^A-Za-z0-9-]+", "-", made.name)
     run = RunDir(folder(home) / f"{datetime.now():%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}")
     run.path.mkdir(parents=True)
@@ -102,6 +106,20 @@ def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
     write_json(run / "request.json", {**asdict(request), "home": str(home.root), "created_at": time.time()})
     run.write_status(Status("queued"))
     return run
+
+
+def points(made: Recipe, step: Step, request: Request, chosen: Mapping[str, str]) -> list[Config]:
+    """The configurations of a step. `chosen`: the run of each earlier step; of one that has none yet a word stands for it."""
+    known = {each.name: NOT_YET for each in made.steps} | dict(chosen)
+    found = recipe.expand(made, step, request.scale, request.data, known, request.changes)
+    return [replace(config, weights=request.files.get(config.weights, config.weights)) for config in found]
+
+
+def _files(home: Home, configs: Iterable[Config]) -> dict[str, str]:
+    """Where the weights lie that are named by a path; all that come from no step are checked."""
+    named = {(config.weights, config.architecture) for config in configs if config.weights != f"run:{NOT_YET}"}
+    found = {weights: preparation.checked_weights(home, weights, architecture) for weights, architecture in sorted(named)}
+    return {weights: path for weights, path in found.items() if weights != path}
 
 
 def launch(run: RunDir) -> subprocess.Popen[bytes]:
@@ -153,7 +171,7 @@ def request_of(run: RunDir) -> Request:
     try:
         record = read_json(run / "request.json")
         changes = {key: tuple(value) if isinstance(value, list) else value for key, value in record["changes"].items()}
-        return Request(str(record["recipe"]), record["scale"], dict(record["data"]), changes)
+        return Request(str(record["recipe"]), record["scale"], dict(record["data"]), changes, dict(record.get("files", {})))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"the recipe {run.run_id} can't be read ({error})", todo="Delete its directory, or start it anew") from error
 
@@ -161,7 +179,7 @@ def request_of(run: RunDir) -> Request:
 def recipe_of(run: RunDir) -> Recipe:
     """The recipe as it was when it was started."""
     made = recipe.read(str(run / "recipe.toml"))
-    return dataclasses.replace(made, name=request_of(run).recipe)
+    return replace(made, name=request_of(run).recipe)
 
 
 def steps_of(run: RunDir) -> dict[str, list[str]]:
