@@ -77,7 +77,8 @@ def _request(run: RunDir) -> Result:
 def _document(home: Home, run: RunDir) -> Result:
     figures = recipe_runs.beside_the_reports(home, run)
     state = run.status()
-    return {"recipe_id": run.run_id, **_request(run), "state": state.state, "seconds": state.seconds, "figures": figures.to_dict("records")}
+    return {"recipe_id": run.run_id, **_request(run), "state": state.state, "seconds": state.seconds, "figures": figures.to_dict("records"),
+            "failed": recipe_runs.left_out(home, run)}  # fmt: skip
 
 
 def _text(home: Home, run: RunDir) -> str:
@@ -88,6 +89,10 @@ def _text(home: Home, run: RunDir) -> str:
         lines.append(f"  {row['step']:<24} {row['figure']:<26} ours {_figure(row['ours'])}  reported {_figure(row['reported'])}"
                      + (f" ({row['at']})" if row["at"] else ""))  # fmt: skip
         lines += [f"    {row['why']}"] if row["why"] else []
+    lines += [
+        f"  {step}: {len(failed)} of its runs failed and are left out: {', '.join(failed)}"
+        for step, failed in recipe_runs.left_out(home, run).items()
+    ]
     if request.scale == "small":
         lines.append("  Small scale: every step was made, on a few small images. The figures say nothing.")
     elif (frame["figure"] == "peak_test_accuracy").any():

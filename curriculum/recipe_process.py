@@ -22,7 +22,7 @@ from curriculum.errors import CancelledError, RunError, StoreLockedError
 from curriculum.files import write_json
 from curriculum.home import Home
 from curriculum.priority import step_back
-from curriculum.recipe import Recipe, Step
+from curriculum.recipe import REFERRING, Recipe, Step
 from curriculum.recipe_runs import Request
 from curriculum.reporter import Reporter, supervise
 from curriculum.rundir import MAX_TITLE, About, RunDir
@@ -43,23 +43,43 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
         torch.set_num_threads(1)  # of batches this small, threads only get into one another's way
     total, done = sum(len(recipe_runs.points(made, step, request, {})) for step in made.steps), 0
     for step in made.steps:
-        for place, config in enumerate(recipe_runs.points(made, step, request, chosen)):
-            mine = started.setdefault(step.name, [])
-            if place == len(mine) or not (home.runs / mine[place] / "config.json").is_file():  # not begun yet, or somebody deleted its run
+        points, mine = recipe_runs.points(made, step, request, chosen), started.setdefault(step.name, [])
+        settled = len(mine) == len(points) and recipe_runs.chosen(recipe_runs.results_of(home, mine)) is not None
+        for place, config in enumerate(points):
+            if place == len(mine) or (not settled and _stale(home, mine[place], config)):
                 mine[place : place + 1] = [_prepare(home, made, step, config, reporter).run_id]
                 write_json(run / "steps.json", started)
             member = RunDir(home.runs / mine[place])
-            if member.result() is None:
+            if member.result() is None and not settled:
                 with _watched(member, step, reporter, done, total):
                     _work(member, config)
             done += 1
-        results = {run_id: RunDir(home.runs / run_id).result() for run_id in started[step.name]}
-        if found := recipe_runs.chosen(results):
-            chosen[step.name] = found
+        chosen[step.name] = _chosen(home, step, mine)
     if request.scale == "small":
         for run_id in (each for mine in started.values() for each in mine):
             (home.runs / run_id / "model.pt").unlink(missing_ok=True)  # of no use; a transformer's is 340 MB
     write_json(run / "result.json", _result(home, run, made, request, chosen, reporter.seconds))
+
+
+def _stale(home: Home, run_id: str, config: Config) -> bool:
+    """Whether a run that was begun for this point is gone, or goes out from an earlier step's run that another has taken the place of."""
+    member = RunDir(home.runs / run_id)
+    if not (member / "config.json").is_file():  # somebody deleted it
+        return True
+    if member.result() is not None:
+        return False
+    before = member.config()
+    return any(getattr(before, option, None) != getattr(config, option, None) for option in REFERRING)
+
+
+def _chosen(home: Home, step: Step, run_ids: list[str]) -> str:
+    """The run that stands for a step; RunError where none of its runs has finished."""
+    found = recipe_runs.chosen(recipe_runs.results_of(home, run_ids))
+    if found is None:
+        last = RunDir(home.runs / run_ids[-1])
+        what = f"the run {last.run_id} failed" if len(run_ids) == 1 else f"all {len(run_ids)} runs of step {step.name} failed, the last"
+        raise RunError(f"{what}: {last.status().message}", todo="Resume tries again; what is done is kept")
+    return found
 
 
 def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Reporter) -> RunDir:
@@ -89,11 +109,9 @@ def _database(home: Home, reporter: Reporter) -> Store:
 
 def _work(member: RunDir, config: Config) -> None:
     (member / "cancel").unlink(missing_ok=True)
-    code = experiment.work(member) if isinstance(config, CompareConfig) else worker.work(member)
+    experiment.work(member) if isinstance(config, CompareConfig) else worker.work(member)
     if member.status().state == "cancelled":
         raise CancelledError("the recipe was cancelled; resume goes on with what is left")
-    if code:
-        raise RunError(f"the run {member.run_id} failed: {member.status().message}", todo="Resume tries it again; what is done is kept")
 
 
 @contextmanager
@@ -126,7 +144,7 @@ def _result(home: Home, run: RunDir, made: Recipe, request: Request, chosen: dic
     figures = recipe_runs.beside_the_reports(home, run)
     return {
         "recipe_id": run.run_id, "recipe": made.name, "title": made.title, "scale": request.scale, "data": dict(request.data), "seconds": seconds,
-        "steps": [{"step": name, "run_id": run_id} for name, run_id in chosen.items()],
+        "steps": [{"step": name, "run_id": run_id} for name, run_id in chosen.items()], "failed": recipe_runs.left_out(home, run),
         "figures": figures.drop(columns="what").to_dict("records"),
     }  # fmt: skip
 

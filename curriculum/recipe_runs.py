@@ -197,17 +197,33 @@ def steps_of(run: RunDir) -> dict[str, list[str]]:
     return found
 
 
+def results_of(home: Home, run_ids: Iterable[str]) -> dict[str, dict[str, Any] | None]:
+    """Each run's result; an empty one of a run that has failed, None while there is neither."""
+    runs_ = {run_id: RunDir(home.runs / run_id) for run_id in run_ids}
+    return {run_id: run.result() or ({} if run.status().state == "failed" else None) for run_id, run in runs_.items()}
+
+
 def chosen(results: Mapping[str, Mapping[str, Any] | None]) -> str | None:
-    """Of a grid's runs the one that is best on val, of equal ones that with the lower loss there, then the first; None while one isn't done."""
-    if not results or any(result is None for result in results.values()):
+    """Of a grid's runs the one that is best on val, of equal ones that with the lower loss there, then the first; None while one isn't done.
+    What has failed is left out: None where all have."""
+    finished = {run_id: result for run_id, result in results.items() if result}
+    if not finished or any(result is None for result in results.values()):
         return None
 
     def merit(run_id: str) -> tuple[float, float]:
-        result = results[run_id] or {}
+        result = finished[run_id]
         loss = result.get("val_loss")
         return result.get("val_accuracy") or 0.0, -math.inf if loss is None else -loss
 
-    return max(results, key=merit)  # the first of equal ones
+    return max(finished, key=merit)  # the first of equal ones
+
+
+def left_out(home: Home, run: RunDir) -> dict[str, list[str]]:
+    """Runs that have failed where another of the same step has not, by the step: what came out does without them."""
+    found = {step: results_of(home, run_ids) for step, run_ids in steps_of(run).items()}
+    return {
+        step: failed for step, results in found.items() if any(results.values()) and (failed := [k for k, v in results.items() if v == {}])
+    }
 
 
 def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:
@@ -219,7 +235,7 @@ def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     started = steps_of(run)
     for step in recipe_of(run).steps:
-        results = {run_id: RunDir(home.runs / run_id).result() for run_id in started.get(step.name, [])}
+        results = results_of(home, started.get(step.name, []))
         run_id = chosen(results) if len(results) == len(started.get(step.name, [])) else None
         result = (results[run_id] if run_id else None) or {}
         shared = {"step": step.name, "what": step.what, "run_id": run_id}

@@ -136,7 +136,7 @@ def _step(step: Step, members: list[str], request: Request) -> None:
     """How far it is, where its runs stand, and the pictures of a look."""
     home = service.current().home
     found = {run_id: RunDir(home.runs / run_id) for run_id in members}
-    results = {run_id: run.result() for run_id, run in found.items()}
+    results = recipe_runs.results_of(home, members)
     chosen = recipe_runs.chosen(results)
     with st.container(border=True):
         words, button = st.columns([5, 2], vertical_alignment="center")
@@ -162,10 +162,11 @@ def _state(step: Step, found: dict[str, RunDir], results: dict[str, dict[str, An
         return f"∅ {lost} of its {len(found)} runs were deleted"
     if len(found) == 1 and of == 1:
         return STATES[next(iter(found.values())).status().state]
-    done = sum(result is not None for result in results.values())
-    if done < len(found) or chosen is None:
-        return f"{done} of {of} runs are done"
-    return f"✓ {done} runs are done; on val the best is {_point(step, found[chosen])}"
+    done, failed = (sum(bool(result) for result in results.values()), sum(result == {} for result in results.values()))
+    left_out = f", {failed} failed" if failed else ""
+    if chosen is None:
+        return f"{done} of {of} runs are done{left_out}"
+    return f"✓ {done} runs are done{left_out}; on val the best is {_point(step, found[chosen])}"
 
 
 def _point(step: Step, run: RunDir) -> str:
