@@ -22,12 +22,14 @@ from typing import Any
 
 from curriculum.config import KINDS, Config, RunConfig
 from curriculum.errors import ConfigError, UnknownError
-from curriculum.vocabulary import Scale
+from curriculum.vocabulary import MODES, Scale
 
 FOLDER = Path(__file__).resolve().parent / "recipes"
 REFERENCE = "step:"
 REFERRING = ("weights", "run", "replay")
 """Options that may name an earlier step."""
+FITS = {"stage_epochs": ("staged",), "augment": tuple(mode for mode in MODES if mode != "transfer")}
+"""Options that only steps of these modes take from changes for all steps."""
 MAX_POINTS = 1000
 """Of a step's grid: each is a run."""
 PLACE = re.compile("-?[0-9]{1,9}")
@@ -205,22 +207,23 @@ def expand(
     Args:
         data: the data set of each role.
         runs: the run of each earlier step.
-        changes: options that every step takes that has them.
+        changes: options that every step takes that has them, in place of its own, a grid's among them.
 
     Raises:
         ConfigError: an option doesn't exist or has a value that isn't allowed; it names the step.
     """
-    kind = BY_KIND[step.kind]
+    kind, takes = BY_KIND[step.kind], changeable(step)
     known = {f.name for f in dataclasses.fields(kind)}
     options, where = dict(step.options), f"the recipe {recipe.name}, step {step.name}"
     if scale == "small":
-        options |= _fitting(recipe.small, options, known) | dict(step.small)
-    options |= _fitting(changes or {}, options, known)
-    if unknown := sorted((set(options) | set(step.grid)) - known):
+        options |= _only_those(recipe.small, takes) | dict(step.small)
+    said = _only_those(changes or {}, takes)
+    options, grid = options | said, {key: values for key, values in step.grid.items() if key not in said}
+    if unknown := sorted((set(options) | set(grid)) - known):
         raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
-    if (count := math.prod(map(len, step.grid.values()))) > MAX_POINTS:
+    if (count := math.prod(map(len, grid.values()))) > MAX_POINTS:
         raise ConfigError(f"{where} has a grid of too many points", got=f"{count:,}", allowed=f"up to {MAX_POINTS:,}")
-    points = [dict(zip(step.grid, values, strict=True)) for values in itertools.product(*step.grid.values())]
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if scale == "small":
         points = points[:2]  # enough for there to be a choice
     made: list[Config] = []
@@ -244,10 +247,25 @@ def _resolved(where: str, key: str, value: Any, runs: Mapping[str, str]) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _fitting(changes: Mapping[str, Any], options: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """Of changes for all steps those that this one takes: options that it has; other weights only in ImageNet's place."""
-    from_imagenet = options.get("weights", "imagenet") == "imagenet" and options.get("mode") != "scratch"
-    return {key: value for key, value in changes.items() if key in known and (key != "weights" or from_imagenet)}
+def changeable(step: Step) -> set[str]:
+    """Options of a step that changes for all steps may set: those that it has; other weights only in ImageNet's place."""
+    mode = step.options.get("mode", "staged")
+    lacking = {option for option, modes in FITS.items() if mode not in modes}
+    weights = step.grid.get("weights", (step.options.get("weights", "imagenet"),))
+    lacking |= {"weights"} if mode == "scratch" or "imagenet" not in weights else set()
+    return {f.name for f in dataclasses.fields(BY_KIND[step.kind])} - {"dataset"} - lacking
+
+
+def check_changes(recipe: Recipe, changes: Mapping[str, Any]) -> None:
+    """Refuse a change that no step would take; raises ConfigError."""
+    known = set().union(*map(changeable, recipe.steps))
+    for option, value in changes.items():
+        if option not in known:
+            raise ConfigError(f"no step of the recipe {recipe.name} takes this change", got=f"{option}={value}", allowed=sorted(known))
+
+
+def _only_those(changes: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in changes.items() if key in known}
 
 
 def parse_changes(given: typing.Iterable[str]) -> dict[str, Any]:

@@ -93,11 +93,12 @@ def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
     """Write the directory of a recipe that is to run; nothing is computed yet.
 
     Raises:
-        ConfigError: an unknown scale, or changes that a step can't take. WeightsError, UnknownError: weights that aren't there. Nothing was
+        ConfigError: an unknown scale, or changes that a step can't take or none takes. WeightsError, UnknownError: weights that aren't there. Nothing was
             started.
     """
     if request.scale not in SCALES:
         raise ConfigError("unknown scale", got=request.scale, allowed=SCALES)
+    recipe.check_changes(made, request.changes)
     request = replace(request, files=_files(home, [config for step in made.steps for config in points(made, step, request, {})]))
     name = re.sub(r"[^A-Za-z0-9-]+", "-", made.name)
     run = RunDir(folder(home) / f"{datetime.now():%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}")

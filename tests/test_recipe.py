@@ -193,6 +193,32 @@ def test_a_change_reaches_the_steps_that_have_the_option(tmp_path: Path) -> None
     assert found["two"][0].folds == 3
 
 
+def test_a_change_of_what_a_grid_goes_through_takes_its_place(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD + STEP + 'grid = {learning_rate = [0.1, 0.01], seed = [1, 2], weights = ["none", "step:one"]}\n')
+    found = expanded(made, learning_rate=0.5, weights="w.pt")["three"]
+    assert [(config.learning_rate, config.seed, config.weights) for config in found] == [
+        (0.5, seed, weights) for seed in (1, 2) for weights in ("none", "run:run-of-one")
+    ]
+    over_imagenet = written(tmp_path, GOOD + STEP + 'grid = {weights = ["none", "imagenet"]}\n')
+    assert [config.weights for config in expanded(over_imagenet, weights="w.pt")["three"]] == ["w.pt"]
+
+
+def test_other_weights_take_the_small_scales_place_where_the_step_goes_out_from_imagenet(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD.replace("epochs = 1\n", 'epochs = 1\nweights = "none"\n') + STEP + 'weights = "none"\n')
+    changed = {name: configs[0].weights for name, configs in expanded(made, "small", weights="w.pt").items()}
+    assert changed == {"one": "w.pt", "two": "run:run-of-one", "three": "none"}
+    assert expanded(made, "small")["one"][0].weights == "none"
+
+
+@pytest.mark.parametrize("change", [{"queries": 7}, {"weights": "w.pt"}, {"stage_epochs": (1, 1, 1)}, {"augment": "crops"}])
+def test_a_change_that_no_step_takes_is_refused_with_what_can_be_changed(tmp_path: Path, change: dict[str, Any]) -> None:
+    made = written(tmp_path, GOOD.replace("fine-tune", "transfer").replace('"imagenet"', '"none"'))
+    with pytest.raises(ConfigError, match=r"no step of the recipe mine takes this change.*batch_size.*learning_rate") as caught:
+        recipe.check_changes(made, change)
+    assert next(iter(change)) not in str(caught.value).partition("Allowed")[2].split(", ")
+    recipe.check_changes(made, {"learning_rate": 0.5, "folds": 3})
+
+
 def test_changes_are_read_by_their_options_kinds() -> None:
     given_changes = [
         "--image-size=64",
