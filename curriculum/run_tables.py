@@ -20,7 +20,7 @@ from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, KIN
 from curriculum.metrics import wilson_bounds
 from curriculum.recipe import figure
 from curriculum.store import Store
-from curriculum.vocabulary import SPLITS
+from curriculum.vocabulary import ARCHITECTURE_TITLE, SPLITS
 
 Axis = Literal["epoch", "samples_seen", "elapsed"]
 ACTIVE = ("queued", "running")
@@ -203,15 +203,28 @@ PROTOCOL_WORDS = {
 def cautions(rows: pd.DataFrame) -> list[str]:
     """What a reader of a table of runs must know before comparing its rows."""
     done = rows.dropna(subset=["accuracy"])
-    methods = set(done["method"])
     said = []
-    if any(method.startswith(("staged", "self-paced", "paced")) for method in methods) and "fine-tune" not in methods:
-        said.append("**A control is missing**: compare with plain fine-tuning of all layers (mode fine-tune), not with a frozen network.")
-    if len(done) and done.groupby("method")["seed"].nunique().max() < 5:
-        said.append("Fewer than five seeds a method: differences of a few points may be chance.")
+    if lacking := _without_control(set(done["method"])):
+        said.append(
+            "**A control is missing**: compare with plain fine-tuning of all layers of the same network (mode fine-tune), not with a frozen one. "
+            f"It is missing for {', '.join(lacking)}."
+        )
+    if len(done) and done.groupby("configuration")["seed"].nunique().min() < 5:
+        said.append("Fewer than five seeds in some rows: differences of a few points from these may be chance.")
     if done["peak"].notna().any():
         said.append("Peaks are the best of all epochs on test, and so biased upwards.")
     return said
+
+
+def _without_control(methods: set[str]) -> list[str]:
+    """The networks, in words, that were trained by a curriculum and not by plain fine-tuning."""
+    modes: dict[str, set[str]] = {}
+    for method in methods:
+        mode, _, network = method.partition(" ")
+        modes.setdefault(network, set()).add(mode)
+    curricula = ("staged", "self-paced", "paced")
+    lacking = [network for network, own in modes.items() if "fine-tune" not in own and any(mode.startswith(curricula) for mode in own)]
+    return sorted(network if network.startswith(tuple(ARCHITECTURE_TITLE)) else f"resnet18 {network}".strip() for network in lacking)
 
 
 # -- epochs --------------------------------------------------------------------------------------

@@ -156,6 +156,23 @@ def test_a_missing_control_few_seeds_and_peaks_are_said() -> None:
     assert [text[:18] for text in run_tables.cautions(table(run(1, "staged"), run(2)))] == ["Fewer than five se"]
     five = [run(seed + 1, seed=seed, protocol="report") for seed in range(5)]
     assert [text[:5] for text in run_tables.cautions(table(*five))] == ["Peaks"]
+    assert [text[:18] for text in run_tables.cautions(table(*five, run(6, "staged")))] == ["Fewer than five se", "Peaks are the best"], (
+        "one has a seed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("methods", "lacking"),
+    [
+        ({"staged resnet50", "fine-tune resnet50"}, []),
+        ({"staged resnet50", "fine-tune"}, ["resnet50"]),
+        ({"self-paced-as-run", "fine-tune resnet50", "transfer"}, ["resnet18"]),
+        ({"paced-random multi-label", "staged resnet50 multi-label", "fine-tune"}, ["resnet18 multi-label", "resnet50 multi-label"]),
+        ({"transfer", "scratch"}, []),
+    ],
+)
+def test_a_control_is_one_of_the_same_network(methods: set[str], lacking: list[str]) -> None:
+    assert run_tables._without_control(methods) == lacking
 
 
 # -- epochs --------------------------------------------------------------------------------------
