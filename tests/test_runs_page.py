@@ -117,6 +117,14 @@ def test_one_run_in_full(opened: Open) -> None:
     assert len(test.get("arrow_vega_lite_chart")) + len(test.get("vega_lite_chart")) == 6, "five measures and the map"
 
 
+@pytest.mark.parametrize(
+    ("protocol", "words"), [("honest", "read once, at the chosen epoch"), ("report", "judged throughout the training")]
+)
+def test_the_test_figure_says_how_often_its_images_were_judged(opened: Open, protocol: str, words: str) -> None:
+    accuracy = opened(lambda store: [past(store, protocol=protocol)]).metric[0]
+    assert words in accuracy.help and (protocol == "honest") == ("read once" in accuracy.help)
+
+
 def test_two_runs_lie_over_one_another_and_their_difference_is_named(opened: Open) -> None:
     test = opened(lambda store: [past(store, seed=0), past(store, 0.5, seed=1)])
     assert "2 runs over one another" in shown(test) and "What their configurations differ in" in shown(test)

@@ -21,6 +21,10 @@ STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", 
 ROW_PIXELS, ROWS_IN_SIGHT = 35, 10
 SIZE = st.column_config.NumberColumn(format="%d", help="Image size in pixels.")
 THREE = st.column_config.NumberColumn(format="%.3f")
+TEST_READ = {
+    "honest": "read once, at the chosen epoch", "given": "read once, at the chosen epoch",
+    "report": "judged throughout the training: the figure is the last epoch's, the peak is picked among all",
+}  # fmt: skip
 
 
 def page() -> None:
@@ -205,7 +209,7 @@ def _one(run: dict[Any, Any], row: pd.Series) -> None:
 
 def _figures(result: dict[str, Any], row: pd.Series) -> None:
     columns = st.columns(5)
-    count = f"{result['examples']['test']:,} images, read once, at the chosen epoch. 95 % interval {row['low']:.1%} to {row['high']:.1%}."
+    count = f"{result['examples']['test']:,} images, {TEST_READ[row['protocol']]}. 95 % interval {row['low']:.1%} to {row['high']:.1%}."
     columns[0].metric("Test accuracy", f"{result['test_accuracy']:.1%}", help=count)
     columns[1].metric("Test loss", f"{result['test_loss']:.3f}", help="Cross-entropy in nats; lower is better.")
     columns[2].metric(
