@@ -20,7 +20,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from curriculum.config import KINDS, Config, RunConfig
+from curriculum.config import KINDS, Config, RunConfig, TrainConfig
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.vocabulary import MODES, Scale
 
@@ -32,6 +32,8 @@ FITS = {"stage_epochs": ("staged",), "augment": tuple(mode for mode in MODES if 
 """Options that only steps of these modes take from changes for all steps."""
 MAX_POINTS = 1000
 """Of a step's grid: each is a run."""
+SMALL_POINTS = 2
+"""Of a grid at small scale: enough for there to be a choice."""
 PLACE = re.compile("-?[0-9]{1,9}")
 """In a list, from its end where negative."""
 BY_KIND: dict[str, type[RunConfig]] = {name: kind for kind, name in KINDS.items()}
@@ -218,14 +220,14 @@ def expand(
     if scale == "small":
         options |= _only_those(recipe.small, takes) | dict(step.small)
     said = _only_those(changes or {}, takes)
-    options, grid = options | said, {key: values for key, values in step.grid.items() if key not in said}
+    options, grid = options | said, _grid(step, said)
     if unknown := sorted((set(options) | set(grid)) - known):
         raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
     if (count := math.prod(map(len, grid.values()))) > MAX_POINTS:
         raise ConfigError(f"{where} has a grid of too many points", got=f"{count:,}", allowed=f"up to {MAX_POINTS:,}")
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if scale == "small":
-        points = points[:2]  # enough for there to be a choice
+        points = points[:SMALL_POINTS]
     made: list[Config] = []
     for point in points:
         given = {key: _resolved(where, key, value, runs) for key, value in {**options, **point}.items()}
@@ -235,7 +237,25 @@ def expand(
             raise ConfigError(f"{where}: {error.what}", got=error.got, allowed=error.allowed, todo=error.todo) from error
         except TypeError as error:
             raise ConfigError(f"{where} has a value of the wrong type ({error})") from error
+    for each in made if len(made) > 1 else ():
+        if not isinstance(each, TrainConfig) or each.protocol == "report":
+            raise ConfigError(
+                f"{where} has a grid, of which the best on val counts, and nothing is measured on val there",
+                got=f"protocol {each.protocol}" if isinstance(each, TrainConfig) else f"kind {step.kind}",
+                allowed="training with protocol honest or given", todo="Make a step of each, or a single one",
+            )  # fmt: skip
     return made
+
+
+def due(step: Step, scale: str, changes: Mapping[str, Any]) -> int:
+    """How many runs a step has."""
+    count = math.prod(map(len, _grid(step, _only_those(changes, changeable(step))).values()))
+    return min(count, SMALL_POINTS) if scale == "small" else count
+
+
+def _grid(step: Step, said: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """What is left of a step's grid under changes that it takes."""
+    return {key: values for key, values in step.grid.items() if key not in said}
 
 
 def _resolved(where: str, key: str, value: Any, runs: Mapping[str, str]) -> Any:

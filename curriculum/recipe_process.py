@@ -44,7 +44,7 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     total, done = sum(len(recipe_runs.points(made, step, request, {})) for step in made.steps), 0
     for step in made.steps:
         points, mine = recipe_runs.points(made, step, request, chosen), started.setdefault(step.name, [])
-        settled = len(mine) == len(points) and recipe_runs.chosen(recipe_runs.results_of(home, mine)) is not None
+        settled = recipe_runs.chosen(recipe_runs.results_of(home, mine), len(points)) is not None
         for place, config in enumerate(points):
             if place == len(mine) or (not settled and _stale(home, mine[place], config)):
                 mine[place : place + 1] = [_prepare(home, made, step, config, reporter).run_id]
@@ -74,7 +74,7 @@ def _stale(home: Home, run_id: str, config: Config) -> bool:
 
 def _chosen(home: Home, step: Step, run_ids: list[str]) -> str:
     """The run that stands for a step; RunError where none of its runs has finished."""
-    found = recipe_runs.chosen(recipe_runs.results_of(home, run_ids))
+    found = recipe_runs.chosen(recipe_runs.results_of(home, run_ids), len(run_ids))
     if found is None:
         last = RunDir(home.runs / run_ids[-1])
         what = f"the run {last.run_id} failed" if len(run_ids) == 1 else f"all {len(run_ids)} runs of step {step.name} failed, the last"

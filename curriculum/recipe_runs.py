@@ -204,11 +204,11 @@ def results_of(home: Home, run_ids: Iterable[str]) -> dict[str, dict[str, Any] |
     return {run_id: run.result() or ({} if run.status().state == "failed" else None) for run_id, run in runs_.items()}
 
 
-def chosen(results: Mapping[str, Mapping[str, Any] | None]) -> str | None:
-    """Of a grid's runs the one that is best on val, of equal ones that with the lower loss there, then the first; None while one isn't done.
-    What has failed is left out: None where all have."""
+def chosen(results: Mapping[str, Mapping[str, Any] | None], due: int) -> str | None:
+    """Of a step's runs the one that is best on val, of equal ones that with the lower loss there, then the first; None while not all that are
+    `due` are done. What has failed is left out: None where all have."""
     finished = {run_id: result for run_id, result in results.items() if result}
-    if not finished or any(result is None for result in results.values()):
+    if not finished or len(results) < due or any(result is None for result in results.values()):
         return None
 
     def merit(run_id: str) -> tuple[float, float]:
@@ -217,6 +217,11 @@ def chosen(results: Mapping[str, Mapping[str, Any] | None]) -> str | None:
         return result.get("val_accuracy") or 0.0, -math.inf if loss is None else -loss
 
     return max(finished, key=merit)  # the first of equal ones
+
+
+def due(step: Step, request: Request) -> int:
+    """How many runs a step has, as it was asked for."""
+    return recipe.due(step, request.scale, request.changes)
 
 
 def left_out(home: Home, run: RunDir) -> dict[str, list[str]]:
@@ -234,10 +239,10 @@ def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:
         step, what, run_id (None while it isn't done), figure, reported (NaN: the reports have none), at, ours (NaN: not there), why.
     """
     rows: list[dict[str, Any]] = []
-    started = steps_of(run)
+    started, request = steps_of(run), request_of(run)
     for step in recipe_of(run).steps:
         results = results_of(home, started.get(step.name, []))
-        run_id = chosen(results) if len(results) == len(started.get(step.name, [])) else None
+        run_id = chosen(results, due(step, request))
         result = (results[run_id] if run_id else None) or {}
         shared = {"step": step.name, "what": step.what, "run_id": run_id}
         said = step.reported or (recipe.Reported(_headline(step.kind), float("nan")),)

@@ -178,6 +178,23 @@ def test_a_grid_has_every_point_and_at_small_scale_two(tmp_path: Path) -> None:
     assert len(expanded(made, "small")["three"]) == 2
 
 
+@pytest.mark.parametrize("said", ['protocol = "report"', 'kind = "score"', 'kind = "episodes"', 'kind = "compare"', 'kind = "look"'])
+def test_a_grid_that_nothing_on_val_could_choose_from_is_refused(tmp_path: Path, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"step three has a grid.*nothing is measured on val.*honest or given"):
+        written(tmp_path, GOOD + STEP + said + "\ngrid = {seed = [1, 2]}\n")
+    assert len(expanded(written(tmp_path, GOOD + STEP + said + "\ngrid = {seed = [1]}\n"))["three"]) == 1
+    with pytest.raises(ConfigError, match="nothing is measured on val"):
+        expanded(written(tmp_path, GOOD + STEP + "grid = {seed = [1, 2]}\n"), protocol="report")
+
+
+def test_the_runs_that_are_due_are_those_that_are_made(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD + STEP + "grid = {seed = [1, 2, 3], learning_rate = [0.1, 0.2]}\n")
+    for scale in SCALES:
+        for changes in ({}, {"seed": 4}, {"seed": 4, "learning_rate": 1.0}, {"epochs": 2}):
+            configs = expanded(made, scale, **changes)
+            assert {step.name: recipe.due(step, scale, changes) for step in made.steps} == {k: len(v) for k, v in configs.items()}
+
+
 # -- changes --------------------------------------------------------------------------------------
 
 

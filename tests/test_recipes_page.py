@@ -320,5 +320,34 @@ def test_of_a_grid_the_best_on_val_counts_and_of_equal_ones_the_lower_loss(
     figures: list[tuple[float | None, float | None]], best: str
 ) -> None:
     results = {name: {"val_accuracy": accuracy, "val_loss": loss} for name, (accuracy, loss) in zip("abc", figures, strict=False)}
-    assert recipe_runs.chosen(results) == best
-    assert recipe_runs.chosen({**results, "z": None}) is None
+    assert recipe_runs.chosen(results, len(results)) == best
+    assert recipe_runs.chosen({"z": {}, **results}, len(results) + 1) == best, "what has failed is left out"
+    assert recipe_runs.chosen({**results, "z": None}, len(results) + 1) is None
+    assert recipe_runs.chosen(results, len(results) + 1) is None, "one isn't begun yet"
+    assert recipe_runs.chosen({"y": {}, "z": {}}, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("rates", "results", "scale", "said", "figure"),
+    [
+        ((0.1,), ({"val_accuracy": 0.2, "test_accuracy": 0.9},), "full", "1 of 3 runs are done", None),
+        ((0.1, 0.01, 0.02), ({"val_accuracy": 0.2, "test_accuracy": 0.9}, {}, {"val_accuracy": 0.1, "test_accuracy": 0.8}), "full",
+         "✓ 2 runs are done, 1 failed; on val the best is learning_rate=0.1", 0.9),
+        ((0.1, 0.01), ({"val_accuracy": 0.2, "test_accuracy": 0.9}, {"val_accuracy": 0.4, "test_accuracy": 0.3}), "small",
+         "✓ 2 runs are done; on val the best is learning_rate=0.01", 0.3),
+    ],
+)  # fmt: skip
+def test_a_grid_has_a_figure_when_all_its_runs_are_done_or_have_failed(
+    store: Store, home: Home, rates: tuple[float, ...], results: tuple[dict[str, Any], ...], scale: str, said: str, figure: float | None
+) -> None:
+    add_dataset(store, "textures", write_folder(home.root / "pictures", each=5))
+    ids = [
+        member(store, TrainConfig("textures", mode="fine-tune", weights="none", image_size=32, learning_rate=rate), result or None)
+        for rate, result in zip(rates, results, strict=True)
+    ]
+    run = begun(home, {"tuned": ids}, scale=scale, text=OWN.replace("[0.1, 0.01]", "[0.1, 0.01, 0.02]"))
+    step, request = recipe_runs.recipe_of(run).steps[1], recipe_runs.request_of(run)
+    found, due = recipe_runs.results_of(home, ids), recipe_runs.due(step, request)
+    assert recipe_results._state(step, {i: RunDir(home.runs / i) for i in ids}, found, due, recipe_runs.chosen(found, due)) == said
+    ours = {row["step"]: row["ours"] for row in recipe_runs.beside_the_reports(home, run).to_dict("records")}
+    assert ours["tuned"] == pytest.approx(np.nan if figure is None else figure, nan_ok=True)

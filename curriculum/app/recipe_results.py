@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
@@ -137,12 +136,13 @@ def _step(step: Step, members: list[str], request: Request) -> None:
     home = service.current().home
     found = {run_id: RunDir(home.runs / run_id) for run_id in members}
     results = recipe_runs.results_of(home, members)
-    chosen = recipe_runs.chosen(results)
+    due = recipe_runs.due(step, request)
+    chosen = recipe_runs.chosen(results, due)
     with st.container(border=True):
         words, button = st.columns([5, 2], vertical_alignment="center")
         what = f": {layout.plain(step.what)}" if step.what else ""
         words.markdown(f"**{layout.plain(step.name)}**{what}")
-        words.caption(layout.plain(_state(step, found, results, chosen)))
+        words.caption(layout.plain(_state(step, found, results, due, chosen)))
         page = PAGE_OF_KIND.get(step.kind)
         if members and page:
             label = "See the run" if len(members) == 1 else f"See its {len(members)} runs"
@@ -153,19 +153,18 @@ def _step(step: Step, members: list[str], request: Request) -> None:
             _look(found[chosen], results[chosen] or {})
 
 
-def _state(step: Step, found: dict[str, RunDir], results: dict[str, dict[str, Any] | None], chosen: str | None) -> str:
-    of = math.prod(len(values) for values in step.grid.values())
+def _state(step: Step, found: dict[str, RunDir], results: dict[str, dict[str, Any] | None], due: int, chosen: str | None) -> str:
     if not found:
         return "… not begun"
     lost = sum(not run.path.is_dir() for run in found.values())
     if lost:
         return f"∅ {lost} of its {len(found)} runs were deleted"
-    if len(found) == 1 and of == 1:
+    if len(found) == due == 1:
         return STATES[next(iter(found.values())).status().state]
     done, failed = (sum(bool(result) for result in results.values()), sum(result == {} for result in results.values()))
     left_out = f", {failed} failed" if failed else ""
     if chosen is None:
-        return f"{done} of {of} runs are done{left_out}"
+        return f"{done} of {due} runs are done{left_out}"
     return f"✓ {done} runs are done{left_out}; on val the best is {_point(step, found[chosen])}"
 
 
