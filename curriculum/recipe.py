@@ -30,6 +30,8 @@ REFERRING = ("weights", "run", "replay")
 """Options that may name an earlier step."""
 FITS = {"stage_epochs": ("staged",), "augment": tuple(mode for mode in MODES if mode != "transfer")}
 """Options that only steps of these modes take from changes for all steps."""
+INSTEAD = {"epochs": "stage_epochs", "stage_epochs": "epochs", "train_share": "per_class", "per_class": "train_share"}
+"""Options that say the same thing twice: a change of the one takes the other's place too."""
 MAX_POINTS = 1000
 """Of a step's grid: each is a run."""
 SMALL_POINTS = 2
@@ -218,9 +220,9 @@ def expand(
     known = {f.name for f in dataclasses.fields(kind)}
     options, where = dict(step.options), f"the recipe {recipe.name}, step {step.name}"
     if scale == "small":
-        options |= _only_those(recipe.small, takes) | dict(step.small)
+        options = _changed(_changed(options, _only_those(recipe.small, takes)), step.small)
     said = _only_those(changes or {}, takes)
-    options, grid = options | said, _grid(step, said)
+    options, grid = _changed(options, said), _grid(step, said)
     if unknown := sorted((set(options) | set(grid)) - known):
         raise ConfigError(f"{where} has options that a run of kind {step.kind} doesn't", got=unknown, allowed=sorted(known))
     if (count := math.prod(map(len, grid.values()))) > MAX_POINTS:
@@ -255,7 +257,16 @@ def due(step: Step, scale: str, changes: Mapping[str, Any]) -> int:
 
 def _grid(step: Step, said: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """What is left of a step's grid under changes that it takes."""
-    return {key: values for key, values in step.grid.items() if key not in said}
+    return {key: values for key, values in step.grid.items() if key not in _replaced(said)}
+
+
+def _changed(options: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in _replaced(said)} | dict(said)
+
+
+def _replaced(said: Mapping[str, Any]) -> set[str]:
+    """The options whose place changes take."""
+    return set(said) | {INSTEAD[option] for option in said if option in INSTEAD}
 
 
 def _resolved(where: str, key: str, value: Any, runs: Mapping[str, str]) -> Any:

@@ -220,6 +220,22 @@ def test_a_change_of_what_a_grid_goes_through_takes_its_place(tmp_path: Path) ->
     assert [config.weights for config in expanded(over_imagenet, weights="w.pt")["three"]] == ["w.pt"]
 
 
+def test_a_staged_recipe_is_shortened_by_either_of_its_numbers_of_epochs() -> None:
+    made = recipe.read("staged-rsscn7")
+    for scale in SCALES:
+        found = {name: (config.epochs, config.stage_epochs) for name, (config,) in expanded(made, scale, epochs=10).items()}
+        assert found == {"staged": (10, None), "chance": (10, None), "fine-tune": (10, None)}
+    own = expanded(made)["fine-tune"][0].epochs
+    found = {name: (config.epochs, config.stage_epochs) for name, (config,) in expanded(made, stage_epochs=(1, 2, 3)).items()}
+    assert found == {"staged": (None, (1, 2, 3)), "chance": (None, (1, 2, 3)), "fine-tune": (own, None)}
+
+
+def test_a_change_takes_the_place_of_what_says_the_same(tmp_path: Path) -> None:
+    made = written(tmp_path, GOOD.replace("epochs = 9", "epochs = 9\nper_class = 5"))
+    config = expanded(made, train_share=0.5)["one"][0]
+    assert (config.train_share, config.per_class) == (0.5, None)
+
+
 def test_other_weights_take_the_small_scales_place_where_the_step_goes_out_from_imagenet(tmp_path: Path) -> None:
     made = written(tmp_path, GOOD.replace("epochs = 1\n", 'epochs = 1\nweights = "none"\n') + STEP + 'weights = "none"\n')
     changed = {name: configs[0].weights for name, configs in expanded(made, "small", weights="w.pt").items()}
