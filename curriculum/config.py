@@ -188,6 +188,9 @@ class TrainConfig(RunConfig):
             raise ConfigError("--train-share and --per-class say the same thing twice", todo="Give one of them.")
         if self.freeze and self.mode == "transfer":
             raise ConfigError("--mode transfer freezes all but the head already", got=" ".join(self.freeze), todo="Use --mode fine-tune.")
+        if self.mode == "transfer" and self.augment not in ("auto", "none"):
+            raise ConfigError("--augment varies images, and --mode transfer learns from features that were stored once", got=self.augment,
+                              allowed="auto, none", todo="Leave it out, or use --mode fine-tune with --freeze.")  # fmt: skip
         if self.mode == "transfer" and self.architecture.startswith("squeezenet"):
             raise ConfigError("SqueezeNet's head is a convolution and can't learn from stored features", got="--mode transfer",
                               todo="Use --mode fine-tune --freeze 'features.*': the same, slower.")  # fmt: skip
@@ -375,5 +378,7 @@ def config_from_json(record: dict[str, Any]) -> Config:
     if unknown := set(values) - known:
         raise ConfigError("a run's configuration has unknown options", got=sorted(unknown), allowed=sorted(known))
     options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if options.get("mode") == "transfer" and options.get("augment", "auto") in [each for each in AUGMENTATIONS if each != "auto"]:
+        options["augment"] = "none"  # whatever an older version was told, it did nothing
     made: Config = by_kind[kind](**options)
     return made

@@ -91,6 +91,8 @@ def test_the_home_is_the_one_asked_for_else_the_environments_else_the_checkout(t
         ({"learning_rate": float("nan")}, "--learning-rate is out of range. Got: nan."),
         ({"start_share": 0.0}, "--start-share is out of range. Got: 0.0. Allowed: 0.001 to 1.0."),
         ({"gate": 1.01}, "--gate is out of range. Got: 1.01."),
+        ({"mode": "transfer", "augment": "crops"}, "--augment varies images, and --mode transfer learns from features that were stored once. "
+         "Got: 'crops'. Allowed: auto, none. Leave it out, or use --mode fine-tune with --freeze."),
         ({"stage_epochs": (5, -1, 5)}, "--stage-epochs is out of range. Got: -1."),
         ({"stage_epochs": (0, 0, 0)}, "--stage-epochs leaves nothing to train. Got: (0, 0, 0)."),
         ({"stage_epochs": (1, 1, 1), "epochs": 3}, "--epochs and --stage-epochs say the same thing twice. Give one of them."),
@@ -104,6 +106,13 @@ def test_a_training_option_is_refused_by_its_flag(options: dict[str, Any], messa
     with pytest.raises(ConfigError) as caught:
         TrainConfig("rsscn7", **options)
     assert str(caught.value).startswith(message)
+
+
+def test_a_transfer_run_of_an_older_version_that_was_told_to_augment_is_read_as_what_it_did() -> None:
+    record = TrainConfig("x", mode="transfer").to_json()
+    assert config_from_json(record | {"augment": "crops"}) == TrainConfig("x", mode="transfer", augment="none")
+    assert config_from_json(record) == TrainConfig("x", mode="transfer")
+    assert config_from_json(record | {"mode": "fine-tune", "augment": "crops"}) == TrainConfig("x", mode="fine-tune", augment="crops")
 
 
 @pytest.mark.parametrize(

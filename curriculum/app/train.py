@@ -107,7 +107,8 @@ def _more(dataset: Dataset, mode: str) -> dict[str, Any]:
     found["freeze"] = tuple(frozen.split())
     found["learning_rate"] = right.number_input("Learning rate (0: the mode's own)", 0.0, 10.0, 0.0, format="%.6f") or None
     found["rate_rule"] = right.selectbox("Learning rate over time", [None, *RATE_RULES], format_func=lambda rule: RULES[rule])
-    found["augment"] = right.selectbox("Training images vary by", AUGMENTATIONS, format_func=lambda name: AUGMENTATION_MEANING[name])
+    if mode != "transfer":  # which learns from features that were stored once
+        found["augment"] = right.selectbox("Training images vary by", AUGMENTATIONS, format_func=lambda name: AUGMENTATION_MEANING[name])
     if mode not in CURRICULA and (dataset.root / given.CLASSES_FILE).is_file():
         found["multi_label"] = left.toggle("Several classes an image", help="Those of classes.csv, by binary cross-entropy.")
     return found
