@@ -157,6 +157,7 @@ def losses_from_train(
     labels: NDArray[np.int64],
     train: NDArray[np.bool_],
     groups: Sequence[int | None],
+    classes: Sequence[str],
     *,
     seed: int,
     progress: Progress,
@@ -167,13 +168,22 @@ def losses_from_train(
     Args:
         features: (n, 512). labels: (n,). groups: overlap group of each, or None.
         train: (n,), which examples may be learnt from.
+        classes: what they are called.
 
     Returns:
         (n,) nats, higher = harder: of the training examples out of fold (at most 5 folds, 3 repeats), of the others by a head that
         learnt from all of these.
+
+    Raises:
+        DatasetError: a class has fewer than two training images, of which one is judged by a head that knows the other.
     """
     rows = np.flatnonzero(train)
-    folds = max(2, min(5, int(np.bincount(labels[rows]).min())))
+    counts = np.bincount(labels[rows], minlength=len(classes))
+    if (least := int(counts.min())) < 2:
+        raise DatasetError("the model ranks the training images out of fold, which needs at least 2 of each class in train",
+                           got=f"{least} of class {classes[int(counts.argmin())]}",
+                           todo="Add images of that class, or let another --seed split them")  # fmt: skip
+    folds = min(5, least)
     within = out_of_fold_losses(
         features[rows], labels[rows], [groups[int(row)] for row in rows], folds=folds, repeats=3, seed=seed,
         progress=progress, should_stop=should_stop,

@@ -208,8 +208,9 @@ def _training_data(
     if config.mode == "paced" or (config.mode == "staged" and config.levels == "model"):
         features = _features(config, request, order, images, weights, reporter, ranks)
         losses = score.losses_from_train(
-            features, labels, train, _groups(order), seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop
-        )
+            features, labels, train, _groups(order), classes,
+            seed=config.seed, progress=reporter.progress, should_stop=reporter.should_stop,
+        )  # fmt: skip
         ranking = difficulty.rank_difficulty(losses)
         if config.levels == "model" and config.mode == "staged":
             levels = difficulty.levels_as_people(ranking, [classes[label] for label in labels], splits)

@@ -16,7 +16,7 @@ from curriculum.judging import Inputs, Judge, Objective
 from curriculum.metrics import cross_entropy
 from curriculum.model import IMAGENET, Weights, build, embed, load_weights, normalise
 from curriculum.ranks import ALONE
-from curriculum.score import Scores, extract_features, model_losses, out_of_fold_losses
+from curriculum.score import Scores, extract_features, losses_from_train, model_losses, out_of_fold_losses
 from tests.ml import cached, textures
 
 NONE = Weights("none", None, "none")
@@ -221,3 +221,16 @@ def test_losses_of_a_model_are_those_of_its_own_probabilities(tmp_path: Path) ->
     with torch.inference_mode():
         expected = net.eval()(normalise(torch.from_numpy(images))).softmax(1).numpy()
     assert scores.probabilities == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("lacking", [0, 2])
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_class_with_too_few_training_images_to_rank_is_named(lacking: int, left: int) -> None:
+    labels = np.repeat(np.arange(3), 4).astype(np.int64)
+    train = np.tile([True, True, True, False], 3)
+    train[labels == lacking] = np.arange(4) < left
+    with pytest.raises(DatasetError, match=rf"at least 2 of each class in train.*{left} of class {'abc'[lacking]}.*Add images.*--seed") as said:
+        losses_from_train(
+            np.eye(12, dtype=np.float32), labels, train, [None] * 12, "abc", seed=0, progress=lambda *_: None, should_stop=lambda: False
+        )
+    assert "--folds" not in str(said.value)
