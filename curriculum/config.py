@@ -158,6 +158,9 @@ class TrainConfig(RunConfig):
         super().__post_init__()
         if self.epochs is not None and self.stage_epochs is not None:
             raise ConfigError("--epochs and --stage-epochs say the same thing twice", todo="Give one of them.")
+        if self.mode == "staged" and self.epochs is not None and self.epochs < len(LEVELS):
+            raise ConfigError("--mode staged has three stages, and with fewer epochs the hard images are never used", got=f"--epochs {self.epochs}",
+                              allowed=f"{len(LEVELS)} and more", todo="To leave stages out on purpose use --stage-epochs.")  # fmt: skip
         if self.stage_epochs is not None and self.mode != "staged":
             raise ConfigError("--stage-epochs only fits --mode staged", got=self.mode, todo="Use --epochs.")
         if self.stage_epochs is not None and len(self.stage_epochs) != len(LEVELS):
@@ -378,7 +381,15 @@ def config_from_json(record: dict[str, Any]) -> Config:
     if unknown := set(values) - known:
         raise ConfigError("a run's configuration has unknown options", got=sorted(unknown), allowed=sorted(known))
     options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if options.get("mode") == "transfer" and options.get("augment", "auto") in [each for each in AUGMENTATIONS if each != "auto"]:
-        options["augment"] = "none"  # whatever an older version was told, it did nothing
-    made: Config = by_kind[kind](**options)
+    made: Config = by_kind[kind](**_as_it_was(options))
     return made
+
+
+def _as_it_was(options: dict[str, Any]) -> dict[str, Any]:
+    """What a run of an older version was told, as what it did: since then both are refused."""
+    mode, epochs = options.get("mode"), options.get("epochs")
+    if mode == "transfer" and options.get("augment", "auto") in [each for each in AUGMENTATIONS if each != "auto"]:
+        return {**options, "augment": "none"}
+    if mode == "staged" and type(epochs) is int and 1 <= epochs < len(LEVELS):
+        return {**options, "epochs": None, "stage_epochs": (epochs - 1, 1, 0)}
+    return options

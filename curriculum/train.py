@@ -354,7 +354,10 @@ class Training:
             notes.append(f"Memory was short: batches of {self.config.batch_size} went through {self.chunk} images at a time, "
                          "and batch norm saw as many.")  # fmt: skip
         unlabelled = int((self.data.levels[self.train] < 0).sum())
-        if self.config.mode == "staged" and unlabelled:
+        unused = len(self.train) - len(np.unique(np.concatenate(self.schedule.members)))
+        if self.config.mode == "staged" and unused:
+            notes.append(f"{unused} of {len(self.train)} training images were never used: they are in no stage that has epochs.")
+        elif self.config.mode == "staged" and unlabelled:
             notes.append(f"{unlabelled} of {len(self.train)} training images have no level; they joined in the last stage.")
         return tuple(notes)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from curriculum.config import ScoreConfig, TrainConfig, config_from_json
 from curriculum.errors import CallError, ConfigError, CurriculumError, LabelFileError, RunError, StoreError, StoreLockedError, UnknownError
 from curriculum.home import Home
+from curriculum.pacing import share_epochs
 from curriculum.vocabulary import LEVEL_SOURCES, MODES, PROTOCOLS, SCORE_METHODS
 
 # -- errors --------------------------------------------------------------------------------------
@@ -91,8 +92,16 @@ def test_the_home_is_the_one_asked_for_else_the_environments_else_the_checkout(t
         ({"learning_rate": float("nan")}, "--learning-rate is out of range. Got: nan."),
         ({"start_share": 0.0}, "--start-share is out of range. Got: 0.0. Allowed: 0.001 to 1.0."),
         ({"gate": 1.01}, "--gate is out of range. Got: 1.01."),
-        ({"mode": "transfer", "augment": "crops"}, "--augment varies images, and --mode transfer learns from features that were stored once. "
-         "Got: 'crops'. Allowed: auto, none. Leave it out, or use --mode fine-tune with --freeze."),
+        (
+            {"mode": "transfer", "augment": "crops"},
+            "--augment varies images, and --mode transfer learns from features that were stored once. "
+            "Got: 'crops'. Allowed: auto, none. Leave it out, or use --mode fine-tune with --freeze.",
+        ),
+        (
+            {"epochs": 2},
+            "--mode staged has three stages, and with fewer epochs the hard images are never used. Got: '--epochs 2'. "
+            "Allowed: 3 and more. To leave stages out on purpose use --stage-epochs.",
+        ),
         ({"stage_epochs": (5, -1, 5)}, "--stage-epochs is out of range. Got: -1."),
         ({"stage_epochs": (0, 0, 0)}, "--stage-epochs leaves nothing to train. Got: (0, 0, 0)."),
         ({"stage_epochs": (1, 1, 1), "epochs": 3}, "--epochs and --stage-epochs say the same thing twice. Give one of them."),
@@ -106,6 +115,12 @@ def test_a_training_option_is_refused_by_its_flag(options: dict[str, Any], messa
     with pytest.raises(ConfigError) as caught:
         TrainConfig("rsscn7", **options)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(1, (0, 1, 0)), (2, (1, 1, 0))])
+def test_a_staged_run_of_an_older_version_with_too_few_epochs_is_read_as_what_it_did(epochs: int, shares: tuple[int, int, int]) -> None:
+    assert share_epochs(epochs) == shares
+    assert config_from_json(TrainConfig("x").to_json() | {"epochs": epochs}) == TrainConfig("x", stage_epochs=shares)
 
 
 def test_a_transfer_run_of_an_older_version_that_was_told_to_augment_is_read_as_what_it_did() -> None:

@@ -23,7 +23,7 @@ title = "Two steps"
 what = "some"
 get = "data demo"
 [small]
-epochs = 1
+epochs = 3
 [[step]]
 name = "one"
 mode = "fine-tune"
@@ -81,7 +81,7 @@ def test_a_good_one_becomes_configurations(tmp_path: Path) -> None:
         "one": [TrainConfig("my-first", mode="fine-tune", weights="imagenet", epochs=9)],
         "two": [ScoreConfig("my-first", weights="run:run-of-one")],
     }
-    assert expanded(made, "small")["one"][0].epochs == 1
+    assert expanded(made, "small")["one"][0].epochs == 3
     assert made.text == GOOD
 
 
@@ -107,7 +107,7 @@ STEP = '[[step]]\nname = "three"\n'
         (GOOD.replace('what = "some"', "what = 1"), ["mine", "data first", "what"]),
         (GOOD.replace('what = "some"', 'what = "some"\nname = "other"'), ["mine", "data first", "name"]),
         (GOOD.replace("[small]\nepochs", "[small]\nepoch"), ["mine", "small", "epoch"]),
-        (GOOD.replace("[small]\nepochs = 1", "[small]\nepochs = 0"), ["mine", "step one", "--epochs"]),
+        (GOOD.replace("[small]\nepochs = 3", "[small]\nepochs = 0"), ["mine", "step one", "--epochs"]),
         (GOOD + "[[step]]\n", ["mine", "step 3", "name"]),
         (GOOD + "[[step]]\nname = 3\n", ["mine", "step 3", "name"]),
         (GOOD + '[[step]]\nname = "one"\n', ["mine", "step 3", "name", "one"]),
@@ -190,7 +190,7 @@ def test_a_grid_that_nothing_on_val_could_choose_from_is_refused(tmp_path: Path,
 def test_the_runs_that_are_due_are_those_that_are_made(tmp_path: Path) -> None:
     made = written(tmp_path, GOOD + STEP + "grid = {seed = [1, 2, 3], learning_rate = [0.1, 0.2]}\n")
     for scale in SCALES:
-        for changes in ({}, {"seed": 4}, {"seed": 4, "learning_rate": 1.0}, {"epochs": 2}):
+        for changes in ({}, {"seed": 4}, {"seed": 4, "learning_rate": 1.0}, {"epochs": 4}):
             configs = expanded(made, scale, **changes)
             assert {step.name: recipe.due(step, scale, changes) for step in made.steps} == {k: len(v) for k, v in configs.items()}
 
@@ -237,7 +237,7 @@ def test_a_change_takes_the_place_of_what_says_the_same(tmp_path: Path) -> None:
 
 
 def test_other_weights_take_the_small_scales_place_where_the_step_goes_out_from_imagenet(tmp_path: Path) -> None:
-    made = written(tmp_path, GOOD.replace("epochs = 1\n", 'epochs = 1\nweights = "none"\n') + STEP + 'weights = "none"\n')
+    made = written(tmp_path, GOOD.replace("epochs = 3\n", 'epochs = 3\nweights = "none"\n') + STEP + 'weights = "none"\n')
     changed = {name: configs[0].weights for name, configs in expanded(made, "small", weights="w.pt").items()}
     assert changed == {"one": "w.pt", "two": "run:run-of-one", "three": "none"}
     assert expanded(made, "small")["one"][0].weights == "none"
@@ -323,8 +323,8 @@ def test_no_path_is_an_error(path: str) -> None:
         (lambda text: f"x = {'[' * 3000}", "can't be read"),
         (lambda text: text.replace("epochs = 9", f"epochs = {'9' * 5000}"), "can't be read"),
         (lambda text: text + f"[step.grid]\nseed = {list(range(100))}\nimage_size = {list(range(32, 132))}\n", "too many points"),
-        (lambda text: text.replace("epochs = 1\n", 'weights = "step:nobody"\n'), "doesn't come before it"),
-        (lambda text: text.replace("epochs = 1\n", 'weights = "step:two"\n'), "doesn't come before it"),
+        (lambda text: text.replace("epochs = 3\n", 'weights = "step:nobody"\n'), "doesn't come before it"),
+        (lambda text: text.replace("epochs = 3\n", 'weights = "step:two"\n'), "doesn't come before it"),
     ],
 )
 def test_what_would_never_end_or_leads_nowhere_is_refused(tmp_path: Path, change: Callable[[str], str], says: str) -> None:

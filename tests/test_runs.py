@@ -248,7 +248,7 @@ def test_a_runs_model_judges_and_starts_other_runs(tints: Store, home: Home) -> 
 
 def test_staged_run_takes_the_teams_levels(tints: Store) -> None:
     with pytest.raises(LabelsMissingError, match="people has given none for tints"):
-        preparation.prepare(tints, config("staged"))
+        preparation.prepare(tints, config("staged", epochs=3))
     labels.add_annotator(tints, "ada")
     examples = [row[0] for row in tints.rows("SELECT example FROM example ORDER BY example")]
     given = pd.DataFrame({"dataset": "tints", "example": examples[:40], "annotator": "ada"})

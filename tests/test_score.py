@@ -229,7 +229,9 @@ def test_a_class_with_too_few_training_images_to_rank_is_named(lacking: int, lef
     labels = np.repeat(np.arange(3), 4).astype(np.int64)
     train = np.tile([True, True, True, False], 3)
     train[labels == lacking] = np.arange(4) < left
-    with pytest.raises(DatasetError, match=rf"at least 2 of each class in train.*{left} of class {'abc'[lacking]}.*Add images.*--seed") as said:
+    with pytest.raises(
+        DatasetError, match=rf"at least 2 of each class in train.*{left} of class {'abc'[lacking]}.*Add images.*--seed"
+    ) as said:
         losses_from_train(
             np.eye(12, dtype=np.float32), labels, train, [None] * 12, "abc", seed=0, progress=lambda *_: None, should_stop=lambda: False
         )

@@ -288,6 +288,13 @@ def test_unlabelled_images_join_in_the_last_stage(data: TrainingData) -> None:
     assert final.notes == (f"{len(unlabelled)} of 36 training images have no level; they joined in the last stage.",)
 
 
+def test_images_of_a_stage_without_epochs_are_said_to_be_unused(data: TrainingData) -> None:
+    some = replace(data, levels=np.where(np.arange(60) % 4 == 1, -1, data.levels))
+    _, final = run(Training(config(mode="staged", stage_epochs=(1, 1, 0)), some, NONE))
+    unused = int(np.isin(some.levels[data.indices("train")], (-1, 2)).sum())
+    assert final.notes == (f"{unused} of 36 training images were never used: they are in no stage that has epochs.",)
+
+
 @pytest.mark.parametrize("levels", [-1, 1, 2])
 def test_staged_without_easy_training_images_is_refused(data: TrainingData, levels: int) -> None:
     """Easy images in val and test don't help."""
@@ -537,7 +544,7 @@ def test_a_rate_of_zero_is_zero(data: TrainingData) -> None:
 
 def test_the_default_rates_are_those_of_the_reports(data: TrainingData) -> None:
     rates = {
-        mode: Training(config(mode=mode, learning_rate=None, epochs=1), data, NONE).base_rate
+        mode: Training(config(mode=mode, learning_rate=None, epochs=3), data, NONE).base_rate
         for mode in ("staged", "self-paced", "transfer")
     }
     assert rates == {"staged": 1e-4, "self-paced": 1e-4, "transfer": 1e-3}

@@ -65,7 +65,9 @@ def _form(dataset: Dataset) -> None:
     size = columns[1].select_slider(
         "Image size in pixels", [32, 64, 96, 128, 192, 256, 384], 128, help="The reports used 256. On a CPU, 128 is 4 times faster."
     )
-    epochs = columns[2].number_input("Epochs in all", 1, 10_000, SUGGESTED_EPOCHS[mode], key=f"_epochs_{mode}", help=_epochs_help(mode))
+    epochs = columns[2].number_input(
+        "Epochs in all", 3 if mode == "staged" else 1, 10_000, SUGGESTED_EPOCHS[mode], key=f"_epochs_{mode}", help=_epochs_help(mode)
+    )
     seed = columns[3].number_input("Seed", 0, 2**31 - 1, 0, help="Split, head and batches follow from it.")
     who = _levels(dataset.name) if mode == "staged" else "people"
     variant = "balanced"
