@@ -290,9 +290,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where it gains: CUDA with support for it, CPUs with AVX-512 BF16 or AMX; else full precision."""
+    """bfloat16 where it gains: GPUs that compute with it (not those that only emulate it, as a T4), CPUs with AVX-512 BF16 or AMX; else
+    full precision."""
     if device.type == "cuda":
-        gains = torch.cuda.is_bf16_supported()
+        gains = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         has = torch.cpu.get_capabilities() if device.type == "cpu" else {}
         gains = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
