@@ -23,11 +23,17 @@ from curriculum.records import Outcome
 Figures = tuple[float, float, float]
 
 
+def leaves_room(needed: int, free: int) -> bool:
+    """Whether images of so many bytes may lie on a device with so many free: half of it is the network's, for what it computes."""
+    return needed <= free // 2
+
+
 class Inputs:
     """Batches as the network wants them: images, normalised, or features that were stored.
 
     Args:
-        images: uint8 (n, size, size, 3). On a GPU all of them lie on the device, if they fit; on a CPU the disk's cache is as good.
+        images: uint8 (n, size, size, 3). On a GPU all of them lie on the device, if that leaves room to train; on a CPU the disk's
+            cache is as good.
         channels: by which they are normalised.
         features: (n, features) instead, of a frozen backbone.
     """
@@ -39,6 +45,8 @@ class Inputs:
 
     def _pixels(self) -> Tensor | None:
         if self.device.type == "cpu" or self.features is not None:
+            return None
+        if self.device.type == "cuda" and not leaves_room(math.prod(self.images.shape), torch.cuda.mem_get_info(self.device)[0]):
             return None
         try:
             return torch.from_numpy(np.asarray(self.images[:])).to(self.device)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from curriculum.errors import CancelledError, DatasetError
-from curriculum.judging import Inputs, Judge, Objective
+from curriculum.judging import Inputs, Judge, Objective, leaves_room
 from curriculum.metrics import cross_entropy
 from curriculum.model import IMAGENET, Weights, build, embed, load_weights, normalise
 from curriculum.ranks import ALONE
@@ -236,3 +236,9 @@ def test_a_class_with_too_few_training_images_to_rank_is_named(lacking: int, lef
             np.eye(12, dtype=np.float32), labels, train, [None] * 12, "abc", seed=0, progress=lambda *_: None, should_stop=lambda: False
         )
     assert "--folds" not in str(said.value)
+
+
+def test_images_lie_on_a_gpu_only_where_half_of_it_is_left_to_train_with() -> None:
+    eight = 8 * 2**30
+    assert leaves_room(27_000 * 224 * 224 * 3, eight)
+    assert not leaves_room(27_000 * 256 * 256 * 3, eight)
