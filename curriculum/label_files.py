@@ -259,8 +259,8 @@ def unwritable(path: Path, error: OSError) -> ConfigError:
 
 def _current(store: Store, dataset: str, who: str) -> pd.DataFrame:
     return store.query(
-        """SELECT example, annotator, level, answered_at, seconds FROM current_label JOIN example USING (dataset, example)
-           WHERE dataset = $dataset AND present AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
+        """SELECT example, annotator, level, answered_at, seconds FROM current_label
+           WHERE dataset = $dataset AND CASE $who WHEN 'all' THEN true WHEN 'people' THEN NOT simulated
                                              WHEN 'simulated' THEN simulated ELSE annotator = $who END
            ORDER BY annotator, example""",
         {"dataset": dataset, "who": who},

@@ -347,12 +347,21 @@ def test_the_command_fetches_and_leaves_alone_what_is_there(
     call = ["--home", str(tmp_path / "home"), "data", "fetch", "dtd", "--from", "given", "--json"]
     assert main(call) == 0
     out, err = capsys.readouterr()
-    document = {"dataset": "dtd", "examples": 9, "classes": list(TEXTURES), "rejected": []}
-    assert json.loads(out) == {**document, "was_there": False}
+    document = {
+        "dataset": "dtd",
+        "examples": 9,
+        "classes": list(TEXTURES),
+        "rejected": [],
+        "changed": 0,
+        "gone": 0,
+        "moved": 0,
+        "judged": 0,
+    }
+    assert json.loads(out) == {**document, "new": 9, "was_there": False}
     assert "Writing the images" in err
     shutil.rmtree(textures)
     assert main(call) == 0
-    assert json.loads(capsys.readouterr().out) == {**document, "was_there": True}
+    assert json.loads(capsys.readouterr().out) == {**document, "new": 0, "was_there": True}
 
 
 def test_an_unknown_name_starts_nothing(tmp_path: Path) -> None:
