@@ -293,7 +293,7 @@ def test_under_patience_it_resumes_as_if_uninterrupted(contrary: TrainingData) -
         assert resumed.finish().notes == whole.finish().notes
 
 
-@pytest.mark.parametrize("changes", [{"protocol": "report"}, {"mode": "self-paced"}, {"mode": "staged"}, {"mode": "paced"}])
+@pytest.mark.parametrize("changes", [{"protocol": "report"}, {"mode": "self-paced"}, {"mode": "staged", "epochs": 3}, {"mode": "paced"}])
 def test_patience_is_refused_where_val_decides_nothing_or_images_change(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="--patience looks at val"):
         config(patience=3, **changes)
@@ -328,7 +328,7 @@ def test_several_classes_are_learnt_and_any_of_them_is_right(joint: TrainingData
     assert training.said is None, "no dynamics of several classes"
 
 
-@pytest.mark.parametrize("changes", [{"mode": "staged"}, {"mode": "self-paced"}, {"mode": "paced"}, {"noise": 0.1}])
+@pytest.mark.parametrize("changes", [{"mode": "staged", "epochs": 3}, {"mode": "self-paced"}, {"mode": "paced"}, {"noise": 0.1}])
 def test_several_classes_with_an_order_or_wrong_ones_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="--multi-label"):
         config(multi_label=True, **changes)
