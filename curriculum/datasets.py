@@ -54,13 +54,13 @@ class Registered(Index):
         """In sentences, with what to do; none where nothing is changed or gone."""
         said = []
         if self.changed or self.gone:
-            said.append(f"{self.new:,} images are new, {self.changed:,} have other content than before, {self.gone:,} are gone.")
+            said.append(f"Since the last look {self.new:,} new, {self.changed:,} with other content, {self.gone:,} gone.")
         if self.judged:
-            said.append(f"{self.judged:,} of the changed ones have labels, which stay with the name. If these are other pictures than those "
+            said.append(f"With other content and labels: {self.judged:,}. The labels stay with the name. If these are other pictures than those "
                         "that people judged, give them a folder and a data set of their own.")  # fmt: skip
         if self.moved:
-            said.append(f"{self.moved:,} of the gone ones are here under another name: their labels stay with the old name, and count "
-                        "again when a file of that name is back.")  # fmt: skip
+            said.append(f"Gone, but here under another name: {self.moved:,}. Their labels stay with the old name, and count again when a file of "
+                        "that name is back.")  # fmt: skip
         return said
 
 

@@ -101,9 +101,9 @@ def test_a_second_look_tells_what_is_new_changed_gone_and_moved(tiny: Store) -> 
     found = check_dataset(tiny, "tiny")
     assert (found.new, found.changed, found.gone, found.moved, found.judged) == (1, 2, 2, 1, 1)
     said = " ".join(found.differences())
-    assert "1 images are new, 2 have other content than before, 2 are gone." in said
-    assert "1 of the changed ones have labels" in said
-    assert "1 of the gone ones are here under another name" in said
+    assert "Since the last look 1 new, 2 with other content, 2 gone." in said
+    assert "With other content and labels: 1." in said
+    assert "Gone, but here under another name: 1." in said
 
 
 def test_a_class_that_goes_whole_leaves_the_list_of_classes(tiny: Store) -> None:
