@@ -27,7 +27,9 @@ from curriculum.errors import DatasetError
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"}
 IGNORED = {"thumbs.db", "desktop.ini"}
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = {"JPEG": 100_000_000, "PNG": 100_000_000, "TIFF": 100_000_000, "WEBP": 30_000_000}
+"""WebP's decoder keeps two canvases of its own beside the picture, however few the file's bytes are."""
+
 MAX_BYTES = 500_000_000
 CONVERTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L", "I;16N", "I"}
 """Pixel formats that have one sure way to RGB; any other (LAB, float, ...) is refused."""
@@ -256,28 +258,34 @@ def _open(path: Path) -> Image.Image:
     """Open a file of an allowed format; its size is checked before any pixel is decoded."""
     with _pillow_quiet:
         image = Image.open(path, formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
+    limit = MAX_PIXELS[image.format or ""]
+    if image.width * image.height > limit:
         image.close()
-        raise OSError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS // 1_000_000} million")
+        raise OSError(f"{image.width} x {image.height} pixels are more than {limit // 1_000_000} million")
     return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Decode whole, turn upright, convert to 8-bit RGB (16-bit scaled down, transparency over white)."""
+    """Decode whole, turn upright, convert to 8-bit RGB (16-bit scaled down, transparency over white).
+
+    As few copies as can be: one of the largest picture allowed is 400 MB.
+    """
     if image.mode not in CONVERTED_MODES:
         raise OSError(f"pixel format {image.mode} has no sure conversion to RGB")
     with _pillow_quiet:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        values = np.asarray(upright).astype(np.int64)
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise OSError("32-bit greyscale outside 0 to 65535 has no sure conversion to RGB")
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
-        over = upright.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    return upright.convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        over = image if image.mode == "RGBA" else image.convert("RGBA")
+        rgb = Image.new("RGB", over.size, "white")
+        rgb.paste(over, mask=over)
+        return rgb
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def open_rgb(path: Path) -> Image.Image:

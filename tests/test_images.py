@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -188,6 +190,45 @@ def test_too_many_pixels_are_refused_by_the_header(tiny_folder: Folder) -> None:
     assert "exceeds limit" in reasons["a/bomb.png"]
     with pytest.raises(DatasetError, match="more than 100 million"):
         open_rgb(root / "a/huge.png")
+
+
+def test_a_canvas_that_costs_more_than_its_file_is_refused(tiny_folder: Folder) -> None:
+    """An animation of 282 bytes took 2.6 GB and more than five seconds before it was refused or shown."""
+    root = tiny_folder(("a", "b"), per_class=1)
+    frames = [Image.new("RGBA", (12, 12), (shade, 0, 0, 128)) for shade in (0, 80, 160)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    content = bytearray(stream.getvalue())
+    size = content.index(b"VP8X") + 12
+    for name, width, height in (("within.webp", 500, 400), ("beyond.webp", 10_000, 3_001), ("wide.webp", 5_292_801, 12)):
+        content[size : size + 6] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        (root / "a" / name).write_bytes(content)
+    assert refused(root) == {
+        "a/beyond.webp": "damaged: 10000 x 3001 pixels are more than 30 million",
+        "a/wide.webp": "damaged: 5292801 x 12 pixels are more than 30 million",
+    }
+    assert open_rgb(root / "a/within.webp").size == (500, 400)
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from curriculum.images import open_rgb
+def peak(): return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
+open_rgb(Path(sys.argv[1]))
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "turned"])
+def test_of_a_large_picture_two_copies_are_held_at_most(mode: str, tmp_path: Path) -> None:
+    side, turned = 4_000, Image.Exif()
+    turned[ORIENTATION] = 6
+    picture = Image.new("RGB" if mode == "turned" else mode, (side, side))
+    picture.save(tmp_path / "x.png", exif=turned if mode == "turned" else None, compress_level=1)
+    told = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "x.png")], check=True, capture_output=True, text=True)
+    assert int(told.stdout) < 2.5 * 4 * side * side
 
 
 def test_pixel_formats_without_a_sure_conversion_are_refused(tiny_folder: Folder) -> None:
