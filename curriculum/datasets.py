@@ -41,7 +41,8 @@ class Dataset:
 class Registered(Index):
     """A folder as it was registered, and what differs from the look before: images that are new, of other content, gone.
 
-    `moved`: of the gone, those whose content came in under another name; `judged`: of those of other content, how many have labels.
+    `moved`: of the gone, those whose content came in under another name; `judged`, `scored`: of those of other content, how many have
+    labels, and of how many models had said something, which counts no more.
     """
 
     new: int = 0
@@ -49,6 +50,7 @@ class Registered(Index):
     gone: int = 0
     moved: int = 0
     judged: int = 0
+    scored: int = 0
 
     def differences(self) -> list[str]:
         """In sentences, with what to do; none where nothing is changed or gone."""
@@ -58,6 +60,10 @@ class Registered(Index):
         if self.judged:
             said.append(f"With other content and labels: {self.judged:,}. The labels stay with the name. If these are other pictures than those "
                         "that people judged, give them a folder and a data set of their own.")  # fmt: skip
+        if self.scored:
+            said.append(
+                f"With other content, and judged by models before: {self.scored:,}. What was said of them counts no more: score again."
+            )
         if self.moved:
             said.append(f"Gone, but here under another name: {self.moved:,}. Their labels stay with the old name, and count again when a file of "
                         "that name is back.")  # fmt: skip
@@ -139,6 +145,13 @@ def _save(store: Store, name: str, index: Index) -> Registered:
         )
         if new or changed or gone:
             cursor.execute("UPDATE dataset SET overlaps_at = NULL WHERE dataset = ?", [name])
+        scored = set[str]()
+        if changed:
+            for table in ("score", "prediction"):  # of another picture: intake leaves them out from now on, too
+                told = cursor.execute(
+                    f"DELETE FROM {table} WHERE dataset = ? AND example IN (SELECT unnest(?::TEXT[])) RETURNING example", [name, changed]
+                )
+                scored |= {row[0] for row in told.fetchall()}
         if gone:
             cursor.execute("UPDATE example SET present = false WHERE dataset = ? AND example IN (SELECT unnest(?::TEXT[]))", [name, gone])
         for start in range(0, len(fresh), PART):
@@ -147,7 +160,7 @@ def _save(store: Store, name: str, index: Index) -> Registered:
         store.insert(cursor, "rejected_file", rejected)
     return Registered(
         **vars(index), new=sum(example.example not in before for example in fresh), changed=len(changed), gone=len(gone),
-        moved=sum(before[example].sha256 in new for example in gone), judged=judged[0][0],
+        moved=sum(before[example].sha256 in new for example in gone), judged=judged[0][0], scored=len(scored),
     )  # fmt: skip
 
 

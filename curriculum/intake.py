@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 def ingest(store: Store, run: RunDir) -> Status:
     """Bring the database's rows about a run up to its directory; doing it twice changes nothing.
 
-    Rows of predictions and scores come only from a run whose result.json is there, written last.
+    Rows of predictions and scores come only from a run whose result.json is there, written last, and only of images whose content is
+    still what the run saw.
     """
     request, status, result, about = run.request(), run.status(), run.result(), run.about()
     config = run.config()
@@ -45,12 +46,22 @@ def ingest(store: Store, run: RunDir) -> Status:
             damaged = error
     if damaged:
         row["message"] = str(damaged)
+    seen = _seen(run) if result else None
     with store.write() as cursor:
         store.upsert(cursor, "run", row, ("run_id",))
         for table, frame in tables.items():
             cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.run_id])
             if not frame.empty:
                 store.insert(cursor, table, frame.assign(run_id=run.run_id))
+        if seen is not None:
+            cursor.register("seen", seen)
+            for table in ("prediction", "score"):  # what was said of another picture says nothing of the one that is there now
+                cursor.execute(
+                    f"""DELETE FROM {table} WHERE run_id = ? AND example IN (
+                            SELECT example FROM seen JOIN example AS now USING (example) WHERE dataset = ? AND now.sha256 <> seen.sha256)""",
+                    [run.run_id, config.dataset],
+                )
+            cursor.unregister("seen")
     if damaged:
         raise damaged
     return status
@@ -61,6 +72,14 @@ def _time(run: RunDir, seconds: float) -> datetime:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise RunError(f"config.json of run {run.run_id} is damaged: created_at", got=str(seconds)[:40], todo="Delete the run") from error
+
+
+def _seen(run: RunDir) -> pd.DataFrame | None:
+    """What the images were when the run judged them: example, sha256. None of a run whose list can't be read."""
+    try:
+        return run.order()[["example", "sha256"]]
+    except RunError:
+        return None
 
 
 def _results(run: RunDir, config: Config, name: str) -> pd.DataFrame:

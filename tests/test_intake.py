@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import psutil
 import pytest
+from PIL import Image
 
-from curriculum import intake, preparation, runs, worker
+from curriculum import datasets, intake, preparation, runs, worker
 from curriculum.errors import RunError
 from curriculum.home import Home
 from curriculum.rundir import About, Status
 from curriculum.store import Store
-from tests.tints import config, rows, worked
+from tests.tints import config, rows, scoring, worked
 
 
 def test_the_next_process_takes_in_only_what_is_new(tints: Store, home: Home) -> None:
@@ -112,3 +113,34 @@ def test_whatever_stands_in_one_runs_files_the_others_are_taken(tints: Store, na
     (bad / name).write_text(json.dumps({**bad.request(), **given}) if given else text, encoding="utf-8")
     intake.Ingester(tints).once()
     assert good.run_id in set(runs.list_runs(tints)["run_id"])
+
+
+def test_what_a_model_said_of_another_picture_counts_no_more(tints: Store) -> None:
+    trained, scored = worked(tints, config()), worked(tints, scoring())
+    for run in (trained, scored):
+        intake.ingest(tints, run)
+    root, tables = datasets.get_dataset(tints, "tints").root, ("prediction", "score")
+    replaced = datasets.examples(tints, "tints")["example"].iloc[0]
+    was = (root / replaced).read_bytes()
+
+    def said_of(example: str) -> list[int]:
+        return [tints.rows(f"SELECT count(*) FROM {table} WHERE example = ?", [example])[0][0] for table in tables]
+
+    before = said_of(replaced)
+    assert min(before) > 0
+    Image.new("RGB", (32, 32), "black").save(root / replaced)
+    found = datasets.check_dataset(tints, "tints")
+    assert (found.changed, found.scored) == (1, 1)
+    assert "counts no more: score again" in " ".join(found.differences())
+    assert said_of(replaced) == [0, 0]
+    for run in (trained, scored):  # what stands in their directories doesn't bring it back
+        intake.ingest(tints, run)
+    assert said_of(replaced) == [0, 0]
+    others = {table: tints.rows(f"SELECT count(DISTINCT example) FROM {table}")[0][0] for table in tables}
+    assert others == dict.fromkeys(tables, 44)
+
+    (root / replaced).write_bytes(was)
+    assert datasets.check_dataset(tints, "tints").scored == 0
+    for run in (trained, scored):
+        intake.ingest(tints, run)
+    assert said_of(replaced) == before, "the picture that they judged is back"
