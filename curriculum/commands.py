@@ -67,7 +67,7 @@ def _added(name: str, index: datasets.Registered) -> tuple[Result, str]:
     text = [f"{name}: {len(index.examples)} images, {len(index.classes)} classes ({', '.join(index.classes)}) in {index.root}"]
     text += [f"  {sentence}" for sentence in index.differences()]
     text += [f"  left out: {file['path']}: {file['reason']}" for file in rejected]
-    counts = {what: getattr(index, what) for what in ("new", "changed", "gone", "moved", "judged")}
+    counts = {what: getattr(index, what) for what in ("new", "changed", "gone", "moved", "judged", "scored")}
     return {"dataset": name, "examples": len(index.examples), "classes": list(index.classes), "rejected": rejected, **counts}, "\n".join(
         text
     )

@@ -151,9 +151,8 @@ def inside(name: str, seconds: float, seed: int, found: Path) -> None:
     corpus.mkdir()
     for number in range(SEEDS):
         (corpus / str(number)).write_bytes(chance.randbytes(chance.randint(*SEED_BYTES)))
-    atheris.Setup(
-        [sys.argv[0], f"-seed={seed + 1}", "-max_len=4000", "-timeout=300", "-rss_limit_mb=0", "-verbosity=0", str(corpus)], attempt
-    )
+    flags = f"-seed={seed + 1} -max_len=4000 -artifact_prefix={folder}/ -timeout=300 -rss_limit_mb=0 -verbosity=0"
+    atheris.Setup([sys.argv[0], *flags.split(), str(corpus)], attempt)
     atheris.Fuzz()
 
 

@@ -37,7 +37,7 @@ def textures(call: Call, tmp_path: Path) -> str:
     """A registered data set that a network learns in seconds."""
     code, document = call("data", "add", write_folder(tmp_path / "pictures", each=15), "--name", "textures")
     assert code == 0
-    seen = {"new": 45, "changed": 0, "gone": 0, "moved": 0, "judged": 0}
+    seen = {"new": 45, "changed": 0, "gone": 0, "moved": 0, "judged": 0, "scored": 0}
     assert document == {"dataset": "textures", "examples": 45, "classes": list(CLASSES), "rejected": [], **seen}
     return "textures"
 

@@ -356,6 +356,7 @@ def test_the_command_fetches_and_leaves_alone_what_is_there(
         "gone": 0,
         "moved": 0,
         "judged": 0,
+        "scored": 0,
     }
     assert json.loads(out) == {**document, "new": 9, "was_there": False}
     assert "Writing the images" in err
