@@ -85,7 +85,7 @@ def subset_size(part: float, count: int) -> int:
 def easiest_of_all(losses: NDArray[np.floating], size: int) -> NDArray[np.int64]:
     """The `size` easiest examples by loss, whatever their class, as the reports describe it; indices in ascending order.
 
-    For a fresh head they come from one class or two, and training collapses into these.
+    For a fresh head they come from one class or two, so at first training learns these alone.
 
     Args:
         losses: (n,), lower = easier; ties fall in their order of arrival.
@@ -122,7 +122,7 @@ def _check_size(size: int, count: int) -> None:
 def easiest(losses: NDArray[np.floating], classes: NDArray[np.integer], size: int) -> NDArray[np.int64]:
     """The `size` easiest examples by loss, each class contributing in proportion to its examples.
 
-    Over all classes together the easiest would come from one or two of them, and training collapses.
+    Over all classes together the easiest would come from one or two of them, so at first training learns these alone.
 
     Args:
         losses: (n,), lower = easier; ties fall in their order of arrival.

@@ -65,7 +65,7 @@ MODE_MEANING: dict[str, str] = {
 }
 VARIANT_MEANING: dict[Variant, str] = {
     "balanced": "the easiest images, the same share of each class",
-    "as-written": "the easiest images whatever their class, as the reports say: it tends to collapse into a class or two",
+    "as-written": "the easiest images whatever their class, as the reports say: at first it learns a class or two alone",
     "as-run": "batches drawn by chance, those of the lowest mean loss, as the reports' script really did",
 }
 AUGMENTATION_MEANING: dict[Augmentation, str] = {
