@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from curriculum.config import TrainConfig
 from curriculum.difficulty import FROM_DYNAMICS, Dynamics, rank_difficulty
 from curriculum.files import write_whole
 from curriculum.metrics import cross_entropy
-from curriculum.records import Final
+from curriculum.records import Final, Peak
 from curriculum.rundir import RunDir
 from curriculum.train import Training
 
@@ -72,12 +72,23 @@ def predictions(order: pd.DataFrame, classes: list[str], final: Final, learnt: N
     })  # fmt: skip
 
 
+def all_images_epoch(epochs: list[dict[str, Any]], images: int) -> int | None:
+    """The first epoch in which all training images were in use; None: there was none.
+
+    Args:
+        epochs: records of `epochs.jsonl`.
+        images: how many there are to train on.
+    """
+    return next((epoch["epoch"] for epoch in epochs if epoch["subset_size"] >= images), None)
+
+
 def train_result(run: RunDir, config: TrainConfig, training: Training, final: Final, seconds: float, notes: list[str]) -> dict[str, Any]:
     return {
         "run_id": run.run_id, "mode": config.mode, "protocol": config.protocol, "epoch": final.epoch, "epochs": training.epoch,
         "train_accuracy": final.train_accuracy, "val_accuracy": final.val_accuracy, "val_loss": final.val_loss,
         "test_accuracy": final.test_accuracy, "test_loss": final.test_loss,
-        "test_knn": final.test_knn, "peak_test_accuracy": final.peak_test_accuracy, "seconds": seconds,
+        "test_knn": final.test_knn, **{f"peak_test_{each.name}": getattr(final.peak, each.name, None) for each in fields(Peak)},
+        "all_images_epoch": all_images_epoch(run.epochs(), len(training.train)), "seconds": seconds,
         "samples_seen": training.samples_seen, "classes": list(training.data.classes),
         "stages": [asdict(stage) for stage in final.stages], "notes": [*notes, *final.notes],
         "examples": {split: len(rows) for split, rows in (("train", training.train), ("val", training.val), ("test", training.test))},

@@ -75,6 +75,16 @@ class StageResult:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """The epoch that is best on test, the first of equal ones: picked there, and so biased upwards. None: not kept, by an older version."""
+
+    accuracy: float
+    epoch: int | None = None
+    loss: float | None = None
+    knn: float | None = None
+
+
+@dataclass(frozen=True)
 class Final:
     """The chosen model's figures and its judgement of every example."""
 
@@ -85,7 +95,7 @@ class Final:
     test_accuracy: float
     test_loss: float
     test_knn: float
-    peak_test_accuracy: float | None  # protocol report only: the best of all epochs on test, biased upwards
+    peak: Peak | None  # protocol report only
     stages: tuple[StageResult, ...]
     outcome: Outcome
     notes: tuple[str, ...]

@@ -30,7 +30,7 @@ from curriculum.errors import CancelledError, DatasetError, RunError
 from curriculum.judging import Inputs, Judge, Objective
 from curriculum.model import AUGMENT, IMAGENET, Weights, autocast, build, channel_statistics, freeze, head_of, pick_device
 from curriculum.ranks import ALONE, Ranks
-from curriculum.records import Best, EpochResult, Final, Outcome, StageResult, TrainingData
+from curriculum.records import Best, EpochResult, Final, Outcome, Peak, StageResult, TrainingData
 from curriculum.schedule import Schedule
 
 SCRATCH_WEIGHT_DECAY = 5e-4
@@ -104,11 +104,12 @@ class Training:
         self.objective = Objective(data.labels, data.joint, self.device)
         backbone = None if features is not None else self.full
         self.judge = Judge(backbone, head, self.inputs, self.objective, ranks, config.knn_k, self._after_batch)
-        self.epoch, self.samples_seen, self.subset_size, self.peak_test = 0, 0, 0, 0.0
+        self.epoch, self.samples_seen, self.subset_size = 0, 0, 0
         self.rows = np.empty(0, np.int64)  # which training examples the last epoch used
         self.losses: NDArray[np.float64] | None = None  # of the training examples, after the last epoch
         self.said: NDArray[np.float32] | None = None  # of the same: (3, n), the rows of difficulty.Dynamics
         self.train_accuracy: float | None = None
+        self.peak: Peak | None = None
         self.best: Best | None = None
         self.stage_best: Best | None = None
         self.stage_results: list[StageResult] = []
@@ -295,7 +296,8 @@ class Training:
     def _remember(self, number: int, val: tuple[Any, Any, Any], test: tuple[Any, Any, Any]) -> None:
         """Honest: keep the epoch that is best on val. Report: the last epoch counts, the peak is only noted."""
         accuracy, loss = (val[0], val[1]) if self.honest else (float(number), 0.0)
-        self.peak_test = max(self.peak_test, test[0] or 0.0)
+        if not self.honest and (self.peak is None or test[0] > self.peak.accuracy):
+            self.peak = Peak(test[0], number, test[1], test[2])
         if self.stage_best is None or self.stage_best.beaten_by(accuracy, loss):
             self.stage_best = Best(number, accuracy, loss, copy.deepcopy(self.net.state_dict()))
         if self.best is None or self.best.beaten_by(accuracy, loss):
@@ -336,7 +338,7 @@ class Training:
             train_accuracy=self.objective.accuracy(outcome.probabilities[self.train], self.train),
             val_accuracy=val[0], val_loss=val[1],
             test_accuracy=test[0], test_loss=test[1], test_knn=test[2],
-            peak_test_accuracy=None if self.honest else self.peak_test,
+            peak=self.peak,
             stages=tuple(self.stage_results), outcome=outcome, notes=self._notes(),
         )  # fmt: skip
 
@@ -380,7 +382,7 @@ class Training:
             "epoch": self.epoch,
             "samples_seen": self.samples_seen,
             "subset_size": self.subset_size,
-            "peak_test": self.peak_test,
+            "peak": None if self.peak is None else asdict(self.peak),
             "pace": (self.schedule.pace.steps, self.schedule.pace.passes),
             "chunk": self.chunk,
             "losses": None if self.losses is None else torch.from_numpy(self.losses),
@@ -400,8 +402,9 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.epoch, self.samples_seen, self.peak_test = state["epoch"], state["samples_seen"], state["peak_test"]
-        self.subset_size = state["subset_size"]
+        self.epoch, self.samples_seen, self.subset_size = state["epoch"], state["samples_seen"], state["subset_size"]
+        peak = state["peak"] if "peak" in state else {"accuracy": state["peak_test"]}  # of a checkpoint from before its epoch was kept
+        self.peak = Peak(**peak) if peak and not self.honest else None
         self.schedule.pace = pacing.Pace(*state["pace"])
         self.chunk = state.get("chunk", self.config.batch_size)  # of a checkpoint from before there was one
         self.losses = None if state["losses"] is None else state["losses"].numpy()

@@ -85,11 +85,16 @@ def test_the_five_steps_without_a_browser(call: Call, textures: str, tmp_path: P
         "test_loss",
         "test_knn",
         "peak_test_accuracy",
+        "peak_test_epoch",
+        "peak_test_loss",
+        "peak_test_knn",
+        "all_images_epoch",
         "seconds",
         "samples_seen",
     }
     assert wanted <= document.keys()
     assert (document["mode"], document["protocol"], document["peak_test_accuracy"]) == ("staged", "honest", None)
+    assert document["all_images_epoch"] == 4, "the last stage's first"
     assert [stage["stage"] for stage in document["stages"]] == ["easy", "easy+medium", "all"]
 
     shown = call("runs", "show", document["run_id"])[1]

@@ -269,6 +269,7 @@ def test_staged_run_takes_the_teams_levels(tints: Store) -> None:
     result = run.result()
     assert result is not None
     assert [stage["stage"] for stage in result["stages"]] == ["easy", "easy+medium", "all"]
+    assert result["all_images_epoch"] == 3
     assert intake.ingest(tints, run).state == "done"
 
 
@@ -280,7 +281,11 @@ def test_report_protocol_ingests_with_its_test_figures(tints: Store) -> None:
     result = run.result()
     assert result is not None
     assert result["examples"] == {"train": 36, "val": 0, "test": 9}
-    assert result["peak_test_accuracy"] == max(figure for figure, _ in figures)
+    peak = max(run.epochs(), key=lambda record: record["test_accuracy"])
+    assert [result[f"peak_test_{name}"] for name in ("accuracy", "epoch", "loss", "knn")] == [
+        peak["test_accuracy"], peak["epoch"], peak["test_loss"], peak["test_knn"]
+    ]  # fmt: skip
+    assert result["all_images_epoch"] == 1
 
 
 def test_undefined_figures_are_null_in_the_database(tints: Store) -> None:

@@ -18,7 +18,7 @@ from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, DatasetError, LabelsMissingError, RunError
 from curriculum.judging import Inputs
 from curriculum.model import Weights, build, turn
-from curriculum.records import EpochResult, Final, TrainingData
+from curriculum.records import EpochResult, Final, Peak, TrainingData
 from curriculum.schedule import lessons_of
 from curriculum.train import Training
 from curriculum.worker import wrong_classes
@@ -207,7 +207,7 @@ def test_the_honest_choice_is_the_best_epoch_on_val(data: TrainingData) -> None:
     val = data.indices("val")
     assert metrics.accuracy(final.outcome.probabilities[val], data.labels[val]) == best.val_accuracy
     assert final.outcome.losses[val].mean() == pytest.approx(best.val_loss, rel=1e-5)
-    assert final.peak_test_accuracy is None
+    assert final.peak is None
 
 
 def test_figures_of_test_are_those_of_the_predictions(data: TrainingData) -> None:
@@ -228,10 +228,37 @@ def test_the_report_protocol_keeps_the_last_epoch_and_names_the_biased_peak(data
     shown = [result.test_accuracy or 0.0 for result in results]
     assert final.epoch == 3
     assert final.test_accuracy == shown[-1]
-    assert final.peak_test_accuracy == max(shown) >= final.test_accuracy
+    best = results[shown.index(max(shown))]
+    assert final.peak == Peak(max(shown), best.epoch, best.test_loss, best.test_knn)
     assert all(result.val_accuracy is None and result.val_loss is None and result.val_knn is None for result in results)
     assert final.val_accuracy is None
     assert any("biased" in note for note in final.notes)
+
+
+@pytest.mark.parametrize(("accuracies", "best"), [((0.5, 0.75, 0.75, 0.25), 2), ((0.0, 0.0, 0.0, 0.0), 1), ((0.25, 0.5, 0.75, 1.0), 4)])
+def test_of_equal_peaks_the_first_counts_with_its_own_loss_and_knn(data: TrainingData, accuracies: tuple[float, ...], best: int) -> None:
+    training = Training(config(protocol="report"), data, NONE)
+    for epoch, accuracy in enumerate(accuracies, 1):
+        training._remember(epoch, (None, None, None), (accuracy, epoch / 10, epoch / 100))
+    assert training.peak == Peak(accuracies[best - 1], best, best / 10, best / 100)
+
+
+def test_a_checkpoint_from_before_the_peaks_epoch_was_kept_goes_on(data: TrainingData) -> None:
+    def older(accuracy: float, **changes: Any) -> Training:
+        training = Training(config(epochs=2, **changes), data, NONE)
+        state = through_a_file(training.state())
+        del state["peak"]
+        training.restore(state | {"peak_test": accuracy})
+        return training
+
+    higher = older(1.5, protocol="report")
+    run(higher)
+    assert higher.peak == Peak(1.5), "its epoch isn't known, and no later one's is put in its place"
+    results, final = run(older(0.0, protocol="report"))
+    assert final.peak is not None
+    assert final.peak.accuracy == max(result.test_accuracy or 0.0 for result in results)
+    assert final.peak.epoch is not None
+    assert older(0.0).peak is None
 
 
 # -- staged ---------------------------------------------------------------------------------------
