@@ -177,8 +177,8 @@ def _results(row: dict[str, Any]) -> Part:
         *([("Test KNN", f"{result['test_knn']:.4f} (share of the 5 nearest test images with the same class)")] if result["test_knn"] is not None else []),
         ("Chosen epoch", f"{result['epoch']} of {result['epochs']}"), ("Samples seen", f"{result['samples_seen']:,}"), ("Time", duration(result["seconds"])),
     ]  # fmt: skip
-    if result["peak_test_accuracy"] is not None:
-        facts.append(("Peak, biased", f"{result['peak_test_accuracy']:.4f}: the best epoch picked on test"))
+    if peak := run_tables.peak_of(result):
+        facts.append(("Peak, biased", f"{peak}: the best epoch picked on test"))
     tables = []
     if result["stages"]:
         columns = ("stage", "epoch", "accuracy", "loss", "accuracy on its own levels")

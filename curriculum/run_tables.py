@@ -75,6 +75,40 @@ def _row(run: dict[Any, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def episodes(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs of few-shot episodes, the newest first.
+
+    Args:
+        runs: rows of `runs.list_runs`, kind episodes.
+
+    Returns:
+        run_id, state, title (empty: none), network, weights, image_size, ways, shots, queries, classifier, seed, accuracy (mean over the episodes) with its
+        95 % interval (low, high; Student's t over the episodes), sd (over them), episodes, seconds, created_at. What a run without a
+        result hasn't got is missing.
+    """
+    said = ("image_size", "ways", "shots", "queries", "classifier", "seed")
+    figures = ("accuracy", "low", "high", "sd", "episodes")
+    rows = [
+        {**{name: run[name] for name in ("run_id", "state", "seconds", "created_at")},
+         "title": run["title"] if isinstance(run["title"], str) else "", "network": run["config"].get("architecture", "resnet18"),
+         "weights": weights_of(run["config"]), **{name: _whole(run["config"])[name] for name in said},
+         **{name: figure(run["result"] or {}, name) for name in figures}}
+        for run in runs.to_dict("records")
+    ]  # fmt: skip
+    columns = ("run_id", "state", "title", "network", "weights", *said, *figures, "seconds", "created_at")
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(figures, float))
+
+
+def peak_of(result: dict[str, Any], spec: str = ".4f") -> str:
+    """The best of all epochs on test, in words: its accuracy, in the format given, and of the same epoch what is known of loss and KNN. Picked on
+    test, and so biased upwards: to be shown marked so, beside the last epoch's. Empty where there is none: the protocol isn't report."""
+    accuracy, epoch, loss, knn = (figure(result, f"peak_test_{name}") for name in ("accuracy", "epoch", "loss", "knn"))
+    if accuracy is None:
+        return ""
+    said = f"{accuracy:{spec}}" + ("" if epoch is None else f" at epoch {epoch:.0f}")
+    return ", ".join([said, *(f"{name} {value:.4f}" for name, value in (("loss", loss), ("KNN", knn)) if value is not None)])
+
+
 def method_of(config: dict[str, Any]) -> str:
     """How a run trains, in the words of `ARMS`: staged, staged-model, self-paced-as-run-random, paced-anti; and what, where it isn't ResNet18
     or has several classes an image."""
@@ -142,6 +176,11 @@ def _in_words(row: dict[Any, Any]) -> str:
     how = f"{row['method']}, rate {row['rate']}, {row['image_size']} px, seed {row['seed']}, {row['protocol']}, {row['created_at']:%d %b %H:%M}"
     title = f"{row['title']}: " if row["title"] else ""
     return title + how + (f": {row['accuracy']:.1%}" if pd.notna(row["accuracy"]) else "")
+
+
+def intervals(rows: pd.DataFrame) -> list[str]:
+    """The columns low and high, in words; empty where there is none."""
+    return ["" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)]
 
 
 # -- one row a configuration ---------------------------------------------------------------------

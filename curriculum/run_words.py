@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from curriculum import analysis, hits, mistakes
+from curriculum import analysis, hits, mistakes, run_tables
 from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.store import Store
 from curriculum.words import duration, figure, interval, small
@@ -41,8 +41,8 @@ def train_text(store: Store, result: Result) -> str:
     lines = [f"run {result['run_id']}: {result['mode']}, protocol {result['protocol']}, epoch {result['epoch']} of {result['epochs']}, "
              f"{duration(result['seconds'])}, {result['samples_seen']} samples seen on {result['device']}",
              f"  test accuracy {result['test_accuracy']:.4f}, loss {result['test_loss']:.4f}, KNN {figure(result['test_knn'])}"]  # fmt: skip
-    if result["peak_test_accuracy"] is not None:
-        lines.append(f"  peak test accuracy {result['peak_test_accuracy']:.4f} (picked on test: biased upwards)")
+    if peak := run_tables.peak_of(result):
+        lines.append(f"  peak test accuracy {peak} (picked on test: biased upwards)")
     lines += [f"  after stage {s['stage']} (epoch {s['epoch']}): test accuracy {s['accuracy']:.4f}, on its own levels "
               + (f"{s['own_accuracy']:.4f} of {s['own_examples']}" if s["own_accuracy"] is not None else "unknown") for s in result["stages"]]  # fmt: skip
     lines += [f"  {note}" for note in result["notes"]]
@@ -84,10 +84,15 @@ def compare_text(_store: Store, result: Result) -> str:
     return "\n".join(lines + [f"  {note}" for note in result["notes"]])
 
 
+def episodes_words(result: Result) -> str:
+    """The mean accuracy over episodes and how sure it is."""
+    between = f"95 % interval {result['low']:.4f} to {result['high']:.4f}"
+    return f"accuracy {result['accuracy']:.4f}, {between}, over {result['episodes']:,} episodes"
+
+
 def episodes_text(_store: Store, result: Result) -> str:
     """How well a few images suffice."""
-    line = (f"run {result['run_id']}: accuracy {result['accuracy']:.4f}, 95 % interval {result['low']:.4f} to {result['high']:.4f}, over "
-            f"{result['episodes']:,} episodes (SD {result['sd']:.3f}), {duration(result['seconds'])}")  # fmt: skip
+    line = f"run {result['run_id']}: {episodes_words(result)} (SD {result['sd']:.3f}), {duration(result['seconds'])}"
     return "\n".join([line, *(f"  {note}" for note in result["notes"])])
 
 
@@ -116,5 +121,5 @@ def headline(result: Result | None) -> str:
     if "top" in result:
         return f"{result['top'][0]['class']}, {result['top'][0]['probability']:.0%}"
     if "episodes" in result:
-        return f"accuracy {result['accuracy']:.4f} over {result['episodes']:,} episodes"
+        return episodes_words(result)
     return f"test accuracy {result['test_accuracy']:.4f}" if "test_accuracy" in result else f"mean loss {result['mean_loss']:.3f}"

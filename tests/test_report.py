@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from curriculum import labels, report
+from curriculum import labels, report, run_words
 from curriculum.cli import main
 from curriculum.config import CompareConfig, TrainConfig
 from curriculum.errors import RunError
@@ -87,6 +87,17 @@ def test_a_run_tells_all_in_one_file(trained: Store) -> None:
         assert said in html, said
     assert html.count("<svg") == 6, "three curves, the matrix, errors by class and by level"
     assert html.count('src="data:image/jpeg;base64,') == 3
+
+
+def test_a_peak_stands_marked_beside_the_last_epochs_figure(trained: Store) -> None:
+    peak = {"peak_test_accuracy": 0.875, "peak_test_epoch": 1, "peak_test_loss": 0.25, "peak_test_knn": 0.5}
+    result = RESULT | {"protocol": "report"} | peak
+    run = finish(trained, "a-run", TrainConfig("tiny", mode="fine-tune", weights="none", protocol="report"), result)
+    html = checked(report.build(trained, run))
+    assert "0.7500, 95 % interval" in html and "Peak, biased" in html
+    assert "0.8750 at epoch 1, loss 0.2500, KNN 0.5000: the best epoch picked on test" in html
+    told = run_words.train_text(trained, result | {"run_id": "a-run"})
+    assert "peak test accuracy 0.8750 at epoch 1, loss 0.2500, KNN 0.5000 (picked on test: biased upwards)" in told
 
 
 def test_a_file_that_has_gone_leaves_its_words(trained: Store) -> None:

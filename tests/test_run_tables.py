@@ -10,7 +10,7 @@ import pytest
 
 from curriculum import run_tables
 from curriculum.compare import student_interval
-from curriculum.config import ScoreConfig, TrainConfig
+from curriculum.config import EpisodesConfig, ScoreConfig, TrainConfig
 from curriculum.metrics import wilson_interval
 from curriculum.store import Store
 
@@ -89,6 +89,33 @@ def test_names_tell_runs_apart_by_what_differs() -> None:
     twins = table(run(1, title="x"), run(1, title="x", run_id="other"), run(1, title="x", run_id="third"))
     assert len(set(run_tables.labels(twins).values())) == 3
     assert list(run_tables.labels(table(run(1, seed=4))).values()) == ["fine-tune, seed 4"]
+
+
+def test_a_peak_is_told_with_what_is_known_of_its_epoch() -> None:
+    honest, older = (
+        {"peak_test_accuracy": None, "peak_test_epoch": None, "peak_test_loss": None, "peak_test_knn": None},
+        {"peak_test_accuracy": 0.5},
+    )
+    whole = {"peak_test_accuracy": 0.8625, "peak_test_epoch": 23, "peak_test_loss": 0.4009, "peak_test_knn": 0.66}
+    assert [run_tables.peak_of(result) for result in ({}, honest, older, whole)] == [
+        "", "", "0.5000", "0.8625 at epoch 23, loss 0.4009, KNN 0.6600"
+    ]  # fmt: skip
+    assert run_tables.peak_of(whole | {"peak_test_knn": None}, ".1%") == "86.2% at epoch 23, loss 0.4009"
+
+
+def test_episodes_are_a_row_a_run() -> None:
+    done, going = (
+        {**run(number), "config": EpisodesConfig("set", weights="imagenet", ways=3).to_json(), "state": state, "result": result}
+        for number, state, result in (
+            (2, "running", None),
+            (1, "done", {"accuracy": 0.6, "low": 0.5, "high": 0.7, "sd": 0.1, "episodes": 600}),
+        )
+    )
+    rows = run_tables.episodes(pd.DataFrame([done, going]))
+    assert rows[["ways", "shots", "queries", "weights", "network"]].to_numpy().tolist() == [[3, 5, 15, "imagenet", "resnet18"]] * 2
+    assert rows[["accuracy", "low", "high", "episodes"]].to_numpy()[1].tolist() == [0.6, 0.5, 0.7, 600]
+    assert rows.loc[0, ["accuracy", "low", "high"]].isna().all()
+    assert run_tables.intervals(rows) == ["", "0.500 to 0.700"]
 
 
 # -- one row a configuration ---------------------------------------------------------------------

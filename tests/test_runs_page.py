@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from curriculum import intake, people, preparation, runs
 from curriculum.app import layout, service
-from curriculum.config import TrainConfig
+from curriculum.config import EpisodesConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.files import write_json
 from curriculum.home import Home
@@ -224,6 +224,56 @@ def test_which_images_entered_is_not_known_of_older_runs(opened: Open) -> None:
 
     test = opened(prepare)
     assert "is not recorded for this run. It is from before this was kept" in shown(test)
+
+
+def test_a_peak_is_marked_beside_the_last_epochs_figure(opened: Open) -> None:
+    def prepare(store: Store) -> None:
+        run = past(store, protocol="report")
+        peak = {"peak_test_accuracy": 0.875, "peak_test_epoch": 2, "peak_test_loss": 0.25, "peak_test_knn": 0.5}
+        write_json(run / "result.json", (run.result() or {}) | peak)
+        intake.ingest(store, run)
+
+    test = opened(prepare)
+    assert test.metric[0].value == "75.0%"
+    assert "Peak over epochs, picked on test and so biased upwards: 87.5% at epoch 2, loss 0.2500, KNN 0.5000." in shown(test)
+
+
+def few_shots(store: Store, *, state: str = "done", message: str = "", **options: Any) -> RunDir:
+    run = preparation.prepare(store, EpisodesConfig("textures", weights="none", image_size=32, **options))
+    if state == "done":
+        write_json(
+            run / "result.json", {"accuracy": 0.6125, "low": 0.59, "high": 0.635, "sd": 0.1, "episodes": 600, "notes": [], "seconds": 3.0}
+        )
+    run.write_status(Status(state, message=message, pid=os.getpid(), pid_started=psutil.Process().create_time()))  # type: ignore[arg-type]
+    intake.ingest(store, run)
+    return run
+
+
+def test_episodes_are_shown_with_their_mean_and_its_interval(opened: Open) -> None:
+    def prepare(store: Store) -> list[RunDir]:
+        past(store)
+        return [few_shots(store)]
+
+    test = opened(prepare)  # as the page Recipes leads here
+    rows = test.dataframe[0].value[["state", "network", "accuracy", "95 % interval", "episodes", "classes"]]
+    assert rows.to_numpy().tolist() == [["✓ done", "ResNet18", 0.6125, "0.590 to 0.635", 600, 5]]
+    assert "An episode draws classes" in shown(test)
+    test.segmented_control(key="_runs_view").set_value("Training").run()
+    assert test.metric[0].value == "75.0%"
+    assert "An episode draws classes" not in shown(test)
+
+
+def test_episodes_that_go_on_or_failed_are_told(opened: Open, home: Home) -> None:
+    test = opened(lambda store: [few_shots(store, state="running"), few_shots(store, state="failed", message=HOSTILE, seed=1)])
+    text = shown(test)
+    assert "**Episodes with ResNet18** are going on." in text and button(test, "Cancel")
+    assert f"The newest, ✗ failed: {layout.plain(HOSTILE)}" in text and button(test, "Resume")
+    assert test.dataframe[0].value["state"].tolist() == ["✗ failed", "▶ running"]
+    assert not test.metric
+
+
+def test_without_episodes_there_is_nothing_to_choose(opened: Open) -> None:
+    assert not [each for each in opened(lambda store: [past(store)]).segmented_control if each.key == "_runs_view"]
 
 
 def test_a_lead_chooses_names_takes_out_and_deletes(browser: Browser, home: Home) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from curriculum import datasets, recipe, recipe_runs
 from curriculum.app import layout, recipe_results, service, session
-from curriculum.app.runs import STATES
+from curriculum.app.run_actions import STATES
 from curriculum.errors import CurriculumError
 from curriculum.recipe import Recipe, Role, Step
 from curriculum.recipe_runs import SMALL_DATA, Request

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
-from curriculum import explained, intake, report, runs
+from curriculum import explained, intake, report, run_tables, runs
 from curriculum.app import layout, service, session
 from curriculum.config import TrainConfig
 from curriculum.errors import CurriculumError, RunError
 from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir, open_run
 
 MOST_EXPLAINED = 10
+STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",
+          "interrupted": "⚠ interrupted", "gone": "∅ gone"}  # fmt: skip
 
 
 def directory(run_id: str) -> RunDir:
     """A run's directory, which may be gone."""
     return RunDir(service.current().home.runs / run_id)
+
+
+def states_of(rows: pd.DataFrame) -> pd.Series[str]:
+    """Each run's state: gone where it is said to go on, but its directory isn't there."""
+    lost = [not (directory(run_id) / "config.json").exists() for run_id in rows["run_id"]]
+    return rows["state"].mask(rows["state"].isin(run_tables.ACTIVE) & np.array(lost), "gone")
+
+
+@st.fragment(run_every=2.0)
+@session.for_leads
+def live(words: Mapping[str, str]) -> None:
+    """How far what goes on is, each run in its words; when one ends, the page is drawn anew."""
+    for run_id, said in words.items():
+        with st.container(border=True):
+            progress(run_id, said)
 
 
 def comparison_of(run_id: str) -> str | None:

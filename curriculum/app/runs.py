@@ -10,14 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from curriculum import run_tables, runs
-from curriculum.app import curves, entering, layout, run_actions, service, session
+from curriculum.app import curves, entering, episodes, layout, run_actions, service, session
+from curriculum.app.run_actions import STATES
 from curriculum.charts.runs import MOST_RUNS
 from curriculum.spreadsheet import to_csv
 from curriculum.vocabulary import CURRICULA
 from curriculum.words import duration, figure
 
-STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",
-          "interrupted": "⚠ interrupted", "gone": "∅ gone"}  # fmt: skip
+TRAINING, EPISODES = "Training", "Few-shot episodes"
 ROW_PIXELS, ROWS_IN_SIGHT = 35, 10
 SIZE = st.column_config.NumberColumn(format="%d", help="Image size in pixels.")
 THREE = st.column_config.NumberColumn(format="%.3f")
@@ -32,18 +32,20 @@ def page() -> None:
     dataset = layout.chosen_dataset()
     if dataset is None:
         return
-    home = service.current().home
+    few = runs.list_runs(layout.store(), dataset.name, "episodes")
+    if len(few) and _view(set(few["run_id"])) == EPISODES:
+        episodes.show(few)
+        return
     arms = st.sidebar.toggle("Runs of comparisons too", key="_runs_arms", help="A comparison trains every arm once for each seed.")
     frame = runs.list_runs(layout.store(), dataset.name, "train", arms=arms)
     if frame.empty:
         _nothing_yet(dataset.name, arms)
         return
     rows = run_tables.table(frame)
-    going = rows["state"].isin(run_tables.ACTIVE)
-    lost = [run_id for run_id in rows[going]["run_id"] if not (home.runs / run_id / "config.json").exists()]
-    rows.loc[rows["run_id"].isin(lost), "state"] = "gone"
-    if live := [run_id for run_id in rows[going]["run_id"] if run_id not in lost]:
-        _live(live, run_tables.labels(rows))
+    rows["state"] = run_actions.states_of(rows)
+    if live := rows[rows["state"].isin(run_tables.ACTIVE)]["run_id"].tolist():
+        names = run_tables.labels(rows)
+        run_actions.live({run_id: f"**{layout.plain(names[run_id])}** is training." for run_id in live})
     for run_id, why in service.current().failed_runs.items():
         if run_id in set(rows["run_id"]):
             st.warning(f"`{run_id}` can't be taken in: {layout.plain(why)}", icon=":material/sync_problem:")
@@ -55,6 +57,14 @@ def page() -> None:
     _methods(rows, dataset.name)
 
 
+def _view(known: set[str]) -> str:
+    """Which runs to show, where there are episodes too: these, where another page has led to one of them."""
+    if known & set(st.session_state.get("_chosen_runs", ())):
+        st.session_state["_runs_view"], st.session_state["_chosen_runs"] = EPISODES, []
+    st.session_state.setdefault("_runs_view", TRAINING)
+    return str(st.segmented_control("Show", [TRAINING, EPISODES], key="_runs_view", required=True, label_visibility="collapsed"))
+
+
 def _nothing_yet(dataset: str, arms: bool) -> None:
     known = 0 if arms else layout.store().rows("SELECT count(*) FROM run WHERE dataset = ? AND kind = 'train'", [dataset])[0][0]
     if known:
@@ -63,15 +73,6 @@ def _nothing_yet(dataset: str, arms: bool) -> None:
         return
     st.info("No training run of this data set has been started yet.", icon=":material/model_training:")
     layout.link("train", "Train one", ":material/model_training:")
-
-
-@st.fragment(run_every=2.0)
-@session.for_leads
-def _live(run_ids: list[str], names: dict[str, str]) -> None:
-    """How far what goes on is; when one ends, the page is drawn anew."""
-    for run_id in run_ids:
-        with st.container(border=True):
-            run_actions.progress(run_id, f"**{layout.plain(names[run_id])}** is training.")
 
 
 # -- the table -----------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def _choose(rows: pd.DataFrame) -> list[str]:
 def _runs_shown(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "state": rows["state"].map(STATES), **({"title": rows["title"]} if rows["title"].any() else {}), "method": rows["method"],
-        "protocol": rows["protocol"], "seed": rows["seed"], "accuracy": rows["accuracy"], "95 % interval": _intervals(rows),
+        "protocol": rows["protocol"], "seed": rows["seed"], "accuracy": rows["accuracy"], "95 % interval": run_tables.intervals(rows),
         "loss": rows["loss"], "KNN": rows["knn"], "peak (biased)": rows["peak"], "px": rows["image_size"], "weights": rows["weights"],
         "rate": rows["rate"], "samples seen": rows["samples_seen"], "time": [duration(seconds) for seconds in rows["seconds"]],
         "started": rows["created_at"],
@@ -116,7 +117,7 @@ def _runs_shown(rows: pd.DataFrame) -> pd.DataFrame:
 def _groups_shown(over: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "method": over["method"], "protocol": over["protocol"], "seeds": over["seeds"], "accuracy": over["accuracy"], "SD": over["sd"],
-        "95 % interval": _intervals(over), "loss": over["loss"], "KNN": over["knn"], "peak (biased)": over["peak"], "px": over["image_size"],
+        "95 % interval": run_tables.intervals(over), "loss": over["loss"], "KNN": over["knn"], "peak (biased)": over["peak"], "px": over["image_size"],
         "weights": over["weights"], "rate": over["rate"], "samples seen": over["samples_seen"],
         "time": [duration(seconds) for seconds in over["seconds"]],
     })  # fmt: skip
@@ -124,10 +125,6 @@ def _groups_shown(over: pd.DataFrame) -> pd.DataFrame:
 
 def _height(shown: pd.DataFrame, most: int = ROWS_IN_SIGHT) -> int:
     return ROW_PIXELS * (min(len(shown), most) + 1) + 3
-
-
-def _intervals(rows: pd.DataFrame) -> list[str]:
-    return ["" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in zip(rows["low"], rows["high"], strict=True)]
 
 
 def _columns(single: bool) -> dict[str, Any]:
@@ -217,8 +214,8 @@ def _figures(result: dict[str, Any], row: pd.Series) -> None:
     )
     columns[3].metric("Chosen epoch", f"{result['epoch']} of {result['epochs']}")
     columns[4].metric("Time", duration(result["seconds"]))
-    if result["peak_test_accuracy"] is not None:
-        st.caption(f"Peak over epochs, picked on test and so biased upwards: {result['peak_test_accuracy']:.1%}.")
+    if peak := run_tables.peak_of(result, ".1%"):
+        st.caption(f"Peak over epochs, picked on test and so biased upwards: {peak}.")
     if result["notes"]:
         st.info("  \n".join(map(layout.plain, result["notes"])), icon=":material/info:")
     if result["stages"]:
@@ -295,7 +292,7 @@ def _methods(rows: pd.DataFrame, dataset: str) -> None:
     both = run_tables.beside_the_reports(over, reported=reported)
     shown = pd.DataFrame({
         "method": both["method"], "by": both["by"], "protocol": both["protocol"], "weights": both["weights"], "accuracy": both["accuracy"],
-        "95 % interval": _intervals(both), "seeds": both["seeds"], "loss": both["loss"], "KNN": both["knn"],
+        "95 % interval": run_tables.intervals(both), "seeds": both["seeds"], "loss": both["loss"], "KNN": both["knn"],
         "peak (biased)": both["peak"], "px": both["image_size"],
     })  # fmt: skip
     shown = shown.dropna(axis="columns", how="all")
