@@ -38,6 +38,8 @@ SMALL_POINTS = 2
 """Of a grid at small scale: enough for there to be a choice."""
 PLACE = re.compile("-?[0-9]{1,9}")
 """In a list, from its end where negative."""
+COUNTS = ("filters", "peak_test_epoch", "all_images_epoch")
+"""Figures that are whole numbers."""
 BY_KIND: dict[str, type[RunConfig]] = {name: kind for kind, name in KINDS.items()}
 
 

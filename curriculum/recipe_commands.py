@@ -86,8 +86,10 @@ def _text(home: Home, run: RunDir) -> str:
     lines = [f"{run.run_id}: {recipe_runs.recipe_of(run).title}, {request.scale} scale, {status.state}, {duration(status.seconds)}"]
     frame = recipe_runs.beside_the_reports(home, run)
     for row in frame.to_dict("records"):
-        lines.append(f"  {row['step']:<24} {row['figure']:<26} ours {_figure(row['ours'])}  reported {_figure(row['reported'])}"
-                     + (f" ({row['at']})" if row["at"] else ""))  # fmt: skip
+        ours, reported = (_figure(row["figure"], row[whose]) for whose in ("ours", "reported"))
+        between = "" if pd.isna(row["low"]) else f"  95 % interval {row['low']:.4f} to {row['high']:.4f}"
+        lines.append(f"  {row['step']:<24} {row['figure']:<26} ours {ours}  reported {reported}"
+                     + (f" ({row['at']})" if row["at"] else "") + between)  # fmt: skip
         lines += [f"    {row['why']}"] if row["why"] else []
     lines += [
         f"  {step}: {len(failed)} of its runs failed and are left out: {', '.join(failed)}"
@@ -96,12 +98,15 @@ def _text(home: Home, run: RunDir) -> str:
     if request.scale == "small":
         lines.append("  Small scale: every step was made, on a few small images. The figures say nothing.")
     elif (frame["figure"] == "peak_test_accuracy").any():
-        lines.append("  peak_test_accuracy is the best of all epochs on test, as the reports took it: biased upwards.")
+        lines.append("  peak_test_accuracy is the best of all epochs on test, as the reports took it: biased upwards. peak_test_loss and peak_test_knn "
+                     "are of the same epoch.")  # fmt: skip
     return "\n".join(lines)
 
 
-def _figure(value: float | None) -> str:
-    return "   -  " if value is None or pd.isna(value) or not math.isfinite(value) else f"{value:.4f}"
+def _figure(name: str, value: float) -> str:
+    if pd.isna(value) or not math.isfinite(value):
+        return "   -  "
+    return f"{value:<6.0f}" if name in recipe.COUNTS else f"{value:.4f}"
 
 
 def _described(made: Recipe) -> Result:

@@ -13,12 +13,13 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from curriculum import datasets, preparation, recipe, runs
@@ -26,7 +27,8 @@ from curriculum.config import Config
 from curriculum.errors import ConfigError, RunError, UnknownError
 from curriculum.files import read_json, write_json, write_whole
 from curriculum.home import Home
-from curriculum.recipe import Recipe, Step
+from curriculum.metrics import wilson_bounds
+from curriculum.recipe import Recipe, Reported, Step
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
 from curriculum.vocabulary import SCALES, Scale
@@ -35,6 +37,10 @@ NOT_YET = "earlier-run"
 """What stands for the run of a step that has none yet."""
 SMALL_DATA = "demo"
 """What takes the place of data that isn't named, at small scale."""
+HONEST = {f"peak_test_{name}": f"test_{name}" for name in ("accuracy", "loss", "knn")}
+"""What stands beside each figure of the epoch that was picked on test: the last epoch's."""
+OF_IMAGES = re.compile(r"(test_|(?P<stage>stages\.-?\d+)\.(?P<own>own_)?)accuracy")
+"""Figures that are shares of test images. A peak isn't one of them: what was picked on images has no interval over them."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +242,8 @@ def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:
     """Ours beside theirs, as far as it has come: a row a figure.
 
     Returns:
-        step, what, run_id (None while it isn't done), figure, reported (NaN: the reports have none), at, ours (NaN: not there), why.
+        step, what, run_id (None while it isn't done), figure, reported (NaN: the reports have none), at, ours (NaN: not there), low and
+        high (ours' 95 % interval; NaN: it has none), why. After a peak comes the last epoch's figure, which wasn't picked on test.
     """
     rows: list[dict[str, Any]] = []
     started, request = steps_of(run), request_of(run)
@@ -245,11 +252,38 @@ def beside_the_reports(home: Home, run: RunDir) -> pd.DataFrame:
         run_id = chosen(results, due(step, request))
         result = (results[run_id] if run_id else None) or {}
         shared = {"step": step.name, "what": step.what, "run_id": run_id}
-        said = step.reported or (recipe.Reported(_headline(step.kind), float("nan")),)
-        rows += [{**shared, "figure": one.figure, "reported": one.value, "at": one.at, "ours": recipe.figure(result, one.figure), "why": one.why}
-                 for one in said]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["step", "what", "run_id", "figure", "reported", "at", "ours", "why"])
-    return frame.astype({"reported": float, "ours": float})
+        for one in _figures(step):
+            low, high = interval(result, one.figure)
+            rows.append({**shared, "figure": one.figure, "reported": one.value, "at": one.at, "ours": recipe.figure(result, one.figure),
+                         "low": low, "high": high, "why": one.why})  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["step", "what", "run_id", "figure", "reported", "at", "ours", "low", "high", "why"])
+    return frame.astype(dict.fromkeys(("reported", "ours", "low", "high"), float))
+
+
+def interval(result: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+    """The 95 % interval of a figure of a run's result: of an accuracy on test Wilson's over its images, of the mean over episodes the run's own;
+    of any other (None, None)."""
+    if name == "accuracy" and "episodes" in result:
+        return recipe.figure(result, "low"), recipe.figure(result, "high")
+    said = OF_IMAGES.fullmatch(name)
+    share = recipe.figure(result, name)
+    if said is None or share is None or not 0 <= share <= 1:
+        return None, None
+    images = recipe.figure(result, f"{said['stage']}.own_examples" if said["own"] else "examples.test")
+    if images is None or not images >= 1:
+        return None, None
+    low, high = wilson_bounds(np.array([share]), np.array([images]))
+    return float(low[0]), float(high[0])
+
+
+def _figures(step: Step) -> Iterator[Reported]:
+    """What is shown of a step: what the reports say of it, each peak with the honest figure beside it, else the one that it is known by."""
+    if not step.reported:
+        yield Reported(_headline(step.kind), math.nan)
+    for one in step.reported:
+        yield one
+        if one.figure in HONEST:
+            yield Reported(HONEST[one.figure], math.nan, "last epoch")
 
 
 def _headline(kind: str) -> str:

@@ -292,6 +292,17 @@ def test_every_default_reads_as_itself(name: str) -> None:
     assert issubclass(kind, RunConfig)
 
 
+@pytest.mark.parametrize("name", recipe.names())
+def test_figures_that_the_reports_picked_on_test_stand_beside_ours_that_were(name: str) -> None:
+    """Of the reports' protocol the last epoch's loss and KNN are no match for those of their best epoch."""
+    for step in recipe.read(name).steps:
+        figures = [one.figure for one in step.reported]
+        if step.options.get("protocol") == "report":
+            assert not {"test_accuracy", "test_loss", "test_knn"} & set(figures), step.name
+        else:
+            assert not [figure for figure in figures if figure.startswith("peak")], step.name
+
+
 # -- figures --------------------------------------------------------------------------------------
 
 RESULT = {"accuracy": 0.5, "epochs": 3, "stages": [{"own": 0.1}, {"own": None}], "name": "x", "done": True}

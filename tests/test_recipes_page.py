@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from curriculum import people, preparation, recipe, recipe_runs
+from curriculum import people, preparation, recipe, recipe_commands, recipe_runs
 from curriculum.app import layout, recipe_results, service
-from curriculum.config import LookConfig, TrainConfig
+from curriculum.config import EpisodesConfig, LookConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.files import write_json
 from curriculum.home import Home
+from curriculum.metrics import wilson_interval
 from curriculum.recipe_runs import Request
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
@@ -79,7 +80,7 @@ def begun(
     return run
 
 
-def member(store: Store, config: TrainConfig | LookConfig, result: dict[str, Any] | None) -> str:
+def member(store: Store, config: TrainConfig | LookConfig | EpisodesConfig, result: dict[str, Any] | None) -> str:
     """A run of a step, done unless it has no result; its id."""
     run = preparation.prepare(store, config)
     if result is not None:
@@ -97,7 +98,7 @@ def all_done(store: Store) -> dict[str, list[str]]:
 
     staged = member(
         store, TrainConfig("textures", mode="scratch", image_size=32, epochs=1),
-        {"stages": [{"own_accuracy": 0.875}], "peak_test_accuracy": 0.75},
+        {"stages": [{"own_accuracy": 0.875, "own_examples": 8}], "peak_test_accuracy": 0.75, "test_accuracy": 0.625, "examples": {"test": 16}},
     )  # fmt: skip
     tuned = [trained(rate=0.1, val_accuracy=0.2, test_accuracy=0.9), trained(rate=0.01, val_accuracy=0.4, test_accuracy=0.3)]
     look = member(store, LookConfig("textures", weights="none", image_size=64),
@@ -207,6 +208,11 @@ def test_a_start_goes_on_by_itself_with_data_that_was_just_added(opened: Open, h
     assert test.table[0].value["ours"].tolist()[0] == "96"
 
 
+def between(right: int, images: int) -> str:
+    low, high = wilson_interval(right, images)
+    return f"{low:.3f} to {high:.3f}"
+
+
 # -- what came out -------------------------------------------------------------------------------
 
 
@@ -214,12 +220,14 @@ def test_ours_stand_beside_the_reports(opened: Open, home: Home) -> None:
     test = opened(lambda store: begun(home, all_done(store)))
     text = shown(test)
     assert test.table[0].value.fillna("").to_numpy().tolist() == [
-        ["staged", "accuracy on its own levels, after stage 1", "0.910", "after easy", "0.875", "-0.035", layout.plain(f"Theirs are one person's {HOSTILE}")],
-        ["staged", layout.plain("peak test accuracy (biased)"), "0.500", "", "0.750", "+0.250", ""],
-        ["tuned", "test accuracy", "", "", "0.300", "", ""],
-        ["look", "filters of the first layer", "96", "", "64", "-32", ""],
+        ["staged", "accuracy on its own levels, after stage 1", "0.910", "after easy", "0.875", between(7, 8), "-0.035",
+         layout.plain(f"Theirs are one person's {HOSTILE}")],
+        ["staged", layout.plain("peak test accuracy (biased)"), "0.500", "", "0.750", "", "+0.250", ""],
+        ["staged", "test accuracy", "", "last epoch", "0.625", between(10, 16), "", ""],
+        ["tuned", "test accuracy", "", "", "0.300", "", "", ""],
+        ["look", "filters of the first layer", "96", "", "64", "", "-32", ""],
     ]  # fmt: skip
-    assert recipe_results.PEAK in text and SMALL not in text and "aren't there yet" not in text
+    assert recipe_results.PEAK in text and recipe_results.INTERVAL in text and SMALL not in text and "aren't there yet" not in text
     assert "✓ 2 runs are done; on val the best is learning\\_rate=0\\.01" in text
     assert HOSTILE not in text and layout.plain(HOSTILE) in text
     assert len(test.get("image")) == 4 and test.dataframe[1].value["class"].tolist() == ["tabby"]
@@ -237,6 +245,60 @@ def test_a_step_leads_to_its_runs(opened: Open, home: Home) -> None:
     assert chosen == recipe_runs.steps_of(recipe_runs.all_started(home)[0])["tuned"]
 
 
+EPISODES = """
+title = "Few shots"
+[data.textures]
+what = "textures"
+get = "data add FOLDER --name textures"
+[[step]]
+name = "few"
+kind = "episodes"
+weights = "none"
+[[step.reported]]
+figure = "accuracy"
+value = 0.64
+"""
+FEW = {"accuracy": 0.61, "low": 0.59, "high": 0.63, "sd": 0.1, "episodes": 600, "notes": [], "seconds": 3.0}
+
+
+def test_episodes_show_their_interval_and_lead_to_the_runs(opened: Open, home: Home) -> None:
+    def prepare(store: Store) -> None:
+        begun(home, {"few": [member(store, EpisodesConfig("textures", weights="none", image_size=32), FEW)]}, text=EPISODES)
+
+    test = opened(prepare)
+    assert test.table[0].value.to_numpy().tolist() == [["few", "accuracy", "0.640", "0.610", "0.590 to 0.630", "-0.030"]]
+    assert layout.plain("Mean accuracy 0.6100, 95 % interval 0.5900 to 0.6300, over 600 episodes.") in shown(test)
+    (run,) = recipe_runs.all_started(home)
+    assert "ours 0.6100  reported 0.6400  95 % interval 0.5900 to 0.6300" in recipe_commands._text(home, run)
+    (row,) = recipe_commands._document(home, run)["figures"]
+    assert (row["low"], row["high"]) == (0.59, 0.63)
+    button(test, "See the run").click().run()
+    assert test.session_state["_chosen_runs"] == recipe_runs.steps_of(run)["few"]
+
+
+def test_a_figure_that_a_finished_run_does_not_have_is_not_said_to_come(opened: Open, home: Home) -> None:
+    test = opened(lambda store: begun(home, all_done(store), text=OWN.replace('"filters"\nvalue = 96', '"all_images_epoch"\nvalue = 28')))
+    text = shown(test)
+    assert "1 the finished runs don't have: never reached, or not kept yet when they ran." in text and "aren't there yet" not in text
+    assert test.table[0].value.fillna("").to_numpy().tolist()[-1][:5] == ["look", "first epoch with all images", "28", "", ""]
+
+
+@pytest.mark.parametrize(("figure", "result", "found"), [
+    ("test_accuracy", {"test_accuracy": 0.75, "examples": {"test": 16}}, wilson_interval(12, 16)),
+    ("stages.1.accuracy", {"stages": [{}, {"accuracy": 0.75}], "examples": {"test": 16}}, wilson_interval(12, 16)),
+    ("stages.-1.own_accuracy", {"stages": [{"own_accuracy": 0.5, "own_examples": 4}], "examples": {"test": 16}}, wilson_interval(2, 4)),
+    ("peak_test_accuracy", {"peak_test_accuracy": 0.75, "examples": {"test": 16}}, (None, None)),
+    ("test_loss", {"test_loss": 0.75, "examples": {"test": 16}}, (None, None)),
+    ("accuracy", {"accuracy": 0.75, "low": 0.7, "high": 0.8}, (None, None)),
+    ("test_accuracy", {"test_accuracy": 0.75}, (None, None)),
+    ("test_accuracy", {"test_accuracy": 1.5, "examples": {"test": 16}}, (None, None)),
+    ("test_accuracy", {"test_accuracy": 0.5, "examples": {"test": 0}}, (None, None)),
+    ("test_accuracy", {"test_accuracy": 0.5, "examples": {"test": float("nan")}}, (None, None)),
+])  # fmt: skip
+def test_what_has_an_interval(figure: str, result: dict[str, Any], found: tuple[float | None, float | None]) -> None:
+    assert recipe_runs.interval(result, figure) == pytest.approx(found)
+
+
 def test_the_newest_is_shown_first_and_the_chosen_one_stays(opened: Open, home: Home) -> None:
     def prepare(store: Store) -> None:
         begun(home, name="older", scale="small")
@@ -244,7 +306,7 @@ def test_the_newest_is_shown_first_and_the_chosen_one_stays(opened: Open, home: 
 
     test = opened(prepare)
     assert "newer" in shown(test) and SMALL not in shown(test) and len(test.dataframe[0].value) == 2
-    assert f"{4} of 4 figures aren't there yet" in shown(test) and "… not begun" in shown(test)
+    assert "5 of 5 figures aren't there yet" in shown(test) and "… not begun" in shown(test)
     test.session_state["_recipe_chosen"] = recipe_runs.all_started(home)[1].run_id
     shutil.rmtree(begun(home, name="third").path)
     again = AppTest.from_string("from curriculum.app import layout, recipes\nlayout.guarded(recipes.page)", default_timeout=60)

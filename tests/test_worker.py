@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from curriculum import preparation, worker
+from curriculum import preparation, recipe_runs, run_words, worker
 from curriculum.config import Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
 from curriculum.datasets import add_dataset
 from curriculum.errors import DatasetError, RunError, UnknownError, WeightsError
@@ -162,6 +162,11 @@ def test_episodes_see_images_as_their_network_learnt_to(tints: Store, home: Home
     assert {path.name for path in home.cache.glob("features-*")} - before - added, "the same features for other channels"
     assert 0 <= result["low"] <= result["accuracy"] <= result["high"]
     assert result["episodes"] == 10
+    assert recipe_runs.interval(result, "accuracy") == (result["low"], result["high"])
+    said = run_words.episodes_words(result)
+    assert f"accuracy {result['accuracy']:.4f}" in said
+    assert f"{result['low']:.4f} to {result['high']:.4f}" in said
+    assert said == run_words.headline(result)
     assert result["classes"] == list(CLASSES)
 
 

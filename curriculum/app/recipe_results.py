@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from curriculum import recipe_runs
+from curriculum import recipe, recipe_runs, run_tables, run_words
 from curriculum.app import layout, service, session
-from curriculum.app.runs import STATES
+from curriculum.app.run_actions import STATES
 from curriculum.errors import CurriculumError
 from curriculum.recipe import Recipe, Step
 from curriculum.recipe_runs import Request
@@ -20,22 +20,27 @@ from curriculum.words import duration
 
 IN_WORDS = {
     "accuracy": "accuracy", "test_accuracy": "test accuracy", "peak_test_accuracy": "peak test accuracy (biased)", "test_loss": "test loss",
-    "test_knn": "test KNN", "train_accuracy": "train accuracy", "val_accuracy": "val accuracy", "filters": "filters of the first layer",
+    "test_knn": "test KNN", "peak_test_loss": "test loss at the peak (biased)", "peak_test_knn": "test KNN at the peak (biased)",
+    "peak_test_epoch": "epoch of the peak", "all_images_epoch": "first epoch with all images",
+    "train_accuracy": "train accuracy", "val_accuracy": "val accuracy", "filters": "filters of the first layer",
     "first_probability": "probability of the first class", "arms.0.mean": "mean accuracy of the first arm",
 }  # fmt: skip
-COUNTS = ("filters",)
 OF_A_STAGE = {
     "accuracy": "accuracy on all", "loss": "loss on all", "knn": "KNN on all", "own_accuracy": "accuracy on its own levels",
     "own_loss": "loss on its own levels",
 }  # fmt: skip
-PAGE_OF_KIND = {"train": "runs", "compare": "comparison", "score": "human-model"}
+PAGE_OF_KIND = {"train": "runs", "episodes": "runs", "compare": "comparison", "score": "human-model"}
 PICTURES = {
     "image": "The picture, as the network sees it.",
     "filters": "What the first layer looks for, each filter on its own scale; grey is 0.",
     "before": "What they answer, before ReLU: blue above 0, orange below, black at 0.",
     "after": "After ReLU: what was below 0 is gone. The same scale.",
 }
-PEAK = "Peak test accuracy is the best of all epochs on test, as the reports took it. It was picked on test, and so it is biased upwards."
+PEAK = (
+    "Peak test accuracy is the best of all epochs on test, as the reports took it. It was picked on test, and so it is biased upwards, as are "
+    "loss and KNN of that epoch; the last epoch's figures stand beside them."
+)
+INTERVAL = "95 % interval: of an accuracy over its test images, by Wilson; of episodes over the episodes, by Student's t; a peak has none."
 SMALL = "Small scale: a few small images for every step, to see that all of it works. The figures say nothing."
 
 
@@ -100,7 +105,7 @@ def in_words(figure: str) -> str:
 
 def number(figure: str, value: float, sign: str = "", places: int = 3) -> str:
     """A figure in a table: a count without decimals; nothing where there is none. `sign` "+": always with its sign."""
-    return "" if pd.isna(value) else format(value, f"{sign}.0f" if figure in COUNTS else f"{sign}.{places}f")
+    return "" if pd.isna(value) else format(value, f"{sign}.0f" if figure in recipe.COUNTS else f"{sign}.{places}f")
 
 
 def _figures(figures: pd.DataFrame) -> None:
@@ -108,18 +113,21 @@ def _figures(figures: pd.DataFrame) -> None:
     shown = pd.DataFrame([{
         "step": layout.plain(row["step"]), "figure": layout.plain(in_words(row["figure"])), "reported": number(row["figure"], row["reported"]),
         "at": layout.plain(row["at"]), "ours": number(row["figure"], row["ours"]),
-        "difference": number(row["figure"], row["difference"], "+"), "why they may differ": layout.plain(row["why"]),
-    } for row in rows])  # fmt: skip
-    for column in ("at", "why they may differ"):
+        "95 % interval": between, "difference": number(row["figure"], row["difference"], "+"), "why they may differ": layout.plain(row["why"]),
+    } for row, between in zip(rows, run_tables.intervals(figures), strict=True)])  # fmt: skip
+    for column in ("at", "95 % interval", "why they may differ"):
         if not shown[column].any():
             shown = shown.drop(columns=column)
     if figures["reported"].isna().all():
         shown = shown.drop(columns=["reported", "difference"])
         st.caption("The reports give no figure for it.")
     st.table(shown, hide_index=True, border="horizontal", alt="Our figures beside the reports'")
-    missing = int(figures["ours"].isna().sum())
+    absent, begun = figures["ours"].isna(), figures["run_id"].notna()
+    missing, lacking = int((absent & ~begun).sum()), int((absent & begun).sum())
     notes = [f"{missing} of {len(figures)} figures aren't there yet."] if missing else []
+    notes += [f"{lacking} the finished runs don't have: never reached, or not kept yet when they ran."] if lacking else []
     notes += ["Difference: ours less theirs."] if "difference" in shown else []
+    notes += [INTERVAL] if "95 % interval" in shown else []
     notes += [PEAK] if (figures["figure"] == "peak_test_accuracy").any() else []
     st.caption(" ".join(notes))
 
@@ -143,6 +151,8 @@ def _step(step: Step, members: list[str], request: Request) -> None:
         what = f": {layout.plain(step.what)}" if step.what else ""
         words.markdown(f"**{layout.plain(step.name)}**{what}")
         words.caption(layout.plain(_state(step, found, results, due, chosen)))
+        if step.kind == "episodes" and chosen:
+            words.markdown(layout.plain(f"Mean {run_words.episodes_words(results[chosen] or {})}."))
         page = PAGE_OF_KIND.get(step.kind)
         if members and page:
             label = "See the run" if len(members) == 1 else f"See its {len(members)} runs"
