@@ -11,17 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from curriculum import analysis, datasets, given, labels
+from curriculum import analysis, datasets, episodes, given, labels
 from curriculum.config import ARMS, CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig, base_of, mode_of
 from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
 from curriculum.home import Home
 from curriculum.rundir import RunDir, open_run
-from curriculum.splits import split_examples, thin_out
+from curriculum.splits import check_parts, split_examples, thin_out
 from curriculum.store import Store
 
 NOBODY_LOOKED = "Nobody has looked for images of the same ground (`data overlaps`): some of test may show what is in train."
+HONEST = "--protocol honest (of a recipe: --change protocol=honest)"
+ONE_CLASS = "one class an image (of a recipe: --change multi_label=false)"
 
 
 def prepare(store: Store, config: Config) -> RunDir:
@@ -31,33 +34,66 @@ def prepare(store: Store, config: Config) -> RunDir:
         UnknownError: no such data set or run. LabelsMissingError: staged, and nobody's labels fit.
         WeightsError: weights that aren't there. DatasetError: no images.
     """
-    dataset = datasets.get_dataset(store, config.dataset)
-    order = datasets.examples(store, config.dataset)
-    if order.empty:
-        raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {dataset.root}, then `data check`")
+    dataset, order = datasets.get_dataset(store, config.dataset), table(store, config)
     notes: tuple[str, ...] = ()
     config = dataclasses.replace(config, weights=checked_weights(store.home, config.weights, config.architecture))
     if isinstance(config, TrainConfig):
         if config.replay:
             _check_replay(store.home, config)
-        order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=config.mode == "staged"))
-        order = _with_own(dataset.root, config, order)
-        order["split"] = split_examples(order, config.protocol, config.seed, config.test_share, config.val_share)
-        order = thin_out(order, config.train_share, config.per_class, config.seed)
         notes = _overlap_notes(store, config, order) + _weights_notes(store.home, config)
     elif isinstance(config, CompareConfig):
-        by_people = any(ARMS[arm] == ARMS["staged"] for arm in map(base_of, config.arms))
-        order = _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=by_people))
         notes = _overlap_notes(store, config, order.assign(split="")) + _weights_notes(store.home, config)
     elif isinstance(config, ScoreConfig) and config.run:
         config = _of_its_model(store.home, config)
     elif isinstance(config, ScoreConfig | EpisodesConfig):
         notes = _weights_notes(store.home, config)
-    elif isinstance(config, LookConfig):
-        order = _one(order, config)
     run = RunDir(store.home.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{mode_of(config).replace('_', '-')}-{secrets.token_hex(2)}")
     run.write_request(config, root=dataset.root, home=store.home, classes=dataset.classes, order=order, notes=notes)
     return run
+
+
+def table(store: Store, config: Config) -> pd.DataFrame:
+    """The images that a run is about, with what it must know of each: level, difficulty, split. Looks at no earlier run.
+
+    Raises:
+        LabelsMissingError, UnknownError, DatasetError: what the data set lacks for such a run.
+    """
+    if isinstance(config, TrainConfig):
+        order = thin_out(_divided(store, config), config.train_share, config.per_class, config.seed)
+        check_parts(order["split"].tolist(), config.protocol)
+        return order
+    order = _images(store, config)
+    if isinstance(config, CompareConfig):
+        by_people = any(ARMS[arm] == ARMS["staged"] for arm in map(base_of, config.arms))
+        return _with_difficulty(store, config.dataset, _with_levels(store, config, order, needed=by_people))
+    if isinstance(config, EpisodesConfig):
+        episodes.draw(order["class"].factorize()[0], config.ways, config.shots, config.queries, np.random.default_rng(config.seed))
+    return _one(order, config) if isinstance(config, LookConfig) else order
+
+
+def at_most(store: Store, config: Config) -> Config:
+    """The same with a `per_class` that every class has: of a smaller data set fewer are used."""
+    if not isinstance(config, TrainConfig) or config.per_class is None:
+        return config
+    order = _divided(store, config)
+    least = min(order[order["split"] != "test"]["class"].value_counts(), default=0)
+    return dataclasses.replace(config, per_class=max(2, min(config.per_class, int(least))))
+
+
+def _images(store: Store, config: Config) -> pd.DataFrame:
+    order = datasets.examples(store, config.dataset)
+    if order.empty:
+        root = datasets.get_dataset(store, config.dataset).root
+        raise DatasetError("the data set has no images left", got=config.dataset, todo=f"Look into {root}, then `data check`")
+    return order
+
+
+def _divided(store: Store, config: TrainConfig) -> pd.DataFrame:
+    """All images of the data set, as a training run splits them."""
+    order = _with_difficulty(store, config.dataset, _with_levels(store, config, _images(store, config), needed=config.mode == "staged"))
+    order = _with_own(datasets.get_dataset(store, config.dataset).root, config, order)
+    order["split"] = split_examples(order, config.protocol, config.seed, config.test_share, config.val_share)
+    return order
 
 
 def _one(order: pd.DataFrame, config: LookConfig) -> pd.DataFrame:
@@ -177,12 +213,12 @@ def _of_its_model(home: Home, config: ScoreConfig) -> ScoreConfig:
 def _with_own(root: Path, config: TrainConfig, order: pd.DataFrame) -> pd.DataFrame:
     """What the data set itself says of its images: own_split for protocol given, classes for several classes an image."""
     if config.protocol == "given":
-        own = _said(given.split(root), order, root, "split.csv", "example,split", "--protocol honest")
+        own = _said(given.split(root), order, root, "split.csv", "example,split", HONEST)
         if "test" not in set(own):
-            raise DatasetError("the data set's own split has no test image", got=str(root / "split.csv"), todo="Take --protocol honest")
+            raise DatasetError("the data set's own split has no test image", got=str(root / "split.csv"), todo=f"Take {HONEST}")
         order = order.assign(own_split=own)
     if config.multi_label:
-        order = order.assign(classes=_said(given.classes(root), order, root, "classes.csv", "example,classes", "one class an image"))
+        order = order.assign(classes=_said(given.classes(root), order, root, "classes.csv", "example,classes", ONE_CLASS))
     return order
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -76,6 +76,15 @@ def split_examples(order: pd.DataFrame, protocol: str, seed: int, test_share: fl
     for i, part in zip(rest, parts, strict=True):
         own[i] = SPLITS[part]
     return own
+
+
+def check_parts(parts: Collection[str], protocol: str) -> None:
+    """Refuse a division with an empty part: train, test and, but for the reports' protocol, val; raises DatasetError."""
+    there = set(parts)
+    for part in ("train", "test", *(("val",) if protocol != "report" else ())):
+        if part not in there:
+            raise DatasetError(f"the {part} part has no image: the data set is too small to split",
+                               got=f"{len(parts)} images", todo="Add images, about ten a class at least")  # fmt: skip
 
 
 def thin_out(order: pd.DataFrame, share: float, per_class: int | None, seed: int) -> pd.DataFrame:

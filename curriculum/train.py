@@ -26,12 +26,13 @@ from torch import Tensor, nn
 
 from curriculum import difficulty, pacing
 from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, TrainConfig
-from curriculum.errors import CancelledError, DatasetError, RunError
+from curriculum.errors import CancelledError, RunError
 from curriculum.judging import Inputs, Judge, Objective
 from curriculum.model import AUGMENT, IMAGENET, Weights, autocast, build, channel_statistics, freeze, head_of, pick_device
 from curriculum.ranks import ALONE, Ranks
 from curriculum.records import Best, EpochResult, Final, Outcome, Peak, StageResult, TrainingData
 from curriculum.schedule import Schedule
+from curriculum.splits import check_parts
 
 SCRATCH_WEIGHT_DECAY = 5e-4
 ADAM_MOMENTUM, MOMENTUM_SWING = 0.9, 0.05
@@ -82,7 +83,7 @@ class Training:
         self.device = ranks.device if ranks.size > 1 else pick_device(config.device)
         self.honest = config.protocol != "report"  # a val part chooses the epoch
         self.train, self.val, self.test = (data.indices(split) for split in ("train", "val", "test"))
-        self._check()
+        check_parts(data.splits.tolist(), config.protocol)
         difficulty = None if data.difficulty is None else data.difficulty[self.train]
         self.schedule = Schedule(config, data.labels[self.train], data.levels[self.train], difficulty, replay)
         self.base_rate = DEFAULT_RATE[config.mode] if config.learning_rate is None else config.learning_rate
@@ -113,12 +114,6 @@ class Training:
         self.best: Best | None = None
         self.stage_best: Best | None = None
         self.stage_results: list[StageResult] = []
-
-    def _check(self) -> None:
-        for split, rows in (("train", self.train), ("test", self.test), *((("val", self.val),) if self.honest else ())):
-            if not len(rows):
-                raise DatasetError(f"the {split} part has no image: the data set is too small to split",
-                                   got=f"{len(self.data.labels)} images", todo="Add images, about ten a class at least")  # fmt: skip
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR | None]:
         config, scratch = self.config, self.config.mode == "scratch"

@@ -74,6 +74,19 @@ def test_a_data_set_without_images_left_is_refused(tints: Store, home: Home) -> 
         preparation.prepare(tints, config())
 
 
+def test_a_part_without_images_is_refused_before_it_starts(tints: Store, home: Home) -> None:
+    with pytest.raises(DatasetError, match="the train part has no image"):
+        preparation.prepare(tints, config(test_share=0.99))
+    assert not home.runs.exists()
+
+
+def test_per_class_at_most(tints: Store) -> None:
+    assert preparation.at_most(tints, config(per_class=50)) == config(per_class=12)
+    assert preparation.at_most(tints, config(per_class=5)) == config(per_class=5)
+    assert preparation.at_most(tints, config(per_class=5, test_share=0.99)).per_class == 2, "which is refused then, as ever"  # type: ignore[union-attr]
+    assert preparation.at_most(tints, scoring()) == scoring()
+
+
 def test_a_relative_path_of_weights_becomes_absolute(tints: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "w.pt").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
@@ -95,7 +108,7 @@ def test_weights_that_know_the_data_set_are_told_of_at_any_remove(tints: Store, 
     for asked, what in (
         (config(), "some of test may be among them"),
         (scoring(), "nothing here is out of fold"),
-        (EpisodesConfig(dataset="tints", image_size=32), "no learning from few shots"),
+        (EpisodesConfig(dataset="tints", image_size=32, ways=3, queries=5), "no learning from few shots"),
     ):
         for source in (first, second):
             (note,) = (n for n in prepared(replace(asked, weights=f"run:{source.run_id}")).request()["notes"] if "weights" in n)

@@ -173,10 +173,9 @@ def test_episodes_see_images_as_their_network_learnt_to(tints: Store, home: Home
 # -- episodes, one picture ------------------------------------------------------------------------
 
 
-def test_episodes_that_cannot_be_drawn_fail_with_what_to_do(tints: Store) -> None:
-    run = preparation.prepare(tints, EpisodesConfig("tints", **SMALL, ways=3, shots=5, queries=6))
-    assert worker.work(run) == 1
-    assert "Lower --ways, --shots or --queries" in run.status().message
+def test_episodes_that_cannot_be_drawn_are_refused_with_what_to_do(tints: Store) -> None:
+    with pytest.raises(DatasetError, match="Lower --ways, --shots or --queries"):
+        preparation.prepare(tints, EpisodesConfig("tints", **SMALL, ways=3, shots=5, queries=6))
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "squeezenet1_0", "lenet5", "small_cnn"])
