@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,11 @@ class Plan:
     features: int
     published: Any = None
     lacks: tuple[str, ...] = ()
+
+    @property
+    def downloaded(self) -> Path:
+        """Where torch looks for the published weights before it downloads them."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / str(self.published.url).rpartition("/")[2]
 
     @property
     def linear(self) -> bool:

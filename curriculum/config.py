@@ -69,6 +69,11 @@ class RunConfig:
                 "vit_b_16 cuts images into patches of 16 px", got=f"--image-size {self.image_size}", allowed="multiples of 16"
             )
 
+    @property
+    def begins_with(self) -> str:
+        """The weights that are really loaded, as `weights` names them."""
+        return self.weights
+
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
         return {"kind": KINDS[type(self)], **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}}
@@ -154,6 +159,10 @@ class TrainConfig(RunConfig):
     dynamics: bool = option(True, "judge all training images after each epoch; scores of training dynamics come from it")
     knn_k: int = option(5, "neighbours of the KNN metric", low=1, high=100)
 
+    @property
+    def begins_with(self) -> str:
+        return "none" if self.mode == "scratch" else self.weights
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.epochs is not None and self.stage_epochs is not None:
@@ -212,6 +221,10 @@ class ScoreConfig(RunConfig):
     run: str | None = option(None, "for method loss: the run whose model judges")
     folds: int = option(5, "folds of the out-of-fold heads", low=2, high=50)
     repeats: int = option(3, "how often the folds are drawn anew; the mean loss counts, their agreement is stored", low=1, high=50)
+
+    @property
+    def begins_with(self) -> str:
+        return f"run:{self.run}" if self.method == "loss" else self.weights
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from curriculum import backup, datasets, people, recipe_runs
+from curriculum import backup, datasets, people, recipe, recipe_runs
 from curriculum.errors import CurriculumError, RunError, StoreLockedError
 from curriculum.home import Home
 from curriculum.ownership import owned_by_the_app
@@ -31,6 +31,7 @@ from curriculum.rundir import all_runs
 from curriculum.runs import PACKAGE, worker_environment
 from curriculum.schema import SCHEMA_VERSION
 from curriculum.store import Store
+from curriculum.vocabulary import ARCHITECTURE_TITLE
 from curriculum.write_ahead import DAMAGED
 
 GIGABYTE = 1_000_000_000
@@ -149,13 +150,31 @@ def _device(patient: Patient) -> Finding:
 
 
 def _weights(patient: Patient) -> Finding:
-    found = patient.machine["weights"]
-    return {
-        "there": (True, f"ImageNet's weights of ResNet18 are there, whole: {found['path']}"),
-        "not there": (True, f"ImageNet's weights of ResNet18 aren't there yet: the first run that asks for them downloads them to {found['path']}. "
-                            "Without a network put the file there, or start runs with --weights FILE, none or run:ID"),
-        "damaged": (False, f"ImageNet's weights of ResNet18 are damaged. Delete {found['path']}: the next run downloads it anew"),
-    }[found["state"]]  # fmt: skip
+    """Of ResNet18, which every command takes by default, and of the other networks that recipes take."""
+    wanted = ["resnet18", *sorted(_taken_by_recipes() - {"resnet18"})]
+    states: dict[str, list[str]] = {}
+    for name in wanted:
+        found = patient.machine["weights"][name]
+        states.setdefault(found["state"], []).append(f"{ARCHITECTURE_TITLE[name]} ({found['path']})")
+    said = []
+    if damaged := states.get("damaged"):
+        said.append(f"ImageNet's weights are damaged of {', '.join(damaged)}. Delete the file: the next run downloads it anew")
+    if there := states.get("there"):
+        said.append(f"ImageNet's weights are there, whole, of {', '.join(there)}")
+    if lacking := states.get("not there"):
+        said.append(f"ImageNet's weights aren't there yet of {', '.join(lacking)}: the first run or recipe that asks for them downloads them. "
+                    "Without a network put the file there, or start runs with --weights FILE, none or run:ID")  # fmt: skip
+    return not damaged, ". ".join(said)
+
+
+def _taken_by_recipes() -> set[str]:
+    """The networks whose ImageNet weights a recipe begins with at full scale."""
+    found = set()
+    for made in map(recipe.read, recipe.names()):
+        data, earlier = {role.name: role.name for role in made.roles}, {step.name: "earlier-run" for step in made.steps}
+        configs = [config for step in made.steps for config in recipe.expand(made, step, "full", data, earlier)]
+        found |= {config.architecture for config in configs if config.begins_with == "imagenet"}
+    return found
 
 
 def _memory(_: Patient) -> Finding:

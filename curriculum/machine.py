@@ -45,10 +45,9 @@ def _cpu_name() -> str:
 
 def published_weights(architecture: Architecture = "resnet18") -> dict[str, Any]:
     """Where torch keeps a network's ImageNet weights; state: there, not there, or damaged (its SHA-256 isn't the one in its name)."""
-    published = PLANS[architecture].published
-    if published is None:
+    if PLANS[architecture].published is None:
         return {"path": "", "state": "not there"}
-    path = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
+    path = PLANS[architecture].downloaded
     if not path.is_file():
         return {"path": str(path), "state": "not there"}
     with path.open("rb") as file:
@@ -60,7 +59,8 @@ def main() -> None:
     device = pick_device("auto")
     with autocast(device):
         found = machine(device)
-    print(json.dumps({**found, "cuda": torch.version.cuda, "driver": NVIDIA_DRIVER.exists(), "weights": published_weights()}))
+    weights = {architecture: published_weights(architecture) for architecture, plan in PLANS.items() if plan.published}
+    print(json.dumps({**found, "cuda": torch.version.cuda, "driver": NVIDIA_DRIVER.exists(), "weights": weights}))
 
 
 if __name__ == "__main__":

@@ -89,18 +89,23 @@ def load_weights(name: str, runs_folder: Path, architecture: str = "resnet18", i
 
 
 def _download_imagenet(architecture: Architecture) -> dict[str, Tensor]:
-    published, others = PLANS[architecture].published, "none (random start), the path of a state dict, run:ID of an earlier run"
-    if published is None:
-        raise WeightsError(
-            f"nobody publishes ImageNet weights of {architecture}", allowed=others, todo="Choose one of these with --weights"
-        )
+    plan, others = PLANS[architecture], "none (random start), the path of a state dict, run:ID of an earlier run"
+    choose = "Choose one of these with --weights (of a recipe: --change weights=FILE)"
+    if plan.published is None:
+        raise WeightsError(f"nobody publishes ImageNet weights of {architecture}", allowed=others, todo=choose)
+    there = plan.downloaded.is_file()
     try:
-        state: dict[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        state: dict[str, Tensor] = plan.published.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:  # on a damaged file torch's reader raises whatever it stumbles over
+        if there:
+            raise WeightsError(f"the ImageNet weights of {architecture} can't be read ({type(error).__name__}: {error})", got=str(plan.downloaded),
+                               todo=f"Delete that file: the next run downloads it anew from {plan.published.url}") from error  # fmt: skip
         raise WeightsError(
-            f"the ImageNet weights are not in torch's cache and can't be downloaded ({error})",
-            allowed=others, todo="Choose one of these with --weights, or connect to the network once",
-        ) from error  # fmt: skip
+            f"the ImageNet weights of {architecture} are not there and can't be downloaded ({error})",
+            got=f"nothing at {plan.downloaded}",
+            allowed=others,
+            todo=f"{choose}, put {plan.published.url} there, or connect to the network once",
+        ) from error
     return state
 
 

@@ -115,8 +115,8 @@ def _images(request: dict[str, Any], order: pd.DataFrame, size: int, reporter: R
     return load()
 
 
-def _weights(name: str, config: RunConfig, request: dict[str, Any]) -> Weights:
-    return load_weights(name, Path(request["runs"]), config.architecture, config.image_size)
+def _weights(config: RunConfig, request: dict[str, Any]) -> Weights:
+    return load_weights(config.begins_with, Path(request["runs"]), config.architecture, config.image_size)
 
 
 def _watched(reporter: Reporter) -> Callable[[str, int, int], None]:
@@ -134,7 +134,7 @@ def _watched(reporter: Reporter) -> Callable[[str, int, int], None]:
 
 
 def _train(run: RunDir, config: TrainConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
-    weights = _weights("none" if config.mode == "scratch" else config.weights, config, request)
+    weights = _weights(config, request)
     images = _images(request, order, config.image_size, reporter, ranks)
     features = _features(config, request, order, images, weights, reporter, ranks) if config.mode == "transfer" else None
     data = _training_data(config, request, order, images, weights, reporter, ranks)
@@ -300,7 +300,7 @@ def _seconds_left(pace: list[tuple[int, float]], coming: list[int]) -> float:
 
 def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
     labels = outputs.class_indices(request, order)
-    source = _weights(f"run:{config.run}" if config.method == "loss" else config.weights, config, request)
+    source = _weights(config, request)
     images = _images(request, order, config.image_size, reporter, ranks)
     features = None
     if config.method == "loss":
@@ -342,7 +342,7 @@ def _score(run: RunDir, config: ScoreConfig, request: dict[str, Any], order: pd.
 
 
 def _episodes(run: RunDir, config: EpisodesConfig, request: dict[str, Any], order: pd.DataFrame, reporter: Reporter, ranks: Ranks) -> None:
-    weights = _weights(config.weights, config, request)
+    weights = _weights(config, request)
     images = _images(request, order, config.image_size, reporter, ranks)
     features = _features(config, request, order, images, weights, reporter, ranks)
     if not ranks.first:
@@ -363,7 +363,7 @@ def _look(run: RunDir, config: LookConfig, request: dict[str, Any], order: pd.Da
     """A picture's most probable classes, by the names that the weights know; the first layer's filters and answers as pictures."""
     if not ranks.first:
         return
-    weights = _weights(config.weights, config, request)
+    weights = _weights(config, request)
     names, channels = _names(config, request, weights)
     net = restore(len(names), weights, config.image_size) if weights.state else build(len(names), weights, config.seed, config.image_size)
     image = np.asarray(_images(request, order, config.image_size, reporter, ranks)[[0]], dtype=np.uint8)

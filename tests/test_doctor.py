@@ -220,8 +220,13 @@ def test_how_the_server_listens(home: Home, monkeypatch: pytest.MonkeyPatch, var
     assert "this machine alone" not in found.detail
 
 
-SEEN = {"cpu": "a CPU", "cores": 2, "torch": "2", "cuda": "13", "gpu": None, "driver": False, "precision": "float32",
-        "weights": {"path": "resnet18-00000000.pth", "state": "there"}}  # fmt: skip
+SEEN: dict[str, Any] = {"cpu": "a CPU", "cores": 2, "torch": "2", "cuda": "13", "gpu": None, "driver": False, "precision": "float32",
+        "weights": {name: {"path": f"{name}-00000000.pth", "state": "there"} for name in ("resnet18", "squeezenet1_0", "squeezenet1_1", "vit_b_16")}}  # fmt: skip
+
+
+def seen(**states: str) -> dict[str, Any]:
+    """Weights that are in another state than whole."""
+    return {"weights": SEEN["weights"] | {name: {"path": f"{name}.pth", "state": state} for name, state in states.items()}}
 
 
 @pytest.mark.parametrize(("name", "change", "ok", "says"), [
@@ -229,8 +234,10 @@ SEEN = {"cpu": "a CPU", "cores": 2, "torch": "2", "cuda": "13", "gpu": None, "dr
     ("device", {"gpu": "a GPU"}, True, "a GPU"),
     ("device", {"driver": True}, False, "nvidia-smi"),
     ("weights", {}, True, "whole"),
-    ("weights", {"weights": {"path": "p", "state": "not there"}}, True, "--weights FILE"),
-    ("weights", {"weights": {"path": "p", "state": "damaged"}}, False, "Delete p"),
+    ("weights", seen(resnet18="not there"), True, "aren't there yet of ResNet18 (resnet18.pth): the first run or recipe"),
+    ("weights", seen(vit_b_16="not there"), True, "aren't there yet of ViT-B/16 (vit_b_16.pth): the first run or recipe"),
+    ("weights", seen(resnet18="damaged"), False, "damaged of ResNet18 (resnet18.pth). Delete"),
+    ("weights", seen(squeezenet1_0="damaged"), False, "damaged of SqueezeNet 1.0 (squeezenet1_0.pth). Delete"),
 ])  # fmt: skip
 def test_what_the_machine_says(home: Home, name: str, change: dict[str, Any], ok: bool, says: str) -> None:
     with mock.patch.object(doctor.Patient, "machine", {**SEEN, **change}):

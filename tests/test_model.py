@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from curriculum.architectures import PLANS
 from curriculum.errors import ConfigError, WeightsError
 from curriculum.model import Weights, build, build_backbone, embed, load_weights, normalise, pick_device, restore, to_numpy
 
@@ -244,9 +245,21 @@ def test_imagenet_without_a_network_names_the_three_other_choices(tmp_path: Path
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("curriculum.errors.WeightsError: the ImageNet weights")
-    for choice in ("none (random start)", "the path of a state dict", "run:ID"):
+    for choice in ("none (random start)", "the path of a state dict", "run:ID", "--change weights=FILE"):
         assert choice in last
+    published = PLANS["resnet18"].published.url
+    assert published in last
+    assert str(tmp_path / "empty" / "hub" / "checkpoints" / published.rpartition("/")[2]) in last
     assert not list((tmp_path / "empty").rglob("*.pth"))
+
+
+def test_imagenet_weights_that_are_damaged_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    there = PLANS["resnet18"].downloaded
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"half of it")
+    with pytest.raises(WeightsError, match=f"resnet18 can't be read.*{there.name}.*Delete that file"):
+        load_weights("imagenet", tmp_path)
 
 
 # -- what it computes -----------------------------------------------------------------------------
