@@ -72,6 +72,16 @@ def test_there_are_some() -> None:
     assert {"staged-rsscn7", "self-paced-rsscn7", "vit", "squeezenet"} <= set(recipe.names())
 
 
+@pytest.mark.parametrize("name", recipe.names())
+def test_what_may_take_the_place_of_data_has_the_tables_that_the_steps_need(name: str) -> None:
+    made = recipe.read(name)
+    shapes = {role.name: role.shape for role in made.roles}
+    for step in made.steps:
+        for config in expanded(made)[step.name]:
+            assert "split.csv" in shapes[step.role] or getattr(config, "protocol", "") != "given"
+            assert "classes.csv" in shapes[step.role] or not getattr(config, "multi_label", False)
+
+
 # -- what is wrong with one -----------------------------------------------------------------------
 
 
