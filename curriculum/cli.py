@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -40,25 +41,33 @@ Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = parser().parse_args(arguments)
+    code = 0
+    try:
+        try:
+            options = parser().parse_args(arguments)
+            code, document, text = _done(options)
+            if code:
+                print(f"error: {document['error']}", file=sys.stderr)
+            if said := json.dumps(clean(document), ensure_ascii=False) if options.json else text:
+                print(said)
+        finally:
+            sys.stdout.flush()  # here: at its end Python would call a closed pipe an error
+    except BrokenPipeError:  # whoever reads has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _done(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
+    """The exit code, the document and the same for people."""
     command: Command = options.command
     try:
-        document, text = command(options, Home.find(options.home))
+        return 0, *command(options, Home.find(options.home))
     except CurriculumError as error:
-        return _fail(options, str(error), error.exit_code)
+        return error.exit_code, {"error": str(error)}, ""
     except KeyboardInterrupt:
-        return _fail(options, "Interrupted. Nothing half-made was left behind.", 1)
+        return 1, {"error": "Interrupted. Nothing half-made was left behind."}, ""
     except OSError as error:
-        return _fail(options, f"The system refused: {error}. Nothing half-made was left behind.", 1)
-    print(json.dumps(clean(document), ensure_ascii=False) if options.json else text)
-    return 0
-
-
-def _fail(options: argparse.Namespace, message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    if options.json:
-        print(json.dumps({"error": message}, ensure_ascii=False))
-    return code
+        return 1, {"error": f"The system refused: {error}. Nothing half-made was left behind."}, ""
 
 
 def clean(value: Any) -> Any:

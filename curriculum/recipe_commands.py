@@ -26,7 +26,8 @@ def recipe_list(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     lines = []
     for one in found:
         minutes = ", ".join(f"{duration(60 * value)} on a {device.upper()}" for device, value in one["minutes"].items())
-        lines += [f"{one['recipe']}: {one['title']}", f"  {one['what']}", f"  data: {'; '.join(role['what'] for role in one['data'])}"]
+        lines += [f"{one['recipe']}: {one['title']}", f"  {one['what']}"]
+        lines += [f"  data, {role['role']}: {role['what']} ({role['get']}; or {role['shape']} of yours)" for role in one["data"]]
         lines += [f"  expected at full scale: about {minutes}"] if minutes else []
         lines += [f"  reported, {name}: {figures}" for name, figures in _reported(one)]
     return {"recipes": found}, "\n".join(lines)
@@ -48,7 +49,7 @@ def recipe_run(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def recipe_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = recipe_runs.find(home, options.recipe_id)
-    return _followed(home, run, recipe_runs.resume(run))
+    return _followed(home, run, recipe_runs.resume(run, recipe.parse_changes(options.change or ())))
 
 
 def recipe_results(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -64,7 +65,7 @@ def recipe_results(options: argparse.Namespace, home: Home) -> tuple[Result, str
 def _followed(home: Home, run: RunDir, process: Any) -> tuple[Result, str]:
     status = follow(run, process, f"recipe {run.run_id}")
     if status.state != "done":
-        todo = f"`python -m curriculum recipe resume {run.run_id}` goes on with what is left"
+        todo = f"`python -m curriculum recipe resume {run.run_id}` goes on with what is left, also with --change OPTION=VALUE for steps that aren't done"
         raise RunError(status.message or f"the recipe ended {status.state}", todo=todo)
     return _document(home, run), _text(home, run)
 
@@ -120,6 +121,6 @@ def _described(made: Recipe) -> Result:
 
 def _reported(described: Result) -> list[tuple[str, str]]:
     return [
-        (step["step"], ", ".join(f"{one['figure']} {one['value']:g}" for one in step["reported"]))
+        (step["step"], ", ".join(f"{one['figure']} {one['value']:g}" + (f" ({one['at']})" if one["at"] else "") for one in step["reported"]))
         for step in described["steps"] if step["reported"]
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from curriculum import recipe
 from curriculum.cli import clean, main, parser
 from curriculum.home import Home
 from curriculum.store import Store
@@ -276,6 +278,31 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
             main([*words, "--help"])
         assert ended.value.code == 0
         assert "example: python -m curriculum" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("recipe", "list"), ("recipe", "list", "--json"), ("recipe", "--help")])
+def test_whoever_reads_may_have_enough(words: tuple[str, ...]) -> None:
+    """As `head` does: the pipe is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "curriculum", *words], cwd=CHECKOUT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_recipes_are_listed_with_where_their_data_comes_from_and_when_figures_were_seen(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--home", str(home.root), "recipe", "list"]) == 0
+    said = capsys.readouterr().out
+    for made in map(recipe.read, recipe.names()):
+        assert all(f"{role.what} ({role.get}; or {role.shape} of yours)" in said for role in made.roles)
+        assert all(f"{one.figure} {one.value:g} ({one.at})" in said for step in made.steps for one in step.reported if one.at)
+    assert "peak_test_accuracy 0.8554 (epoch 42)" in said
 
 
 def test_json_has_no_nan() -> None:
