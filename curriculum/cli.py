@@ -288,6 +288,8 @@ def parser() -> argparse.ArgumentParser:
     command = _command(cook, "resume", recipe_commands.recipe_resume, "go on with what is left of one that was stopped",
                        "recipe resume 20260131-120000-squeezenet-1a2b")  # fmt: skip
     command.add_argument("recipe_id", metavar="ID", help="`recipe results` shows them")
+    command.add_argument("--change", nargs="+", metavar="OPTION=VALUE",
+                         help="for every step that has the option and isn't done, such as weights=FILE")  # fmt: skip
 
     command = _command(
         groups, "explain", explain_command.explain, "draw the regions of images that a run's model goes by, and say how far to rely on them",

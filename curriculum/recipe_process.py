@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ import torch
 
 from curriculum import datasets, experiment, preparation, recipe_runs, worker
 from curriculum.config import CompareConfig, Config
-from curriculum.errors import CancelledError, RunError, StoreLockedError
+from curriculum.errors import CancelledError, CurriculumError, RunError, StoreLockedError
 from curriculum.files import write_json
 from curriculum.home import Home
+from curriculum.model import load_weights
 from curriculum.priority import step_back
 from curriculum.recipe import REFERRING, Recipe, Step
 from curriculum.recipe_runs import Request
 from curriculum.reporter import Reporter, supervise
 from curriculum.rundir import MAX_TITLE, About, RunDir
 from curriculum.store import LONG_PATIENCE_SECONDS, Store
+from curriculum.vocabulary import Scale
 
 WATCH_SECONDS = 0.3
 
@@ -35,19 +37,21 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
     """Do what isn't done yet, then write result.json.
 
     Raises:
-        CancelledError: somebody asked to stop. RunError: a step failed; what came before it is kept.
+        CancelledError: somebody asked to stop. RunError: a step can't be done, which is looked at before any is begun, or it failed; what
+            came before it is kept.
     """
     made, request, home = recipe_runs.recipe_of(run), recipe_runs.request_of(run), Home(run.path.parents[2])
     started, chosen = recipe_runs.steps_of(run), dict[str, str]()
     if request.scale == "small":
         torch.set_num_threads(1)  # of batches this small, threads only get into one another's way
+    _look_ahead(home, made, request, started, reporter)
     total, done = sum(len(recipe_runs.points(made, step, request, {})) for step in made.steps), 0
     for step in made.steps:
         points, mine = recipe_runs.points(made, step, request, chosen), started.setdefault(step.name, [])
         settled = recipe_runs.chosen(recipe_runs.results_of(home, mine), len(points)) is not None
         for place, config in enumerate(points):
             if place == len(mine) or (not settled and _stale(home, mine[place], config)):
-                mine[place : place + 1] = [_prepare(home, made, step, config, reporter).run_id]
+                mine[place : place + 1] = [_prepare(home, made, step, config, request.scale, reporter).run_id]
                 write_json(run / "steps.json", started)
             member = RunDir(home.runs / mine[place])
             if member.result() is None and not settled:
@@ -59,6 +63,40 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
         for run_id in (each for mine in started.values() for each in mine):
             (home.runs / run_id / "model.pt").unlink(missing_ok=True)  # of no use; a transformer's is 340 MB
     write_json(run / "result.json", _result(home, run, made, request, chosen, reporter.seconds))
+
+
+def _look_ahead(home: Home, made: Recipe, request: Request, started: Mapping[str, list[str]], reporter: Reporter) -> None:
+    """Refuse at once what a step that isn't begun would be refused for, hours later: its data set, or ImageNet's weights, which are fetched."""
+    ahead = [(step, config) for step in made.steps
+             for config in recipe_runs.points(made, step, request, {})[len(started.get(step.name, ())) :]]  # fmt: skip
+    reporter.write(phase="looking at the data")
+    with _database(home, reporter) as store:
+        for step, config in ahead:
+            with _named(step, config):
+                preparation.table(store, _fitting(store, config, request.scale))
+    reporter.write(phase="looking for ImageNet's weights")
+    found = set[str]()
+    for step, config in ahead:
+        if config.begins_with == "imagenet" and config.architecture not in found:
+            with _named(step, config):
+                load_weights("imagenet", home.runs, config.architecture, config.image_size)
+            found.add(config.architecture)
+
+
+@contextmanager
+def _named(step: Step, config: Config) -> Iterator[None]:
+    """What is refused within is said of the step and its data set."""
+    try:
+        yield
+    except CurriculumError as error:
+        raise RunError(
+            f"step {step.name} on {config.dataset} can't be done: {error.what}", got=error.got, allowed=error.allowed, todo=error.todo
+        ) from error
+
+
+def _fitting(store: Store, config: Config, scale: Scale) -> Config:
+    """At small scale a step makes do with less where a data set has less."""
+    return preparation.at_most(store, config) if scale == "small" else config
 
 
 def _stale(home: Home, run_id: str, config: Config) -> bool:
@@ -82,13 +120,13 @@ def _chosen(home: Home, step: Step, run_ids: list[str]) -> str:
     return found
 
 
-def _prepare(home: Home, made: Recipe, step: Step, config: Config, reporter: Reporter) -> RunDir:
+def _prepare(home: Home, made: Recipe, step: Step, config: Config, scale: Scale, reporter: Reporter) -> RunDir:
     def looking(done: int, total: int, phase: str) -> None:
         reporter.progress(phase, done, total)
 
     with _database(home, reporter) as store:
         datasets.ensure_overlaps(store, config.dataset, looking)
-        member = preparation.prepare(store, config)
+        member = preparation.prepare(store, _fitting(store, config, scale))
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))
     return member
 

@@ -104,8 +104,7 @@ def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
     """
     if request.scale not in SCALES:
         raise ConfigError("unknown scale", got=request.scale, allowed=SCALES)
-    recipe.check_changes(made, request.changes)
-    request = replace(request, files=_files(home, [config for step in made.steps for config in points(made, step, request, {})]))
+    request = _checked(home, made, request)
     name = re.sub(r"[^A-Za-z0-9-]+", "-", made.name)
     run = RunDir(folder(home) / f"{datetime.now():%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}")
     run.path.mkdir(parents=True)
@@ -113,6 +112,13 @@ def prepare(home: Home, made: Recipe, request: Request) -> RunDir:
     write_json(run / "request.json", {**asdict(request), "home": str(home.root), "created_at": time.time()})
     run.write_status(Status("queued"))
     return run
+
+
+def _checked(home: Home, made: Recipe, request: Request) -> Request:
+    """The same, with the files of weights found."""
+    recipe.check_changes(made, request.changes)
+    found = _files(home, [config for step in made.steps for config in points(made, step, request, {})])
+    return replace(request, files={**request.files, **found})
 
 
 def points(made: Recipe, step: Step, request: Request, chosen: Mapping[str, str]) -> list[Config]:
@@ -145,9 +151,26 @@ def delete(run: RunDir) -> None:
     shutil.rmtree(run.path)
 
 
-def resume(run: RunDir) -> subprocess.Popen[bytes]:
-    """Go on with what is left of a recipe that was cancelled, interrupted or has failed; raises RunError for any other."""
+def resume(run: RunDir, changes: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
+    """Go on with what is left of a recipe that was cancelled, interrupted or has failed, its steps changed where that is asked for.
+
+    Raises:
+        RunError: any other recipe, or a step that would be changed has runs that are done. ConfigError, WeightsError, UnknownError: as `prepare`.
+    """
+    if not changes:
+        run.queue_again()
+        return launch(run)
+    home, made, request, started = Home(run.path.parents[2]), recipe_of(run), request_of(run), steps_of(run)
+    request = _checked(home, made, replace(request, changes={**request.changes, **changes}))
+    changed = [step.name for step in made.steps if recipe.changeable(step) & set(changes)]
+    if done := [name for name in changed if any(results_of(home, started.get(name, [])).values())]:
+        raise RunError(
+            "a step that is done can't be changed any more", got=", ".join(done),
+            todo=f"Start the recipe anew with these changes, or resume it without {', '.join(changes)}",
+        )  # fmt: skip
     run.queue_again()
+    write_json(run / "request.json", {**read_json(run / "request.json"), "changes": dict(request.changes), "files": dict(request.files)})
+    write_json(run / "steps.json", {name: mine for name, mine in started.items() if name not in changed})  # begun otherwise: begun anew
     return launch(run)
 
 

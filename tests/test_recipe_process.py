@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from curriculum import recipe, recipe_process, recipe_runs
+from curriculum.architectures import PLANS
 from curriculum.cli import main
 from curriculum.datasets import add_dataset
-from curriculum.errors import CurriculumError, RunError
+from curriculum.errors import ConfigError, CurriculumError, RunError
 from curriculum.home import Home
 from curriculum.model import Weights, build
 from curriculum.recipe_runs import Request
 from curriculum.reporter import Reporter
-from curriculum.rundir import RunDir
+from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
+from curriculum.vocabulary import Scale
 from tests.ml import write_folder
 
 HEAD = """
@@ -50,10 +52,10 @@ def tints(home: Home) -> Home:
     return home
 
 
-def asked(home: Home, text: str, **changes: Any) -> RunDir:
+def asked(home: Home, text: str, scale: Scale = "full", **changes: Any) -> RunDir:
     path = home.root / "mine.toml"
     path.write_text(text, encoding="utf-8")
-    return recipe_runs.prepare(home, recipe.read(str(path)), Request("mine", "full", {"tints": "tints"}, changes))
+    return recipe_runs.prepare(home, recipe.read(str(path)), Request("mine", scale, {"tints": "tints"}, changes))
 
 
 def conduct(run: RunDir) -> dict[str, Any]:
@@ -94,6 +96,83 @@ def test_weights_that_are_not_there_are_refused_before_anything_starts(tints: Ho
     with pytest.raises(CurriculumError, match=r"no such (weights.*my\.pth|run.*gone)"):
         asked(tints, text, **changes)
     assert not recipe_runs.all_started(tints)
+
+
+# -- what a later step would be refused for --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ('protocol = "given"\n', r"has no split\.csv.*--change protocol=honest"),
+        ("multi_label = true\n", r"has no classes\.csv.*--change multi_label=false"),
+        ("per_class = 9\n", r"fewer images than --per-class asks for.*up to 8"),
+        ("test_share = 0.99\n", "the (train|val) part has no image"),
+    ],
+)
+def test_what_the_data_lacks_is_said_before_anything_runs(tints: Home, second: str, said: str) -> None:
+    run = asked(tints, HEAD + STEP % ("first", "none") + STEP % ("second", "step:first") + second)
+    with pytest.raises(RunError, match=f"step second on tints can't be done: .*{said}"):
+        conduct(run)
+    assert recipe_runs.steps_of(run) == {}
+    assert not tints.runs.exists()
+
+
+def test_too_few_images_for_episodes_are_said_before_anything_runs(tints: Home) -> None:
+    episodes = '[[step]]\nname = "second"\nkind = "episodes"\nweights = "step:first"\narchitecture = "small_cnn"\nways = 3\nshots = 5\nqueries = 6\n'
+    run = asked(tints, HEAD + STEP % ("first", "none") + episodes)
+    with pytest.raises(RunError, match=r"step second on tints can't be done: an episode of 3 classes.*0 classes of that size"):
+        conduct(run)
+    assert recipe_runs.steps_of(run) == {}
+
+
+def test_published_weights_that_are_lacking_are_said_before_anything_runs(tints: Home) -> None:
+    run = asked(tints, HEAD + STEP % ("first", "none") + STEP % ("second", "imagenet"))
+    with pytest.raises(
+        RunError, match=r"step second on tints can't be done: nobody publishes ImageNet weights of small_cnn.*--change weights=FILE"
+    ):
+        conduct(run)
+    assert recipe_runs.steps_of(run) == {}
+    run.write_status(Status("failed"))
+    assert recipe_runs.resume(run, {"weights": "none"}).wait() == 0
+    assert run.status().state == "done", run.status().message
+    assert members(tints, run, "second")[0].config().weights == "none"
+    assert dict(recipe_runs.request_of(run).changes) == {"weights": "none"}
+
+
+def test_published_weights_that_are_there_are_taken(tints: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    there = PLANS["resnet18"].downloaded
+    there.parent.mkdir(parents=True)
+    torch.save(build(5, Weights("none", None, "none", "resnet18"), 1).state_dict(), there)
+    conduct(asked(tints, HEAD + (STEP % ("first", "imagenet")).replace("small_cnn", "resnet18")))
+
+
+def test_a_failed_step_is_resumed_otherwise_and_one_that_is_done_is_not(tints: Home) -> None:
+    run = asked(
+        tints, HEAD + STEP % ("first", "none") + (STEP % ("second", "none")).replace("fine-tune", "scratch") + 'freeze = ["nowhere.*"]\n'
+    )
+    with pytest.raises(RunError, match="nowhere"):
+        conduct(run)
+    run.write_status(Status("failed"))
+    (failed,) = members(tints, run, "second")
+    with pytest.raises(RunError, match=r"a step that is done can't be changed any more.*first"):
+        recipe_runs.resume(run, {"seed": 3})
+    with pytest.raises(ConfigError, match="no step of the recipe mine takes this change"):
+        recipe_runs.resume(run, {"folds": 3})
+    assert run.status().state == "failed"
+    assert members(tints, run, "second")[0].run_id == failed.run_id
+
+
+def test_at_small_scale_fewer_images_a_class_do(tints: Home) -> None:
+    text = HEAD + STEP % ("first", "none") + "per_class = 50\n"
+    with pytest.raises(RunError, match="fewer images than --per-class asks for"):
+        conduct(asked(tints, text))
+    run = asked(tints, text, "small")
+    conduct(run)
+    (first,) = members(tints, run, "first")
+    assert first.config().per_class == 8, "of 10 a class 2 are test"  # type: ignore[union-attr]
+    assert len(first.order()) == 30
 
 
 # -- runs that fail, runs that are gone -----------------------------------------------------------
