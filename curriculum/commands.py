@@ -187,7 +187,7 @@ def _run(home: Home, config: Config, describe: Callable[[Store, Result], str]) -
     """Prepare, launch, follow, take in. The database is free for others while the worker computes."""
     _attend_unless_first(type(config))
     with Store.open_or_snapshot(home, owner="a command that starts a run") as store:
-        if datasets.known_overlaps(store, config.dataset) is None:
+        if config.divides and datasets.known_overlaps(store, config.dataset) is None:
             datasets.ensure_overlaps(store, config.dataset, _Bar("looking for images of the same ground"))
         run = preparation.prepare(store, config)
     status = follow(run, runs.launch(run))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from curriculum.errors import ConfigError
 from curriculum.vocabulary import (
@@ -68,6 +68,9 @@ class RunConfig:
             raise ConfigError(
                 "vit_b_16 cuts images into patches of 16 px", got=f"--image-size {self.image_size}", allowed="multiples of 16"
             )
+
+    divides: ClassVar[bool] = True
+    """Whether its images are divided into parts that images of the same ground mustn't straddle."""
 
     @property
     def begins_with(self) -> str:
@@ -324,6 +327,8 @@ def control_of(arm: str) -> str | None:
 class EpisodesConfig(RunConfig):
     """Few-shot episodes: a few classes and images are drawn, a small classifier learns them from a frozen network's features."""
 
+    divides = False
+
     ways: int = option(5, "classes of an episode", low=2, high=1000)
     shots: int = option(5, "training images of each class", low=1, high=1000)
     queries: int = option(15, "test images of each class", low=1, high=1000)
@@ -334,6 +339,8 @@ class EpisodesConfig(RunConfig):
 @dataclass(frozen=True)
 class LookConfig(RunConfig):
     """One picture through one network: its most probable classes, the first layer's filters and what they answer."""
+
+    divides = False
 
     example: str | None = option(None, "class/file (default: the data set's first)")
     top: int = option(5, "how many classes", low=1, high=1000)

@@ -125,7 +125,8 @@ def _prepare(home: Home, made: Recipe, step: Step, config: Config, scale: Scale,
         reporter.progress(phase, done, total)
 
     with _database(home, reporter) as store:
-        datasets.ensure_overlaps(store, config.dataset, looking)
+        if config.divides:
+            datasets.ensure_overlaps(store, config.dataset, looking)
         member = preparation.prepare(store, _fitting(store, config, scale))
     member.write_about(About(f"{made.title}: {step.name}"[:MAX_TITLE]))
     return member

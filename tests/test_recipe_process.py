@@ -12,7 +12,7 @@ import torch
 from curriculum import recipe, recipe_process, recipe_runs
 from curriculum.architectures import PLANS
 from curriculum.cli import main
-from curriculum.datasets import add_dataset
+from curriculum.datasets import add_dataset, known_overlaps
 from curriculum.errors import ConfigError, CurriculumError, RunError
 from curriculum.home import Home
 from curriculum.model import Weights, build
@@ -124,6 +124,18 @@ def test_too_few_images_for_episodes_are_said_before_anything_runs(tints: Home) 
     with pytest.raises(RunError, match=r"step second on tints can't be done: an episode of 3 classes.*0 classes of that size"):
         conduct(run)
     assert recipe_runs.steps_of(run) == {}
+
+
+@pytest.mark.parametrize(("kind", "looked"), [("look", False), ("train", True)])
+def test_only_where_images_are_divided_are_those_of_the_same_ground_looked_for(tints: Home, kind: str, looked: bool) -> None:
+    step = (
+        STEP % ("first", "none")
+        if kind == "train"
+        else f'[[step]]\nname = "first"\nkind = "{kind}"\nweights = "none"\narchitecture = "small_cnn"\n'
+    )
+    conduct(asked(tints, HEAD + step))
+    with Store.open(tints) as store:
+        assert (known_overlaps(store, "tints") is not None) is looked
 
 
 def test_published_weights_that_are_lacking_are_said_before_anything_runs(tints: Home) -> None:

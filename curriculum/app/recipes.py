@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -219,7 +220,9 @@ def _start(made: Recipe, request: Request) -> None:
         with st.spinner(
             "Looking once for images that show the same ground, so that no test image has its twin in train ...", show_time=True
         ):
-            for name in sorted(set(data.values())):
+            given = replace(request, data=data)
+            configs = [config for step in made.steps for config in recipe_runs.points(made, step, given, {})]
+            for name in sorted({config.dataset for config in configs if config.divides}):
                 datasets.ensure_overlaps(running.store, name)
         running.save_snapshot()
         run, _ = recipe_runs.start(running.home, made, request)
