@@ -295,7 +295,7 @@ def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def runs_delete(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open(home, owner="runs delete") as store:
-        runs.delete(store, open_run(home, options.run_id))
+        runs.delete(store, runs.find_remains(store, options.run_id))
     return {"run_id": options.run_id, "deleted": True}, f"{options.run_id} is deleted"
 
 

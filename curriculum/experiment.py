@@ -65,7 +65,7 @@ def _member(run: RunDir, config: CompareConfig, arm: str, seed: int, budget: int
     if mode != "transfer":
         options |= {"learning_rate": config.learning_rate, "rate_rule": "constant", "augment": config.augment}
     if mode == "self-paced" and arm != base_of(arm):
-        options["replay"] = f"{run.run_id}-{base_of(arm)}-s{seed}"
+        options["replay"] = runs.member_id(run.run_id, base_of(arm), seed)
     shared = (
         "weights",
         "architecture",
@@ -81,7 +81,7 @@ def _member(run: RunDir, config: CompareConfig, arm: str, seed: int, budget: int
     )
     options |= {name: getattr(config, name) for name in shared}
     made = TrainConfig(config.dataset, seed=seed, budget=budget, dynamics=False, **options)
-    return Member(arm, seed, RunDir(run.path.parent / f"{run.run_id}-{arm}-s{seed}"), made)
+    return Member(arm, seed, RunDir(run.path.parent / runs.member_id(run.run_id, arm, seed)), made)
 
 
 # -- doing it ------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from curriculum.files import read_json, write_json, write_whole
 from curriculum.home import Home
 from curriculum.metrics import wilson_bounds
 from curriculum.recipe import Recipe, Reported, Step
-from curriculum.rundir import RunDir, Status
+from curriculum.rundir import RunDir, Status, is_id
 from curriculum.store import Store
 from curriculum.vocabulary import SCALES, Scale
 
@@ -221,7 +221,7 @@ def steps_of(run: RunDir) -> dict[str, list[str]]:
     except (OSError, ValueError) as error:
         raise RunError(f"steps.json of {run.run_id} can't be read ({error})", todo="Start the recipe anew") from error
     if not isinstance(found, dict) or not all(
-        isinstance(ids, list) and all(isinstance(each, str) for each in ids) for ids in found.values()
+        isinstance(ids, list) and all(isinstance(each, str) and is_id(each) for each in ids) for ids in found.values()
     ):
         raise RunError(f"steps.json of {run.run_id} is damaged", got=ascii(found)[:80], todo="Start the recipe anew")
     return found

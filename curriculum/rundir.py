@@ -344,12 +344,29 @@ def read_frame(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
     return frame
 
 
+def is_id(text: str) -> bool:
+    """Whether a text can be a run's or a recipe's id: a folder's own name, which leads nowhere else."""
+    return text not in ("", ".", "..") and Path(text).name == text and "\0" not in text
+
+
+def place_of(home: Home, run_id: str) -> RunDir:
+    """Where a run of that id lies, or would lie; UnknownError for what can't be one."""
+    if not is_id(run_id):
+        raise _unknown(home, run_id)
+    return RunDir(home.runs / run_id)
+
+
 def open_run(home: Home, run_id: str) -> RunDir:
     """An existing run's directory; an unknown id raises UnknownError."""
-    if not run_id or Path(run_id).name != run_id or not (home.runs / run_id / "config.json").is_file():
-        known = [run.run_id for run in all_runs(home)]
-        raise UnknownError("no such run", got=run_id, allowed=known[:10] or "none has been started yet", todo="`runs list` shows them")
-    return RunDir(home.runs / run_id)
+    run = place_of(home, run_id)
+    if not _readable(run / "config.json"):
+        raise _unknown(home, run_id)
+    return run
+
+
+def _unknown(home: Home, run_id: str) -> UnknownError:
+    known = [run.run_id for run in all_runs(home)]
+    return UnknownError("no such run", got=run_id, allowed=known[:10] or "none has been started yet", todo="`runs list` shows them")
 
 
 def all_runs(home: Home) -> list[RunDir]:

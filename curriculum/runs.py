@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,16 +19,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from curriculum.config import CompareConfig, Config
-from curriculum.errors import RunError
+from curriculum.config import ARMS, CompareConfig, Config
+from curriculum.errors import CurriculumError, RunError
 from curriculum.home import Home
 from curriculum.intake import ingest
 from curriculum.preparation import prepare
-from curriculum.rundir import About, RunDir, Status, all_runs, open_run
+from curriculum.rundir import About, RunDir, Status, all_runs, open_run, place_of
 from curriculum.store import Store
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 """glibc's own settings: a worker keeps its memory from batch to batch, which trains a tenth faster than asking the system anew."""
+
+MEMBER = re.compile(rf"(.+?)-(?:{'|'.join(map(re.escape, ARMS))})-s\d+", re.DOTALL)
+"""An arm's run by its id, as `member_id` makes it."""
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -102,19 +106,34 @@ def resume(run: RunDir) -> subprocess.Popen[bytes]:
 
 
 def delete(store: Store, run: RunDir) -> None:
-    """Remove a run that isn't going on: its rows, then its directory; of a comparison also those of its arms."""
-    all_of_it = [run, *members(store.home, run)]
+    """Remove a run that isn't going on: its rows, then its directory; of a comparison first those of its arms.
+
+    Stopped at any moment, it is done by asking once more (`find_remains`): a comparison stays whole until its last arm has gone.
+    """
+    all_of_it = [*(place_of(store.home, each) for each in _planned(run)), place_of(store.home, run.run_id)]
     for each in all_of_it:
         if each.status().active:
             raise RunError("a run that is going on can't be deleted", got=each.run_id, todo="Cancel it first")
-    for each in all_of_it:  # first: a folder without it is no run, so that nobody takes in again what stays of it
-        (each / "config.json").unlink(missing_ok=True)
-    with store.write() as cursor:
-        for table in ("epoch", "prediction", "score", "run"):
-            cursor.executemany(f"DELETE FROM {table} WHERE run_id = ?", [[each.run_id] for each in all_of_it])
     for each in all_of_it:
-        shutil.rmtree(each.path, ignore_errors=not each.path.exists())
+        with store.write() as cursor:
+            for table in ("epoch", "prediction", "score", "run"):
+                cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [each.run_id])
+            (each / "config.json").unlink(missing_ok=True)  # a folder without it is no run: nobody takes in again what stays of it
+        if each.path.exists():
+            shutil.rmtree(each.path)
     log.info("run deleted", extra={"run_id": run.run_id})
+
+
+def find_remains(store: Store, run_id: str) -> RunDir:
+    """A run to be deleted: a whole one, or rows or files that stayed as a deletion was broken off.
+
+    Raises:
+        UnknownError: there is nothing of that id.
+    """
+    run = place_of(store.home, run_id)
+    if run.path.is_dir() or store.rows("SELECT 1 FROM run WHERE run_id = ?", [run_id]):
+        return run
+    return open_run(store.home, run_id)
 
 
 def describe(store: Store, run: RunDir, *, title: str | None = None, note: str | None = None) -> About:
@@ -131,18 +150,44 @@ def describe(store: Store, run: RunDir, *, title: str | None = None, note: str |
 
 
 def members(home: Home, run: RunDir) -> list[RunDir]:
-    """The runs that a comparison started; none of any other run."""
-    return [each for each in all_runs(home) if each.run_id.startswith(f"{run.run_id}-")]
+    """The runs that a comparison has started; none of any other run."""
+    planned = set(_planned(run))
+    return [each for each in all_runs(home) if each.run_id in planned] if planned else []
+
+
+def member_id(comparison: str, arm: str, seed: int) -> str:
+    """The id of the run that is one arm of one seed of a comparison."""
+    return f"{comparison}-{arm}-s{seed}"
+
+
+def comparison_id(run_id: str) -> str | None:
+    """The id of the comparison that a run is an arm of, by its own id; None for any other."""
+    found = MEMBER.fullmatch(run_id)
+    return found[1] if found else None
+
+
+def _planned(run: RunDir) -> list[str]:
+    """The ids of all runs that a comparison starts; none of any other run, and of one whose configuration can't be read."""
+    try:
+        config = run.config()
+    except CurriculumError:
+        return []
+    if not isinstance(config, CompareConfig):
+        return []
+    seeds = range(config.seed, config.seed + config.seeds)
+    return [member_id(run.run_id, arm, seed) for seed in seeds for chain in config.chains() for arm in chain]
 
 
 def list_runs(store: Store, dataset: str | None = None, kind: str | None = None, *, arms: bool = True) -> pd.DataFrame:
     """Runs in the database, the newest first; `result` and `config` are dictionaries (or None). `arms`: those of comparisons too."""
     frame = store.query(
         """SELECT * FROM run WHERE ($dataset IS NULL OR dataset = $dataset) AND ($kind IS NULL OR kind = $kind)
-             AND ($arms OR NOT EXISTS (SELECT 1 FROM run AS c WHERE c.kind = 'compare' AND starts_with(run.run_id, c.run_id || '-')))
            ORDER BY created_at DESC, run_id DESC""",
-        {"dataset": dataset, "kind": kind, "arms": arms},
+        {"dataset": dataset, "kind": kind},
     )
+    if not arms:
+        compared = {row[0] for row in store.rows("SELECT run_id FROM run WHERE kind = 'compare'")}
+        frame = frame[[comparison_id(run_id) not in compared for run_id in frame["run_id"]]].reset_index(drop=True)
     for column in ("result", "config"):
         frame[column] = [json.loads(text) if isinstance(text, str) else None for text in frame[column]]
     return frame

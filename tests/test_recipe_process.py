@@ -14,6 +14,7 @@ from curriculum.architectures import PLANS
 from curriculum.cli import main
 from curriculum.datasets import add_dataset, known_overlaps
 from curriculum.errors import ConfigError, CurriculumError, RunError
+from curriculum.files import write_json
 from curriculum.home import Home
 from curriculum.model import Weights, build
 from curriculum.recipe_runs import Request
@@ -240,3 +241,14 @@ def test_a_run_that_was_begun_from_one_that_is_gone_is_begun_anew(tints: Home) -
     shutil.rmtree(anew.path)
     conduct(run)
     assert members(tints, run, "second")[0].run_id == follower.run_id, "what is done stays"
+
+
+def test_steps_that_name_another_place_are_refused(tints: Home) -> None:
+    run = asked(tints, HEAD + STEP % ("first", "none"))
+    outside = tints.data / "model.pt"
+    outside.write_bytes(b"mine")
+    for name in ("..", "../..", str(tints.data), "", "a\0b"):
+        write_json(run / "steps.json", {"first": [name]})
+        with pytest.raises(RunError, match="is damaged"):
+            conduct(run)
+    assert outside.read_bytes() == b"mine"

@@ -340,7 +340,7 @@ def test_a_run_is_opened_by_its_id(home: Home) -> None:
     assert open_run(home, run.run_id).path == run.path
 
 
-@pytest.mark.parametrize("run_id", ["", ".", "..", "../runs/20250101-000000-fine-tune-aa", "nothing", "/etc"])
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../runs/20250101-000000-fine-tune-aa", "nothing", "/etc", "a\0b", "x" * 300])
 def test_an_unknown_run_is_refused_with_the_known_ones(home: Home, run_id: str) -> None:
     request(home)
     with pytest.raises(UnknownError, match="20250101-000000-fine-tune-aa"):

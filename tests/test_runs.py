@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from curriculum import analysis, intake, labels, preparation, runs, worker
+from curriculum.cli import main
+from curriculum.config import CompareConfig, TrainConfig
 from curriculum.difficulty import FROM_DYNAMICS
-from curriculum.errors import DatasetError, LabelsMissingError, RunError, WeightsError
+from curriculum.errors import DatasetError, LabelsMissingError, RunError, UnknownError, WeightsError
 from curriculum.files import write_json
 from curriculum.home import Home
 from curriculum.reporter import explain
-from curriculum.rundir import About, RunDir, Status, open_run
+from curriculum.rundir import About, RunDir, Status, all_runs, open_run
 from curriculum.store import Store
 from tests.conftest import until
 from tests.tints import TABLES, config, rows, scoring, worked
@@ -426,6 +428,115 @@ def test_deleting_leaves_nothing_that_is_taken_in_again(tints: Store, monkeypatc
     runs.delete(tints, run)
     assert tints.rows("SELECT run_id FROM run") == []
     assert not run.path.exists()
+
+
+@pytest.fixture
+def compared(tiny: Store) -> RunDir:
+    """A comparison of two arms, all done, in the database; beside it a copy that somebody made, and a run of the same day."""
+    run = preparation.prepare(tiny, CompareConfig("tiny", arms=("transfer",), weights="none", image_size=32, seeds=1))
+    arm = preparation.prepare(tiny, TrainConfig("tiny", mode="transfer", weights="none", image_size=32, epochs=1))
+    for run_id in (f"{run.run_id}-fine-tune-s0", f"{run.run_id}-transfer-s0", f"{run.run_id}-transfer-s7", f"{arm.run_id}-transfer-s0"):
+        shutil.copytree(arm.path, tiny.home.runs / run_id)
+    shutil.copytree(run.path, tiny.home.runs / f"{run.run_id}-backup")
+    for each in all_runs(tiny.home):
+        each.write_status(Status("done"))
+        intake.ingest(tiny, each)
+    return run
+
+
+def left(store: Store) -> tuple[set[str], set[str]]:
+    """What directories and what rows there are of runs."""
+    return {path.name for path in store.home.runs.iterdir()}, {row[0] for row in store.rows("SELECT run_id FROM run")}
+
+
+def test_deleting_takes_along_a_comparisons_own_runs_and_no_others(tiny: Store, compared: RunDir) -> None:
+    before, _ = left(tiny)
+    mine = {compared.run_id, f"{compared.run_id}-fine-tune-s0", f"{compared.run_id}-transfer-s0"}
+    assert {each.run_id for each in runs.members(tiny.home, compared)} == mine - {compared.run_id}
+    runs.delete(tiny, compared)
+    assert left(tiny) == (before - mine, before - mine)
+    alone = next(each for each in all_runs(tiny.home) if f"{each.run_id}-transfer-s0" in before)
+    assert runs.members(tiny.home, alone) == [], "a run that is no comparison has none"
+    runs.delete(tiny, alone)
+    assert left(tiny) == (before - mine - {alone.run_id},) * 2
+    day = tiny.home.runs / compared.run_id[:8]
+    day.mkdir()
+    runs.delete(tiny, RunDir(day))
+    assert left(tiny)[0] == before - mine - {alone.run_id}
+
+
+def test_arms_are_told_by_what_comparisons_call_them(tiny: Store, compared: RunDir) -> None:
+    listed = set(runs.list_runs(tiny, kind="train", arms=False)["run_id"])
+    every = set(runs.list_runs(tiny, kind="train")["run_id"])
+    assert every - listed == {f"{compared.run_id}-{arm}" for arm in ("fine-tune-s0", "transfer-s0", "transfer-s7")}
+    assert runs.comparison_id("20260131-120000-compare-1a2b-self-paced-random-s12") == "20260131-120000-compare-1a2b"
+    assert runs.comparison_id(f"{compared.run_id}-backup") is None
+
+
+def test_a_deletion_that_was_broken_off_is_done_by_asking_again(
+    tiny: Store, compared: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, home = {*left(tiny)[0]}, tiny.home
+    kept = whole - {compared.run_id, f"{compared.run_id}-fine-tune-s0", f"{compared.run_id}-transfer-s0"}
+    real, steps = (Path.unlink, shutil.rmtree), 0
+    tiny.close()
+
+    class KilledError(BaseException):
+        pass
+
+    def counted(done: Any) -> Any:
+        """Killed before, or half way through, the first, second, ... time that something is removed."""
+
+        def step(path: Path, *words: Any, **more: Any) -> None:
+            nonlocal steps
+            if path.is_relative_to(home.runs) and not path.name.startswith("."):
+                steps -= 1
+                if steps == 0:
+                    if path.is_dir():
+                        real[0](path / "status.json")
+                    raise KilledError
+            done(path, *words, **more)
+
+        return step
+
+    for number in range(1, 7):  # of each of three runs: config.json, then the directory
+        with monkeypatch.context() as patch, Store.open(home) as store:
+            for name in sorted(whole):
+                if not (home.runs / name).exists():
+                    copied = f"{compared.run_id}-backup" if name == compared.run_id else f"{compared.run_id}-transfer-s7"
+                    shutil.copytree(home.runs / copied, home.runs / name)
+                intake.ingest(store, RunDir(home.runs / name))
+            assert left(store) == (whole, whole)
+            steps = number
+            patch.setattr(Path, "unlink", counted(real[0]))
+            patch.setattr(shutil, "rmtree", counted(real[1]))
+            with pytest.raises(KilledError):
+                runs.delete(store, compared)
+        assert main(["--home", str(home.root), "runs", "delete", compared.run_id]) == 0, number
+        with Store.open(home) as store:
+            assert left(store) == (kept, kept), number
+        assert main(["--home", str(home.root), "runs", "delete", compared.run_id]) == 2
+        assert "no such run" in capsys.readouterr().err
+
+
+def test_rows_whose_directory_has_gone_can_be_deleted(tiny: Store, compared: RunDir) -> None:
+    shutil.rmtree(compared.path)
+    tiny.close()
+    assert main(["--home", str(tiny.home.root), "runs", "delete", compared.run_id]) == 0
+    with Store.open(tiny.home) as store:
+        assert store.rows("SELECT 1 FROM run WHERE run_id = ?", [compared.run_id]) == []
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../..", "a/b", "a\0b", "x" * 300])
+def test_what_is_no_name_of_a_folder_is_no_run_to_delete(tiny: Store, run_id: str) -> None:
+    for folder in (tiny.home.data, tiny.home.runs, tiny.home.root):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+    tiny.close()
+    assert main(["--home", str(tiny.home.root), "runs", "delete", run_id]) != 0
+    with Store.open(tiny.home) as store, pytest.raises(UnknownError, match="no such run"):
+        runs.delete(store, RunDir(tiny.home.runs / ".."))
+    assert all((folder / "config.json").exists() for folder in (tiny.home.data, tiny.home.runs, tiny.home.root))
 
 
 def test_a_replay_of_a_run_that_lost_epochs_is_refused(tints: Store) -> None:

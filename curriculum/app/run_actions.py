@@ -13,7 +13,7 @@ from curriculum import explained, intake, report, run_tables, runs
 from curriculum.app import layout, service, session
 from curriculum.config import TrainConfig
 from curriculum.errors import CurriculumError, RunError
-from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir, open_run
+from curriculum.rundir import MAX_NOTE, MAX_TITLE, RunDir, open_run, place_of
 
 MOST_EXPLAINED = 10
 STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", "failed": "✗ failed", "cancelled": "■ cancelled",
@@ -22,7 +22,7 @@ STATES = {"done": "✓ done", "running": "▶ running", "queued": "… queued", 
 
 def directory(run_id: str) -> RunDir:
     """A run's directory, which may be gone."""
-    return RunDir(service.current().home.runs / run_id)
+    return place_of(service.current().home, run_id)
 
 
 def states_of(rows: pd.DataFrame) -> pd.Series[str]:
@@ -42,8 +42,8 @@ def live(words: Mapping[str, str]) -> None:
 
 def comparison_of(run_id: str) -> str | None:
     """The comparison that a run is an arm of; None for any other run."""
-    found = layout.store().rows("SELECT run_id FROM run WHERE kind = 'compare' AND starts_with(?, run_id || '-')", [run_id])
-    return str(found[0][0]) if found else None
+    named = runs.comparison_id(run_id)
+    return named if layout.store().rows("SELECT 1 FROM run WHERE kind = 'compare' AND run_id = ?", [named]) else None
 
 
 def progress(run_id: str, words: str) -> RunDir:
