@@ -40,9 +40,11 @@ def backup(store: Store, folder: Path | None = None) -> Path:
     """Write every table to a new folder, by default labels/backups/<UTC time>, whole or not at all; returns that folder.
 
     Raises:
-        ConfigError: the folder is there already.
+        ConfigError: the folder is there already, or among what the program keeps, but for labels/backups.
     """
     folder = (folder or store.home.labels / "backups" / _stamp()).absolute()
+    if folder.parent != store.home.labels / "backups":
+        store.home.claim(folder, overwrite=True)  # nothing is
     if folder.exists():
         raise ConfigError("this is there already", got=str(folder), todo="Choose a new folder: nothing is overwritten.")
     fresh = folder.with_name(f".{folder.name}.{_stamp()}")

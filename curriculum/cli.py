@@ -264,6 +264,7 @@ def parser() -> argparse.ArgumentParser:
                        "report 20260131-120000-staged-1a2b --out report.html")  # fmt: skip
     command.add_argument("run_id", metavar="RUN|COMPARISON")
     command.add_argument("--out", required=True, metavar="FILE", help="where to write it")
+    command.add_argument("--overwrite", action="store_true", help="replace the file that is there")
     command.add_argument("--explain", type=int, default=3, metavar="N",
                          help="of a run: what the model looked at in so many of its worst mistakes, which takes a while (default: 3)")  # fmt: skip
 
@@ -302,6 +303,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--samples", type=int, default=1000, help="images with covered regions, per sampling (default: 1000)")
     command.add_argument("--segments", choices=SUPERPIXELS, default="quickshift", help="how the image is divided (default: quickshift)")
     command.add_argument("--out", required=True, metavar="FOLDER", help="where the pictures and explain.json go")
+    command.add_argument("--overwrite", action="store_true", help="replace those that are there")
 
     command = _command(
         groups, "bench", bench_command.bench, "measure training, scoring and KNN on this machine against a plain loop and the bare model",

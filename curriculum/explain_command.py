@@ -27,11 +27,14 @@ from curriculum.store import Store
 
 Result = dict[str, Any]
 WORST = 5
+ROLES = ("predicted", "true")
 
 
 def explain(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     asked = _questions(options, home)
     out = Path(options.out).expanduser()
+    for name in ("explain.json", *(_picture(question, role) for question in asked for role in ROLES)):
+        home.claim(out / name, overwrite=options.overwrite)
     out.mkdir(parents=True, exist_ok=True)
     explainer, images = Explainer(home), []
     try:
@@ -73,8 +76,8 @@ def _one(question: Regions, answer: Answer, checks: Answer, out: Path) -> Result
     shares, classes = regions.areas(segments), []
     for place, name in enumerate(record["explained"]):
         weights, found = answer.arrays["weights"][place], checks.record["classes"][place]
-        role = "predicted" if name == record["predicted"] else "true"
-        picture = out / f"{question.example.replace('/', '_').rsplit('.', 1)[0]}-{role}.png"
+        role = ROLES[0] if name == record["predicted"] else ROLES[1]
+        picture = out / _picture(question, role)
         against = regions.leading(weights, shares, negative=True)
         drawn = Image.fromarray(regions_over(answer.arrays["image"], segments, found["regions"], against))
         write_whole(picture, lambda path, drawn=drawn: drawn.save(path, "PNG"))  # type: ignore[misc]
@@ -91,6 +94,10 @@ def _one(question: Regions, answer: Answer, checks: Answer, out: Path) -> Result
     return {
         "example": question.example, "class": question.true, "predicted": record["predicted"], "classes": classes, "seconds": record["seconds"],
     }  # fmt: skip
+
+
+def _picture(question: Regions, role: str) -> str:
+    return f"{question.example.replace('/', '_').rsplit('.', 1)[0]}-{role}.png"
 
 
 def _text(document: Result, out: Path) -> str:

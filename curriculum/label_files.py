@@ -243,11 +243,13 @@ def export_labels(
     try:
         if kind in ("folders", "links"):
             agreed = consensus(store, dataset, who)
+            store.home.claim(path, overwrite=True)  # nothing is: only a new or empty folder is taken
             levels = dict(zip(agreed["example"].astype(str), agreed["level"].astype(str), strict=True))
             write_folders(path, root, levels, links=kind == "links")
             return len(levels)
         labels = _current(store, dataset, who)
-        write_table(path, kind, labels, overwrite=overwrite)
+        store.home.claim(path, overwrite=overwrite)
+        write_table(path, kind, labels)
         return len(labels)
     except OSError as error:
         raise unwritable(path, error) from error

@@ -220,16 +220,14 @@ def arrow_of(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, schema=pa.schema(types), preserve_index=False).replace_schema_metadata(None)
 
 
-def write_table(path: Path, kind: Format, frame: pd.DataFrame, *, overwrite: bool = False) -> None:
-    """Write a frame's rows, in its order, whole or not at all.
+def write_table(path: Path, kind: Format, frame: pd.DataFrame) -> None:
+    """Write a frame's rows, in its order, whole or not at all, in the place of a file that is there: `Home.claim` says whether it may be.
 
     Raises:
-        ConfigError: the path is a folder, or a file that mustn't be overwritten.
+        ConfigError: the path is a folder.
     """
     if path.is_dir():
         raise ConfigError("this is a folder, not a file", got=str(path), todo="Give a file name, or ask for --format folders.")
-    if path.exists() and not overwrite:
-        raise ConfigError("this file is there already", got=str(path), todo="Choose another name, or add --overwrite.")
     table = arrow_of(frame)
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "parquet":

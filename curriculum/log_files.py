@@ -42,7 +42,8 @@ def write_log(store: Store, dataset: str, path: Path, format: str | None, rows: 
         ConfigError: the target can't be used, or a format that has no place for them.
     """
     try:
-        write_table(path, format_of(path, format, TABLE_FORMATS), rows, overwrite=overwrite)
+        store.home.claim(path, overwrite=overwrite)
+        write_table(path, format_of(path, format, TABLE_FORMATS), rows)
     except OSError as error:
         raise unwritable(path, error) from error
     return len(rows)

@@ -54,6 +54,7 @@ def runs_diff(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def report(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     out = Path(options.out).expanduser()
+    home.claim(out, overwrite=options.overwrite)
     run = open_run(home, options.run_id)
     with Store.open_or_snapshot(home, owner="a report") as store:
         with contextlib.suppress(StoreLockedError):  # the app takes runs in by itself, and its snapshot has them

@@ -190,7 +190,12 @@ def test_a_backup_overwrites_nothing_and_leaves_nothing_half_made(tiny: Store, t
             backup(tiny, path)
     with pytest.raises(OSError, match="Not a directory"):
         backup(tiny, tmp_path / "mine.txt" / "saved")
+    for place in (tiny.home.runs / "saved", tiny.home.snapshot / "saved"):
+        with pytest.raises(ConfigError, match="the program keeps its own there"):
+            backup(tiny, place)
     assert names(tmp_path) == ["home", "mine.txt", "set"]
+    mine = tiny.home.labels / "backups" / "mine"
+    assert backup(tiny, mine) == mine
 
 
 @pytest.mark.parametrize("change", [{"rows": {"annotation": float("inf")}}, {"schema_version": 0.5}])

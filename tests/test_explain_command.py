@@ -48,6 +48,18 @@ def test_pictures_and_a_document(home: Home, tmp_path: Path, capsys: pytest.Capt
         assert code == 2 and words in str(document["error"])
     assert not (tmp_path / "other").exists(), "nothing is made before all is checked"
 
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    again = (run, example, "--samples", "100", "--segments", "slic", "--out", out)
+    code, document = call(*again)
+    assert code == 2 and "there already" in str(document["error"])
+    (out / "explain.json").unlink()
+    code, document = call(*again)
+    assert code == 2 and "predicted.png" in str(document["error"])
+    assert call(*again, "--overwrite")[0] == 0
+    assert all(path.stat().st_mtime_ns > stamps[path.name] for path in out.iterdir())
+    code, document = call(run, example, "--out", home.runs / run, "--overwrite")
+    assert code == 2 and "the program keeps its own there" in str(document["error"])
+
     monkeypatch.setattr(explained, "SAMPLES", 120)
     asked = Explainer(home)
     with Store.open(home) as store:

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 
 from curriculum.adjudication import decide
+from curriculum.comparison_log import export_comparisons
 from curriculum.datasets import add_dataset, check_dataset, get_dataset
 from curriculum.errors import ConfigError, UnknownError
 from curriculum.history import replay
 from curriculum.home import Home
 from curriculum.label_files import ImportResult, export_labels, import_labels
+from curriculum.label_log import export_log
 from curriculum.labels import add_annotator, annotate
 from curriculum.spreadsheet import to_csv
 from curriculum.store import Store
@@ -266,6 +268,18 @@ def test_every_format_goes_out_and_in_again_without_loss(tiny: Store, other: Sto
     assert export_labels(filled(tiny), "tiny", path) == 5
     assert import_labels(other, "tiny", path) == ImportResult(5, 5, ("Ann", "Bob", "simulated-1"))
     assert current(other) == current(tiny)
+
+
+@pytest.mark.parametrize("form", [None, "csv", "jsonl", "parquet", "label-studio", "folders", "links"])
+def test_no_export_takes_the_place_of_what_the_program_keeps(tiny: Store, tmp_path: Path, form: str | None) -> None:
+    home, exports = filled(tiny).home, [export_labels]
+    if form not in ("label-studio", "folders", "links"):
+        exports += [export_log, export_comparisons]
+    for place in (home.database, home.labels / "secret.key", home.labels / "backups" / "mine", home.runs / "a-run"):
+        for export in exports:
+            with pytest.raises(ConfigError, match="the program keeps its own there"):
+                export(tiny, "tiny", place, format=form, overwrite=True)
+    assert not home.runs.exists() and not (home.labels / "backups").exists()
 
 
 def test_an_export_overwrites_only_when_asked(tiny: Store, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def written(path: Path, document: object) -> Path:
 @given(rows=st.lists(st.tuples(TEXT, TEXT, st.none() | TEXT, st.none() | st.floats(0, allow_infinity=False)), max_size=8))
 def test_every_text_and_number_comes_back(tmp_path: Path, kind: Format, rows: list[tuple[Any, ...]]) -> None:
     frame = pd.DataFrame(rows, columns=["example", "level", "note", "seconds"]).astype({"seconds": float})
-    write_table(tmp_path / "file", kind, frame, overwrite=True)
+    write_table(tmp_path / "file", kind, frame)
     found = [list(row.cells.values()) for row in read_table(tmp_path / "file", kind, ("example", "level", "note", "seconds"))]
     assert [[*texts, float(seconds) if seconds else None] for *texts, seconds in found] == [list(row) for row in rows]
 

@@ -19,6 +19,7 @@ from curriculum.home import Home
 from curriculum.rundir import RunDir
 from curriculum.store import Store
 from tests.test_mistakes import add_run
+from tests.tints import config, worked
 
 RIGHT = {f"{name}/{name}{i}.jpg": name for name in "abc" for i in range(4)}
 RESULT = {
@@ -171,3 +172,21 @@ def test_what_has_no_result_is_refused(trained: Store) -> None:
 def test_the_command_says_what_is_wrong(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--home", str(home.root), "report", "nobody", "--out", "x.html"]) == 2
     assert "no such run" in capsys.readouterr().err
+
+
+def test_the_command_replaces_a_file_when_asked_and_the_database_never(
+    tints: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, home, out = worked(tints, config(epochs=1)), tints.home, tmp_path / "report.html"
+    tints.close()
+    before = home.database.read_bytes()
+    out.write_text("mine", encoding="utf-8")
+    call = ["--home", str(home.root), "report", run.run_id, "--explain", "0", "--out"]
+    for more in ([], ["--overwrite"]):
+        assert main([*call, str(home.database), *more]) == 2
+        assert "the program keeps its own there" in capsys.readouterr().err
+    assert home.database.read_bytes() == before
+    assert main([*call, str(out)]) == 2
+    assert "there already" in capsys.readouterr().err and out.read_text(encoding="utf-8") == "mine"
+    assert main([*call, str(out), "--overwrite"]) == 0
+    checked(out.read_text(encoding="utf-8"))
