@@ -272,7 +272,7 @@ def test_every_format_goes_out_and_in_again_without_loss(tiny: Store, other: Sto
 
 @pytest.mark.parametrize("form", [None, "csv", "jsonl", "parquet", "label-studio", "folders", "links"])
 def test_no_export_takes_the_place_of_what_the_program_keeps(tiny: Store, tmp_path: Path, form: str | None) -> None:
-    home, exports = filled(tiny).home, [export_labels]
+    home, exports = filled(tiny).home, list[Callable[..., int]]([export_labels])
     if form not in ("label-studio", "folders", "links"):
         exports += [export_log, export_comparisons]
     for place in (home.database, home.labels / "secret.key", home.labels / "backups" / "mine", home.runs / "a-run"):
