@@ -11,11 +11,13 @@ import dataclasses
 import json
 import math
 import os
+import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Sequence
 from types import UnionType
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from curriculum import (
     bench_command,
@@ -28,7 +30,7 @@ from curriculum import (
     run_commands,
 )
 from curriculum.config import CompareConfig, EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
-from curriculum.errors import CurriculumError
+from curriculum.errors import CallError, CurriculumError
 from curriculum.fetching import KNOWN
 from curriculum.home import Home
 from curriculum.label_formats import FORMATS
@@ -37,6 +39,8 @@ from curriculum.rundir import MAX_NOTE, MAX_TITLE
 from curriculum.vocabulary import DEVICES, LEVEL_SOURCES, SCALES, SUPERPIXELS
 
 Command = Callable[[argparse.Namespace, Home], tuple[dict[str, Any], str]]
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Letters that a terminal obeys instead of showing them: control characters but tab and newline, and marks that turn text round."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,12 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     try:
         try:
-            options = parser().parse_args(arguments)
-            code, document, text = _done(options)
-            if code:
-                print(f"error: {document['error']}", file=sys.stderr)
-            if said := json.dumps(clean(document), ensure_ascii=False) if options.json else text:
-                print(said)
+            code, answer = _done(sys.argv[1:] if arguments is None else arguments)
+            if answer:
+                _say(answer, sys.stdout)
         finally:
             sys.stdout.flush()  # here: at its end Python would call a closed pipe an error
     except BrokenPipeError:  # whoever reads has enough, such as `head`
@@ -57,17 +58,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _done(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
-    """The exit code, the document and the same for people."""
-    command: Command = options.command
+def _done(arguments: Sequence[str]) -> tuple[int, str]:
+    """The exit code, and what standard output gets: with --json one document, whatever fails."""
+    as_json = any(len(word) > 2 and "--json".startswith(word) for word in arguments)
     try:
-        return 0, *command(options, Home.find(options.home))
+        options = parser().parse_args(arguments)
+        as_json = options.json
+        document, text = options.command(options, Home.find(options.home))
+        return 0, json.dumps(clean(document)) if as_json else text
     except CurriculumError as error:
-        return error.exit_code, {"error": str(error)}, ""
+        return _failed(as_json, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return 1, {"error": "Interrupted. Nothing half-made was left behind."}, ""
+        return _failed(as_json, "Interrupted. Nothing half-made was left behind.", 1)
     except OSError as error:
-        return 1, {"error": f"The system refused: {error}. Nothing half-made was left behind."}, ""
+        return _failed(as_json, f"The system refused: {error}. Nothing half-made was left behind.", 1)
+    except Exception as error:  # a defect, which must be findable
+        _say(traceback.format_exc(), sys.stderr)
+        return _failed(as_json, f"{type(error).__name__}: {error}. That is a defect of this program; the lines above say where.", 1)
+
+
+def _failed(as_json: bool, message: str, code: int) -> tuple[int, str]:
+    _say(f"error: {message}", sys.stderr)
+    return code, json.dumps({"error": message}) if as_json else ""
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print what may hold a stranger's text: nothing in it moves a terminal's cursor, and all of it fits the stream's encoding."""
+    seen, encoding = UNSEEN.sub(lambda letter: ascii(letter[0])[1:-1], text), stream.encoding or "utf-8"
+    print(seen.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def clean(value: Any) -> Any:
@@ -86,9 +104,17 @@ def clean(value: Any) -> Any:
 # -- flags ---------------------------------------------------------------------------------------
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a call as everything else does, instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise CallError(message, todo=f"`{self.prog} --help` shows what there is")
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its flags."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m curriculum", description="Sort images by difficulty, compare with a model, train in that order, see what is wrong."
     )
     top.add_argument("--home", help="folder that holds data/ and labels/ (default: $CURRICULUM_HOME, else the checkout)")

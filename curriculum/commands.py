@@ -28,6 +28,7 @@ from curriculum.store import LONG_PATIENCE_SECONDS, Store
 from curriculum.words import duration
 
 Result = dict[str, Any]
+STANDARD_ERROR = 2
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def runs_show(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     with Store.open_or_snapshot(home, owner="runs show") as store:
         if store.writable:
             intake.ingest(store, run)
-        return document, said + run_words.text_of(run.config())(store, result)
+        return document, said + run_words.text_of(run)(store, result)
 
 
 def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -282,15 +283,14 @@ def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 
 def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = open_run(home, options.run_id)
-    config = run.config()
-    _attend_unless_first(type(config))
+    _attend_unless_first(type(run.config()))
     status = follow(run, runs.resume(run))
     with Store.open_or_snapshot(home, owner="runs resume", patience=LONG_PATIENCE_SECONDS) as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):
                 intake.ingest(store, each)
         result = _result(run, status)
-        return result, run_words.text_of(config)(store, result) if store.writable else f"run {run.run_id} is done"
+        return result, run_words.text_of(run)(store, result) if store.writable else f"run {run.run_id} is done"
 
 
 def runs_delete(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
@@ -310,7 +310,11 @@ def runs_ingest(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 def app(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     script = Path(__file__).resolve().parent.parent / "annotate_app.py"
     environment = {**os.environ, "CURRICULUM_HOME": str(home.root)}
-    code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), *options.streamlit], env=environment, cwd=script.parent)
+    more = options.streamlit[
+        options.streamlit[:1] == ["--"] :
+    ]  # what comes after it is Streamlit's; given that too, it would read no option
+    said = STANDARD_ERROR if options.json else None
+    code = subprocess.call([sys.executable, "-m", "streamlit", "run", str(script), *more], env=environment, cwd=script.parent, stdout=said)
     if code:
         raise RunError(f"the app ended with exit code {code}")
     return {"app": "stopped"}, "The app has stopped."

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from curriculum import analysis, hits, mistakes, run_tables
-from curriculum.config import CompareConfig, Config, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
+from curriculum.config import CompareConfig, EpisodesConfig, LookConfig, ScoreConfig, TrainConfig
+from curriculum.errors import RunError
+from curriculum.rundir import RunDir
 from curriculum.store import Store
 from curriculum.words import duration, figure, interval, small
 
 Result = dict[str, Any]
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError)
+"""What comes of reading a result that somebody changed."""
 
 
 def score_text(store: Store, result: Result) -> str:
@@ -107,15 +111,30 @@ TEXTS: dict[type[Any], Callable[[Store, Result], str]] = {
 }  # fmt: skip
 
 
-def text_of(config: Config) -> Callable[[Store, Result], str]:
-    """How a finished run of that kind is told."""
-    return TEXTS[type(config)]
+def text_of(run: RunDir) -> Callable[[Store, Result], str]:
+    """How a finished run is told; RunError where its result lacks what belongs there."""
+    tell = TEXTS[type(run.config())]
+
+    def told(store: Store, result: Result) -> str:
+        try:
+            return tell(store, result)
+        except DAMAGE as error:
+            raise RunError(
+                f"result.json of run {run.run_id} is damaged", got=repr(error), todo="Restore the file, or delete the run"
+            ) from error
+
+    return told
 
 
 def headline(result: Result | None) -> str:
     """The figure that a run is known by, in a few words; empty where there is none yet."""
-    if not result:
-        return ""
+    try:
+        return _headline(result) if result else ""
+    except DAMAGE as error:
+        return f"its result is damaged: {error!r}"
+
+
+def _headline(result: Result) -> str:
     if "verdict" in result:
         return str(result["verdict"])
     if "top" in result:

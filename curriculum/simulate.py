@@ -37,19 +37,21 @@ def simulate_annotators(
         difficulty: of each example, in [0, 1], higher = harder; examples that aren't present are ignored.
         annotators: how many, 1 to 100. Annotator k's labels don't depend on how many others there are.
         noise: standard deviation, in units of difficulty, 0 or more.
-        seed: the same seed gives the same labels.
+        seed: 0 or more; the same seed gives the same labels.
 
     Returns:
         How many labels were appended; ones equal to those in force are passed over.
 
     Raises:
         UnknownError: no such data set, or images without a difficulty.
-        ConfigError: annotators, noise or a difficulty out of range.
+        ConfigError: annotators, noise, seed or a difficulty out of range.
     """
     if not 1 <= annotators <= MAX_ANNOTATORS:
         raise ConfigError("--annotators is out of range", got=annotators, allowed=f"1 to {MAX_ANNOTATORS}")
     if not (math.isfinite(noise) and noise >= 0):
         raise ConfigError("--noise is out of range", got=noise, allowed="0 or more")
+    if seed < 0:
+        raise ConfigError("--seed is out of range", got=seed, allowed="0 or more")
     table = examples(store, dataset)
     table["difficulty"] = _difficulties(table["example"].tolist(), difficulty)
     sorted_by_each = [_sort_once(table, k, noise, seed) for k in range(1, annotators + 1)]

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+import urllib.request
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from curriculum import recipe
+from curriculum import commands, labels, preparation, recipe
 from curriculum.cli import clean, main, parser
+from curriculum.config import CompareConfig, TrainConfig
+from curriculum.files import write_json
 from curriculum.home import Home
+from curriculum.labels import Event
+from curriculum.rundir import Status
 from curriculum.store import Store
-from tests.conftest import CHECKOUT
+from tests.browser import free_port
+from tests.conftest import CHECKOUT, until
 from tests.ml import CLASSES, write_folder
 
 QUICK = ["--weights", "none", "--image-size", "32", "--device", "cpu"]
@@ -163,9 +173,8 @@ def test_settings_are_shown_and_changed(call: Call, textures: str, capsys: pytes
     code, document = call("labels", "settings", "--dataset", textures, "--repeat-share", "0.6")
     assert (code, "0 to 0.5" in document["error"]) == (2, True)
     assert call("labels", "settings", "--dataset", textures, "--labels-per-image", "0")[0] == 2
-    with pytest.raises(SystemExit) as caught:
-        main(["labels", "settings", "--dataset", textures, "--labels-per-image", "some"])
-    assert (caught.value.code, "neither a whole number" in capsys.readouterr().err) == (2, True)
+    assert main(["labels", "settings", "--dataset", textures, "--labels-per-image", "some"]) == 2
+    assert "neither a whole number" in capsys.readouterr().err
     assert main(["--home", str(home.root), "labels", "settings", "--dataset", textures]) == 0
     assert capsys.readouterr().out == "textures: labels per image: all; asked a second time: 10.0% of each annotator's images\n"
 
@@ -226,11 +235,11 @@ def test_a_wrong_call_says_what_to_do(call: Call, textures: str, words: list[str
 
 
 def test_an_unknown_flag_or_choice_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["train"], ["train", "--dataset", "x", "--mode", "backwards"], ["nonsense"], []):
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        assert ended.value.code == 2
-    assert "self-paced" in capsys.readouterr().err
+    for words in (["nonsense"], [], ["train"], ["train", "--dataset", "x", "--mode", "backwards"]):
+        assert main(words) == 2
+        out, said = capsys.readouterr()
+        assert out == "" and said.startswith("usage: python -m curriculum") and "\nerror: " in said
+    assert "self-paced" in said
 
 
 def test_hyphen_and_underscore_are_one_choice() -> None:
@@ -307,3 +316,112 @@ def test_recipes_are_listed_with_where_their_data_comes_from_and_when_figures_we
 
 def test_json_has_no_nan() -> None:
     assert clean({"a": float("nan"), "b": [float("inf"), 1.5], 3: None}) == {"a": None, "b": [None, 1.5], "3": None}
+
+
+# -- one document, whatever happens --------------------------------------------------------------
+
+
+def every_command(top: argparse.ArgumentParser, *words: str) -> list[tuple[str, ...]]:
+    groups = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    found = [each for group in groups for name, below in group.choices.items() for each in every_command(below, *words, name)]
+    return found if groups else [words]
+
+
+@pytest.mark.parametrize("command", every_command(parser()), ids=" ".join)
+@pytest.mark.parametrize("wrong", ["--nonsense", "--json=1"])
+def test_a_wrong_flag_is_told_as_json_too(call: Call, command: tuple[str, ...], wrong: str) -> None:
+    code, document = call(*command, wrong)
+    assert (code, list(document)) == (2, ["error"])
+
+
+def test_a_defect_is_told_as_json_and_can_be_found(
+    call: Call, home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("peak")
+
+    monkeypatch.setattr(commands, "data_list", broken)
+    code, document = call("data", "list")
+    assert (code, document["error"].startswith("KeyError: 'peak'")) == (1, True)
+    assert main(["--home", str(home.root), "data", "list"]) == 1
+    out, said = capsys.readouterr()
+    assert out == "" and "Traceback" in said and "in broken" in said
+
+
+def test_a_damaged_result_is_named(call: Call, home: Home, tiny: Store) -> None:
+    run = preparation.prepare(tiny, CompareConfig("tiny", arms=("transfer",), weights="none", image_size=32, seeds=1))
+    write_json(
+        run / "result.json",
+        {"run_id": run.run_id, "verdict": "", "noise": 0, "protocol": "honest", "passes": 1, "arms": [{"arm": "transfer"}]},
+    )
+    other = preparation.prepare(tiny, TrainConfig("tiny", mode="transfer", weights="none", image_size=32, epochs=1))
+    write_json(other / "result.json", {"run_id": other.run_id})
+    for each in (run, other):
+        each.write_status(Status("done"))
+    tiny.close()
+    for each in (run, other):
+        code, document = call("runs", "show", each.run_id)
+        assert (code, f"result.json of run {each.run_id} is damaged" in document["error"]) == (1, True)
+    assert len(call("runs", "list")[1]["runs"]) == 2
+
+
+def test_output_fits_any_encoding(tmp_path: Path) -> None:
+    def said(*words: str) -> bytes:
+        return subprocess.run(
+            [sys.executable, "-m", "curriculum", "--home", str(tmp_path / "ömé"), *words],
+            cwd=CHECKOUT, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True,
+        ).stdout  # fmt: skip
+
+    folder = tmp_path / "ömé" / "labels" / "backups" / "é"
+    assert json.loads(said("labels", "backup", str(folder), "--json"))["path"] == str(folder)
+    assert said("labels", "backup", str(folder) + "2").endswith(b"backups/\\xe92\n")
+
+
+def test_a_strangers_text_moves_no_terminal(home: Home, tiny: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    note = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp\u2066\tö"
+    with tiny.write() as cursor:
+        labels.record(cursor, "tiny", "Bob", Event(uuid.uuid4(), "note", "c/c0.jpg", datetime.now(UTC), note=note))
+    tiny.close()
+    for words in (["labels", "history", "--dataset", "tiny", "c/c0.jpg"], ["labels", "history", "--dataset", "tiny", "x", "\x1b[2J\u202e"]):
+        main(["--home", str(home.root), *words])
+        out, said = capsys.readouterr()
+        assert not [letter for letter in out + said if not (letter.isprintable() or letter in "\n\t")]
+        assert "\\x1b[2J" in out + said
+    main(["--home", str(home.root), "labels", "history", "--dataset", "tiny", "c/c0.jpg"])
+    assert "\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\u202egnp\\u2066\tö\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--json", "--"], ["--"]])
+def test_the_app_takes_streamlits_options(home: Home, flags: list[str], tmp_path: Path) -> None:
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "curriculum",
+        "--home",
+        str(home.root),
+        "app",
+        *flags,
+        "--server.headless",
+        "true",
+        "--server.port",
+        str(port),
+    ]
+    with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+    try:
+        until(lambda: healthy(port), 120)
+        until(lambda: b"You can now view" in (tmp_path / ("err" if "--json" in flags else "out")).read_bytes())
+    finally:
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            each.kill()
+        process.wait(timeout=20)
+    assert "--json" not in flags or (tmp_path / "out").read_bytes() == b"", "the document comes at the end"
+
+
+def healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

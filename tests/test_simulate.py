@@ -125,6 +125,8 @@ def test_options_out_of_range_are_refused_by_name(tiny: Store) -> None:
     for noise in (-0.1, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match="--noise is out of range"):
             simulate_annotators(tiny, "tiny", ramp(tiny), noise=noise)
+    with pytest.raises(ConfigError, match="--seed is out of range"):
+        simulate_annotators(tiny, "tiny", ramp(tiny), seed=-5)
     with pytest.raises(UnknownError, match="no such data set"):
         simulate_annotators(tiny, "nowhere", {})
 
