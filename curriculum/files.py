@@ -11,10 +11,12 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+FLUSHED_TOGETHER = 16
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """Of errors that say that a disk, or somebody's share of it, is full."""
 
@@ -33,6 +35,9 @@ def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = Tru
     """Let `write` fill a temporary file beside `path`, then put it in place: readers see the old or the new, whole.
 
     Where that fails, the disk gets its room back at once, so that somebody can still write down why.
+
+    Args:
+        sync: wait until the disk has the file and its name, 10 to 20 ms: for what can't be made anew.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")  # a thread each
     try:
@@ -40,6 +45,8 @@ def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = Tru
         if sync:
             flush(temporary)
         temporary.replace(path)
+        if sync:
+            flush(path.parent)
     except BaseException:
         with suppress(OSError):  # what `write` left open, an error's traceback holds: without its name alone it would keep its room
             os.truncate(temporary, 0)
@@ -92,10 +99,31 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def flush(file: Path) -> None:
-    """Wait until the disk has what was written to a file."""
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
+def flush(path: Path) -> None:
+    """Wait until the disk has what was written to a file, or the names that a folder holds; some systems can't wait for a folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # Windows opens none
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # as some network disks say
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def flush_all(folder: Path) -> None:
+    """Wait until the disk has a folder's files, and those of the folders in it: whoever renames it then renames something whole.
+
+    Several at a time, as a disk writes them together: 2,800 images in 3 s, not 12.
+    """
+    with ThreadPoolExecutor(FLUSHED_TOGETHER) as pool:
+        for _ in pool.map(flush, (path for path in (*folder.rglob("*"), folder) if not path.is_symlink())):
+            pass
 
 
 def digest(file: Path) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from curriculum.errors import ConfigError, DatasetError, LabelFileError
+from curriculum.files import flush, flush_all
 from curriculum.images import IGNORED, SUFFIXES, inside
 from curriculum.label_formats import Row, cut
 from curriculum.vocabulary import LEVELS
@@ -94,8 +95,10 @@ def write_folders(path: Path, root: Path, levels: dict[str, str], *, links: bool
                 (fresh / place).symlink_to(os.path.relpath(source, (path / place).parent))
             else:
                 shutil.copyfile(source, fresh / place)
+        flush_all(fresh)
         if path.exists():
             path.rmdir()
         fresh.rename(path)
+        flush(path.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -21,6 +21,7 @@ from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from curriculum import people
 from curriculum.errors import IdentityError, StoreError
+from curriculum.files import flush
 from curriculum.home import Home
 from curriculum.store import Store
 
@@ -144,6 +145,7 @@ def read_secret(path: Path) -> bytes:
                 os.fsync(file.fileno())
             with suppress(FileExistsError):  # a link, unlike a rename, leaves another's secret as it is
                 os.link(fresh, path)
+            flush(path.parent)
         finally:
             fresh.unlink()
     try:
