@@ -29,7 +29,7 @@ from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import copy_apart, write_whole
 from curriculum.home import Home
 from curriculum.schema import LOGS, MAX_SEQ, SCHEMA_VERSION, TABLES, check_version, lift, make, read_tables, version_of
-from curriculum.write_ahead import cut_at_damage
+from curriculum.write_ahead import alone, cut, damaged_at, keep, passed_over
 
 READS = re.compile(r"\s*(SELECT|FROM)\b", re.IGNORECASE)
 CHANGES = re.compile(r'\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+"?(\w+)', re.IGNORECASE)
@@ -386,12 +386,28 @@ def _connect(home: Home, patience: float) -> duckdb.DuckDBPyConnection:
 
 
 def _connect_now(home: Home) -> duckdb.DuckDBPyConnection:
-    """DuckDB passes over the end of a write-ahead log that was cut off; what a power cut left as zeros there, or a bad block, it would refuse."""
-    try:
-        return duckdb.connect(str(home.database))
-    except duckdb.Error as error:
-        if cut_at_damage(home.database, str(error)) is None:
-            raise
+    """DuckDB passes over the end of a write-ahead log that was cut off, and over more without a word where a length is damaged; other damage
+    it refuses. What it would lose is kept first, by one process at a time: a slow one mustn't cut the log of another that was quicker.
+    """
+    if not passed_over(home.database):
+        try:
+            return duckdb.connect(str(home.database))
+        except duckdb.Error as error:
+            if damaged_at(str(error)) is None:
+                raise
+    with alone(home.database):
+        place = None
+        try:
+            if home.database.exists():  # who was quicker has it open by now, or has closed a log that is whole; to look changes nothing
+                duckdb.connect(str(home.database), read_only=True).close()
+        except duckdb.Error as error:
+            place = damaged_at(str(error))
+            if place is None:
+                raise
+        if place is not None or passed_over(home.database):
+            keep(home.database)
+        if place is not None:
+            cut(home.database, place)
         return duckdb.connect(str(home.database))
 
 
