@@ -7,6 +7,7 @@ never loses the database that was there.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -14,26 +15,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curriculum import snapshot
 from curriculum.errors import ConfigError, StoreError, StoreLockedError
-from curriculum.files import copy_apart, digest, flush, read_json, write_json, write_whole
+from curriculum.files import copy_apart, digest, flush, flush_all, read_json, write_json, write_whole
 from curriculum.home import Home
-from curriculum.schema import LOGS, SCHEMA_VERSION
+from curriculum.schema import LOGS, SCHEMA_VERSION, TABLES, version_of
 from curriculum.store import PATIENCE_SECONDS, Store
 from curriculum.write_ahead import log_of
 
-MANIFEST, RESCUED = "manifest.json", "rescued-"
+MANIFEST, RESCUED, TORN = "manifest.json", "rescued-", "torn-"
+BESIDE = ".restore-"
+"""How the name of the folder begins in which a restore makes the new database; its process's number follows."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore did: where the database that was there is kept (None: there was none), and the rows of each table."""
+    """What a restore did: where the database that was there is kept (None: there was none), the rows of each table, and the tables that
+    are empty because their files in the backup can't be read.
+    """
 
     kept: Path | None
     rows: dict[str, int]
+    torn: tuple[str, ...] = ()
 
 
 def backup(store: Store, folder: Path | None = None) -> Path:
@@ -52,61 +61,76 @@ def backup(store: Store, folder: Path | None = None) -> Path:
         fresh.mkdir(parents=True)
         store.write_tables(fresh)
         _vouch(fresh, SCHEMA_VERSION)
+        flush_all(fresh)
         fresh.rename(folder)
+        flush(folder.parent)
         log.info("backup made", extra={"folder": str(folder)})
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 
-def _vouch(folder: Path, version: int) -> None:
-    """Give a folder of tables the manifest that makes it a backup, last of all."""
+def _vouch(folder: Path, version: int, torn: tuple[str, ...] = ()) -> None:
+    """Give a folder of tables the manifest that makes it a backup, last of all; for torn ones it doesn't vouch."""
     sums, counts = {}, {}
     for file in sorted(folder.glob("*.parquet")):
-        flush(file)
-        sums[file.name], counts[file.stem] = digest(file), pq.read_metadata(file).num_rows
-    made = {"schema_version": version, "made_at": datetime.now(UTC).isoformat(), "rows": counts, "sha256": sums}
+        if file.stem not in torn:
+            flush(file)
+            sums[file.name], counts[file.stem] = digest(file), pq.read_metadata(file).num_rows
+    made = {"schema_version": version, "made_at": datetime.now(UTC).isoformat(), "rows": counts, "sha256": sums, "torn": list(torn)}
     write_json(folder / MANIFEST, made)
 
 
-def rescue(store: Store) -> Path | None:
-    """Before a snapshot is written over: one that has labels which the database lacks becomes a backup, labels/backups/rescued-<UTC time>.
+def lacks(store: Store) -> bool:
+    """Whether the last snapshot has labels that the database lacks, or may have some, as a file of it can't be read.
 
-    Rows of the logs are never deleted, so that fewer than in the snapshot means that the database's file was lost, or is an older one.
+    Rows of the logs are never deleted, so that fewer than in the snapshot means that the database's file was lost, or is an older one. To be
+    asked before anybody labels.
     """
-    there = _logged(store.home.snapshot)
-    if all(count <= store.rows(f"SELECT count(*) FROM {table}")[0][0] for table, count in there.items()):
-        return None
-    return _keep_snapshot(store.home)
+    with suppress(OSError):  # then it is looked at as it lies there; `keep_snapshot` says what is the matter
+        snapshot.put_back(store.home)
+    there = snapshot.rows(store.home.snapshot)
+    return None in there.values() or any((there.get(name) or 0) > store.rows(f"SELECT count(*) FROM {name}")[0][0] for name in LOGS)
 
 
-def _logged(snapshot: Path) -> dict[str, int]:
-    """The rows of each log in a snapshot; none where it can't be read."""
+def keep_snapshot(home: Home) -> Path | None:
+    """Make the snapshot, which has what the database hasn't, a backup, before another is written over it: labels/backups/rescued-<UTC time>;
+    torn-<UTC time> where some of its tables can't be read, which such a backup is restored without. It only gets another name, for which
+    also a full disk has room.
+
+    Returns:
+        That folder; None: there is no snapshot, or one without labels.
+
+    Raises:
+        StoreError: it can't be kept; then it stays where it is.
+    """
+    folder = home.labels / "backups" / _stamp()
     try:
-        return {table: pq.read_metadata(snapshot / f"{table}.parquet").num_rows for table in LOGS}
-    except (OSError, ValueError, KeyError):
-        return {}
-
-
-def _keep_snapshot(home: Home) -> Path | None:
-    """Make a backup of the snapshot, which has what the database hasn't; None where there is none that can be read."""
-    rows = _logged(home.snapshot)
-    try:
-        version = int(pq.read_table(home.snapshot / "schema_version.parquet", partitioning=None).to_pandas()["version"].max())
-    except (OSError, ValueError, KeyError):
-        return None
-    if not any(rows.values()):
-        return None
-    folder = home.labels / "backups" / f"{RESCUED}{_stamp()}"
-    fresh = folder.with_name(f".{folder.name}")
-    try:
-        shutil.copytree(home.snapshot, fresh)
-        _vouch(fresh, version)
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    log.warning("the last snapshot has labels that the database lacks: it is kept as a backup", extra={"folder": str(folder), "rows": rows})
+        snapshot.put_back(home)
+        torn, rows = snapshot.torn(home.snapshot), snapshot.rows(home.snapshot)
+        if not torn and not any(rows.get(name) for name in LOGS):
+            return None
+        _vouch(home.snapshot, SCHEMA_VERSION if "schema_version" in torn else _version(home.snapshot), torn)
+        folder = folder.with_name(f"{TORN if torn else RESCUED}{folder.name}")
+        folder.parent.mkdir(exist_ok=True)
+        home.snapshot.rename(folder)
+        flush(folder.parent)
+        flush(home.labels)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"the last snapshot, {home.snapshot}, may have labels that the database lacks, and couldn't be kept as a backup ({error})",
+            todo="Look at the free space and the rights there, or copy that folder elsewhere; no snapshot is written over it meanwhile.",
+        ) from error
+    log.warning("the last snapshot is kept as a backup", extra={"folder": str(folder), "rows": rows, "torn": torn})
     return folder
+
+
+def _version(folder: Path) -> int:
+    """Of the schema of a folder of tables; the newest, where it isn't said: a restore looks at all of them anyway."""
+    try:
+        return version_of(pq.read_table(folder / "schema_version.parquet", partitioning=None)["version"], folder)
+    except (StoreError, KeyError, FileNotFoundError):
+        return SCHEMA_VERSION
 
 
 def restore(home: Home, folder: Path, *, patience: float = PATIENCE_SECONDS) -> Restored:
@@ -121,26 +145,36 @@ def restore(home: Home, folder: Path, *, patience: float = PATIENCE_SECONDS) -> 
         StoreLockedError: another process owns the database.
         StoreError: the folder is no whole backup, or from a newer version of this program.
     """
-    rows = _check(folder)
-    beside = Home(home.labels / f".restore-{_stamp()}")
+    rows, torn = _check(folder)
+    clear_restores(home)
+    beside = Home(home.labels / f"{BESIDE}{os.getpid()}-{_stamp()}")
     try:
-        Store.build(beside, folder)
+        Store.build(beside, folder, torn)
         with Store.open(beside, owner="labels restore") as store:
             store.rows("CHECKPOINT")
-        restored = Restored(_swap(home, beside.database, patience), rows)
-        shutil.rmtree(home.snapshot, ignore_errors=True)  # of the database that was there, which is kept
+        restored = Restored(_swap(home, beside.database, patience), rows, torn)
+        with suppress(OSError):
+            snapshot.discard(home)  # of the database that was there, which is kept
         log.info("backup restored", extra={"folder": str(folder), "kept": str(restored.kept)})
         return restored
     finally:
         shutil.rmtree(beside.root, ignore_errors=True)
 
 
+def clear_restores(home: Home) -> None:
+    """Take away what restores that were killed had begun to make; not another process's that is at work."""
+    for left in home.labels.glob(f"{BESIDE}*"):
+        pid = left.name.removeprefix(BESIDE).partition("-")[0]
+        if not pid.isdecimal() or int(pid) == os.getpid() or not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
 
 
-def _check(folder: Path) -> dict[str, int]:
-    """Row counts of a backup, once everything is as its manifest says."""
+def _check(folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Row counts of a backup, once everything is as its manifest says, and the tables that it says are torn."""
     try:
         manifest = read_json(folder / MANIFEST)
         version, sums = manifest["schema_version"], manifest["sha256"]
@@ -149,7 +183,8 @@ def _check(folder: Path) -> dict[str, int]:
         rows = {str(table): int(count) for table, count in manifest["rows"].items()} if version <= SCHEMA_VERSION else {}
         if outside := [table for table in rows if not re.fullmatch("[a-z_]+", table)]:
             raise ValueError(f"{outside[0]!r} is no table")
-        if unlisted := {path.stem for path in folder.glob("*.parquet")} - set(rows) if version <= SCHEMA_VERSION else ():
+        torn = tuple(table for table in TABLES if table in manifest.get("torn", ()))
+        if unlisted := {path.stem for path in folder.glob("*.parquet")} - {*rows, *torn} if version <= SCHEMA_VERSION else ():
             raise ValueError(f"the manifest doesn't list {', '.join(sorted(unlisted))}")
         damaged = [name for name in (f"{table}.parquet" for table in rows) if digest(folder / name) != sums[name]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -159,7 +194,7 @@ def _check(folder: Path) -> dict[str, int]:
                          allowed=f"up to {SCHEMA_VERSION}", todo="Restore it with that version, or update this one.")  # fmt: skip
     if damaged:
         raise StoreError("the backup was changed or damaged", got=", ".join(damaged), todo="Restore another backup.")
-    return rows
+    return rows, torn
 
 
 def _swap(home: Home, fresh: Path, patience: float) -> Path | None:
@@ -172,7 +207,7 @@ def _swap(home: Home, fresh: Path, patience: float) -> Path | None:
     except StoreLockedError:
         raise
     except StoreError:  # damaged, or of a newer version: nobody has it open, and it is kept as it is
-        _keep_snapshot(home)  # perhaps all that can be read of it
+        keep_snapshot(home)  # perhaps all that can be read of it
     kept = home.database.with_name(f"{home.database.name}.{_stamp()}.bak") if existed else None
     try:
         if kept is not None:
@@ -180,7 +215,9 @@ def _swap(home: Home, fresh: Path, patience: float) -> Path | None:
             with suppress(FileNotFoundError):
                 log_of(home.database).replace(log_of(kept))
         fresh.replace(home.database)
-        shutil.rmtree(home.snapshot, ignore_errors=True)  # it shows the old one
+        flush(home.labels)
+        with suppress(OSError):
+            snapshot.discard(home)  # it shows the old one
     finally:
         if owned is not None:
             owned.close()

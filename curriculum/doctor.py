@@ -243,17 +243,8 @@ def _database(patient: Patient) -> Finding:
         if not patient.trouble:
             return True, "There is none yet: the app's first start makes it"
         return False, f"{patient.trouble} The newest backup: {_newest(patient.home) or 'none'}"
-    if rescued := sorted(str(path) for path in (patient.home.labels / "backups").glob(f"{backup.RESCUED}*")):
-        return False, (
-            f"The database was lost once, or replaced by an older one, when its snapshot still had more labels. Those are kept: {_some(rescued)}. "
-            "Bring them back (`labels restore FOLDER`, or the page Labels), or move that folder away if nothing is missing"
-        )
-    if cut := sorted(str(path) for path in patient.home.labels.glob(f"{patient.home.database.name}{DAMAGED}*") if path.suffix != ".wal"):
-        return False, (
-            "The end of the write-ahead log was damaged, by a power cut perhaps, and left out when the database was opened: the last answers "
-            f"before that may be missing. As it was it lies in {_some(cut)}, with .wal beside. Look on the page Labels, or with `labels export --log`, "
-            "at what came last; then move these files away"
-        )
+    if kept := _kept(patient.home):
+        return False, " ".join(kept)
     rows, version = patient.store.read_all(), patient.store.version()
     what = f"the snapshot of {patient.owner}, which owns the database," if patient.owner else str(patient.home.database)
     said = f"{what} is whole: {sum(rows.values()):,} rows of {len(rows)} tables, {rows.get('annotation', 0):,} of them annotations"
@@ -262,6 +253,29 @@ def _database(patient: Patient) -> Finding:
     if version > SCHEMA_VERSION:
         return False, f"{said}; schema version {version} is of a newer program than this, which knows {SCHEMA_VERSION}. Update the program"
     return True, f"{said}; schema version {version}"
+
+
+def _kept(home: Home) -> list[str]:
+    """What was lost once, or may have been, and where it is kept."""
+    backups, said = home.labels / "backups", []
+    if rescued := sorted(map(str, backups.glob(f"{backup.RESCUED}*"))):
+        said.append(
+            f"The database was lost once, or replaced by an older one, when its snapshot still had more labels. Those are kept: {_some(rescued)}. "
+            "Bring them back (`labels restore FOLDER`, or the page Labels), or move that folder away if nothing is missing."
+        )
+    if torn := sorted(map(str, backups.glob(f"{backup.TORN}*"))):
+        said.append(
+            f"Files of the last snapshot couldn't be read when the app started; before another took its place, it was kept: {_some(torn)}. Look on "
+            "the page Labels whether labels are missing. If so, `labels restore FOLDER` or that page puts what can be read of it in the database's "
+            "place, which is kept; if not, move that folder away. And look at the disk."
+        )
+    if cut := sorted({str(path).removesuffix(".wal") for path in home.labels.glob(f"{home.database.name}{DAMAGED}*")}):
+        said.append(
+            "The write-ahead log was damaged, by a power cut perhaps, or without its database, and its end was left out when the database was "
+            f"opened: the last answers before that may be missing. As it was it lies in {_some(cut)}, with .wal beside. Look on the page Labels, or "
+            "with `labels export --log`, at what came last; then move these files away."
+        )
+    return said
 
 
 def _backup(patient: Patient) -> Finding:

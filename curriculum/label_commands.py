@@ -77,9 +77,10 @@ def labels_backup(options: argparse.Namespace, home: Home) -> tuple[Result, str]
 
 def labels_restore(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     done = restore(home, Path(options.folder))
-    document = {"path": str(home.database), "kept": str(done.kept) if done.kept else None, "rows": done.rows}
+    document = {"path": str(home.database), "kept": str(done.kept) if done.kept else None, "rows": done.rows, "torn": list(done.torn)}
+    torn = f"; without {', '.join(done.torn)}, torn there and empty now" if done.torn else ""
     kept = f"; the database that was there is {done.kept}" if done.kept else ""
-    return document, f"{done.rows['annotation']} annotations and all else of {options.folder} are the database again{kept}"
+    return document, f"{done.rows.get('annotation', 0)} annotations and all else of {options.folder} are the database again{torn}{kept}"
 
 
 # -- looking back --------------------------------------------------------------------------------

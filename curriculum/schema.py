@@ -5,7 +5,7 @@ What lies in schema.sql and migrations/ is brought in here; `store` says when, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -32,13 +32,14 @@ class Connection(Protocol):
     def execute(self, sql: str, parameters: Sequence[object] = ..., /) -> object: ...
 
 
-def read_tables(folder: Path) -> dict[str, pa.Table]:
-    """Every file of a snapshot, quickly: its owner may replace it any time."""
+def read_tables(folder: Path, without: Collection[str] = ()) -> dict[str, pa.Table]:
+    """Every file of a snapshot, or all but those of some tables, quickly: its owner may replace it any time."""
     path, tables = folder, {}
     try:
         before = folder.stat()
         for path in sorted(folder.glob("*.parquet")):
-            tables[path.stem] = pq.read_table(path, partitioning=None)
+            if path.stem not in without:
+                tables[path.stem] = pq.read_table(path, partitioning=None)
         after = folder.stat()
     except Exception as error:  # on a damaged file Arrow raises whatever it stumbles over
         raise StoreError(f"the snapshot {path} can't be read ({error})", todo="Try again in a minute.") from error

@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +21,10 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curriculum import ownership
+from curriculum import ownership, snapshot
 from curriculum.errors import StoreError, StoreLockedError
 from curriculum.files import copy_apart, write_whole
 from curriculum.home import Home
@@ -321,7 +321,8 @@ class Store:
                     same = link and self._in_snapshot is not None and changed[table] <= self._in_snapshot
                     if not (same and _linked(self.home.snapshot / file.name, file)):
                         rows = moment.sql(f"SELECT * FROM {table}").to_arrow_reader(PART)
-                        with pq.ParquetWriter(file, rows.schema) as out:
+                        # A file of Python's: after a failure, as on a full disk, Arrow's own would keep it open, and its room.
+                        with file.open("wb") as opened, pq.ParquetWriter(opened, rows.schema) as out:
                             for part in rows:
                                 out.write_batch(part)
         except duckdb.Error as error:
@@ -329,9 +330,12 @@ class Store:
         return changes
 
     @classmethod
-    def build(cls, home: Home, folder: Path) -> None:
+    def build(cls, home: Home, folder: Path, without: Collection[str] = ()) -> None:
         """Make a home's database, which mustn't exist, from a folder of Parquet files as `tables` gives them now or gave them in an
         older version of the schema, and close it.
+
+        Args:
+            without: tables that stay empty, because their files are torn.
 
         Raises:
             StoreError: the files can't be read, or their rows don't fit.
@@ -339,7 +343,7 @@ class Store:
         home.labels.mkdir(parents=True, exist_ok=True)
         try:
             with closing(duckdb.connect(str(home.database))) as connection:
-                _load(connection, folder)
+                _load(connection, folder, without)
                 for table in LOGS:
                     last = connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchall()[0][0]
                     if last > MAX_SEQ:
@@ -352,18 +356,8 @@ class Store:
 
     def write_snapshot(self) -> int:
         """Write every table to labels/snapshot/*.parquet, whole or not at all; returns `changes` as of it."""
-        fresh = self.home.snapshot.with_name(f".snapshot-{os.getpid()}")
-        old = self.home.snapshot.with_name(f".snapshot-old-{os.getpid()}")
-        for left in self.home.labels.glob(".snapshot-*"):  # by a process that was killed: only the owner of the database writes here
-            shutil.rmtree(left, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        changes = self.write_tables(fresh, link=True)
-        if self.home.snapshot.exists():
-            self.home.snapshot.rename(old)
-        fresh.rename(self.home.snapshot)
-        shutil.rmtree(old, ignore_errors=True)
-        self._in_snapshot = changes
-        return changes
+        self._in_snapshot = snapshot.replace(self.home, lambda fresh: self.write_tables(fresh, link=True))
+        return self._in_snapshot
 
 
 def _connect(home: Home, patience: float) -> duckdb.DuckDBPyConnection:
@@ -420,15 +414,19 @@ def _linked(there: Path, here: Path) -> bool:
     return True
 
 
-def _load(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it."""
-    tables = read_tables(folder)
+def _load(connection: duckdb.DuckDBPyConnection, folder: Path, without: Collection[str] = ()) -> None:
+    """Make the newest schema and fill it from a folder of Parquet files, all of one moment, of any version up to it; `without` stay empty."""
+    tables = read_tables(folder, without)
+    if "schema_version" in without:
+        tables["schema_version"] = pa.table({"version": [SCHEMA_VERSION]})  # of the program that wrote it last, most likely
     try:
         version = version_of(tables["schema_version"]["version"], folder)
         check_version(version)
         make(connection, version)
         for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
             connection.execute(f"DELETE FROM {table}")
+            if table in without and table != "schema_version":
+                continue
             connection.register("incoming", tables[table])
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
             connection.unregister("incoming")

@@ -25,8 +25,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.testing.v1 import AppTest
 
-from curriculum import backup, building, datasets, doctor, intake, labels, people, preparation, recipe, recipe_process, recipe_runs
-from curriculum.app import journal, server, service
+from curriculum import (
+    backup,
+    building,
+    datasets,
+    doctor,
+    intake,
+    label_files,
+    labels,
+    people,
+    preparation,
+    recipe,
+    recipe_process,
+    recipe_runs,
+    snapshot,
+)
+from curriculum.app import identity, journal, server, service
 from curriculum.config import TrainConfig
 from curriculum.errors import CancelledError, ConfigError, DatasetError, StoreError
 from curriculum.files import write_whole
@@ -35,7 +49,7 @@ from curriculum.recipe_runs import Request as Asked
 from curriculum.reporter import Reporter
 from curriculum.rundir import RunDir, Status
 from curriculum.store import Store
-from tests.conftest import PIN
+from tests.conftest import PIN, until
 
 HOUR = 3600.0
 
@@ -105,6 +119,99 @@ def test_labels_of_a_database_that_was_lost_come_back_from_the_snapshot(at_home:
     assert len(list((at_home.labels / "backups").iterdir())) == 1, "who goes back to an older state on purpose gets no second copy"
 
 
+@pytest.fixture
+def lost(at_home: Home, tiny_folder: Callable[..., Path]) -> Home:
+    """A home with two labels whose database is gone; the snapshot has them."""
+    with Store.open(at_home) as store:
+        datasets.add_dataset(store, "tiny", tiny_folder())
+        for name in ("a/a0.jpg", "b/b0.jpg"):
+            labels.annotate(store, "tiny", name, "Ana", "hard")
+        store.write_snapshot()
+    at_home.database.unlink()
+    return at_home
+
+
+@pytest.mark.parametrize("table", ["comparison", "schema_version", "overlap", "annotation"])
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: whole[:4] + bytes(8) + whole[12:]], ids=["cut", "0"]
+)
+def test_a_snapshot_with_a_torn_file_is_kept_with_all_else_that_it_has(lost: Home, table: str, damage: Callable[[bytes], bytes]) -> None:
+    file = lost.snapshot / f"{table}.parquet"
+    file.write_bytes(damage(file.read_bytes()))
+    readable = not snapshot.torn(lost.snapshot)  # an empty table has nothing to tear there
+    running = service.current()
+    running.save_snapshot()
+    (kept,) = (lost.labels / "backups").iterdir()
+    assert kept.name.startswith(backup.RESCUED if readable else backup.TORN)
+    (found,) = doctor.examine(lost, running.store, only=("database",))
+    assert not found.ok and str(kept) in found.detail and "labels restore FOLDER" in found.detail
+    service.close_all()
+    done = backup.restore(lost, kept)
+    assert done.torn == (() if readable else (table,))
+    assert service.current().store.rows("SELECT count(*) FROM annotation") == [(0 if table in done.torn and table == "annotation" else 2,)]
+
+
+def test_a_snapshot_that_cannot_be_kept_is_not_written_over_and_the_app_starts(lost: Home) -> None:
+    in_the_way = lost.labels / "backups"
+    in_the_way.write_text("no folder")
+    running = service.current()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="couldn't be kept as a backup"):
+            running.save_snapshot()
+    assert running.trouble() == "no snapshot can be written"
+    test = AppTest.from_string("from curriculum.app import layout, health\nlayout.guarded(health.page)", default_timeout=120)
+    with mock.patch.dict(doctor.CHECKS, {"database": doctor.CHECKS["database"]}, clear=True):
+        test.run()
+    assert [str(lost.snapshot) in each.value for each in test.text] == [True]
+    datasets.add_dataset(running.store, "tiny", lost.root.parent / "set")
+    for name in ("c/c0.jpg", "c/c1.jpg", "c/c2.jpg"):  # more than the snapshot has, which is kept all the same
+        labels.annotate(running.store, "tiny", name, "Ana", "easy")
+    in_the_way.unlink()
+    running.save_snapshot()
+    (rescued,) = in_the_way.iterdir()
+    assert (running.unsaved, running.trouble()) == ("", "")
+    assert json.loads((rescued / "manifest.json").read_text())["rows"]["annotation"] == 2
+
+
+@pytest.mark.parametrize("left", [[".snapshot-old-77"], [".snapshot-old-77", ".snapshot-77"]])
+def test_a_snapshot_under_its_other_name_is_put_back(lost: Home, left: list[str]) -> None:
+    """As a process leaves it that is killed between the two renames."""
+    for name in left:
+        shutil.copytree(lost.snapshot, lost.labels / name)
+    shutil.rmtree(lost.snapshot)
+    service.current()
+    (rescued,) = (lost.labels / "backups").glob("rescued-*")
+    assert json.loads((rescued / "manifest.json").read_text())["rows"]["annotation"] == 2
+
+
+def test_a_snapshot_that_fails_gives_its_room_back_and_is_not_tried_at_once(
+    at_home: Home, monkeypatch: pytest.MonkeyPatch, tiny_folder: Callable[..., Path]
+) -> None:
+    monkeypatch.setattr(service, "INGEST_EVERY_SECONDS", 0.01)
+    running = service.current()
+    until(lambda: running._saved == running.store.changes)
+    before = {file.name: file.read_bytes() for file in at_home.snapshot.iterdir()}
+    real, tried = Store.write_tables, list[Path]()
+
+    def fails(store: Store, folder: Path, *, link: bool = False) -> int:
+        real(store, folder, link=link)
+        tried.append(folder)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "write_tables", fails)
+    datasets.add_dataset(running.store, "tiny", tiny_folder())
+    running._tried_at = 0.0
+    until(lambda: bool(running.unsaved))
+    time.sleep(0.3)
+    assert len(tried) == 1
+    assert "No space left on device" in running.unsaved and running.trouble() == "no snapshot can be written"
+    assert {file.name: file.read_bytes() for file in at_home.snapshot.iterdir()} == before
+    assert not list(at_home.labels.glob(".snapshot*"))
+    monkeypatch.setattr(Store, "write_tables", real)
+    running.save_snapshot()
+    assert (running.unsaved, running.trouble()) == ("", "")
+
+
 def test_a_snapshot_that_a_killed_process_left_stops_no_other(tiny: Store, home: Home) -> None:
     for left in (f".snapshot-old-{os.getpid()}", f".snapshot-{os.getpid()}", ".snapshot-12345"):
         (home.labels / left).mkdir()
@@ -156,6 +263,40 @@ def test_threads_that_write_one_file_never_show_half_of_it(tmp_path: Path) -> No
         reading.result()
     assert seen <= set(sizes)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_gets_its_place_is_on_the_disk_and_its_name_too(
+    tiny: Store, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed, real = set[int](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    labels.annotate(tiny, "tiny", "a/a0.jpg", "Ana", "hard")
+    tiny.write_snapshot()
+    label_files.export_labels(tiny, "tiny", tmp_path / "levels", format="folders")
+    label_files.export_labels(tiny, "tiny", tmp_path / "levels.csv")
+    identity.read_secret(home.labels / "secret.key")
+    made = [home.snapshot, backup.backup(tiny), tmp_path / "levels", tmp_path / "levels.csv", home.labels / "secret.key"]
+    for path in made:
+        assert {each.stat().st_ino for each in (path.parent, path, *path.rglob("*"))} <= flushed, path
+    flushed.clear()
+    write_whole(tmp_path / "quick", lambda fresh: fresh.touch(), sync=False)
+    assert not flushed
+
+
+def test_what_a_killed_restore_left_is_cleared(at_home: Home, tmp_path: Path) -> None:
+    with Store.open(at_home) as store:
+        saved = backup.backup(store, tmp_path / "saved")
+    dead, alive = (at_home.labels / f".restore-{pid}-x" for pid in (2**22 + 1, os.getppid()))
+    for clear in (lambda: backup.restore(at_home, saved), service.current):
+        for folder in (dead, alive):
+            folder.mkdir(exist_ok=True)
+        clear()
+        assert (dead.exists(), alive.exists()) == (False, True)
 
 
 def test_a_folder_that_another_process_is_building_is_left_alone(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ def page() -> None:
     with st.spinner("Looking at the machine, the database, the images and the runs ...", show_time=True):
         checks = doctor.examine(running.home, running.store)
     checks += [doctor.Check(f"run {run_id}", False, said) for run_id, said in running.failed_runs.items()]
+    if running.unsaved:
+        checks.append(doctor.Check("snapshot", False, running.unsaved))
     ill = [check for check in checks if not check.ok]
     if ill:
         st.warning(f"{len(ill)} of {len(checks)} need a look.", icon=":material/error:")

@@ -14,7 +14,7 @@ import streamlit as st
 from curriculum import labels
 from curriculum.app import layout, service, session
 from curriculum.app.layout import Tile
-from curriculum.backup import RESCUED, backup
+from curriculum.backup import RESCUED, TORN, backup
 from curriculum.comparison_log import export_comparisons, import_comparisons
 from curriculum.datasets import Dataset
 from curriculum.errors import CurriculumError
@@ -32,7 +32,7 @@ LABELS, LOG, FOURS = "labels in force", "everything that was ever done", "compar
 NAME = {LABELS: "labels", LOG: "log", FOURS: "comparisons"}
 EXPORT: dict[str, Callable[[Store, str, Path], int]] = {LABELS: export_labels, LOG: export_log, FOURS: export_comparisons}
 IMPORT: dict[str, Callable[[Store, str, Path], ImportResult]] = {LOG: import_log, FOURS: import_comparisons}
-_STAMPED = re.compile(rf"({RESCUED})?(\d{{4}})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-\d+")
+_STAMPED = re.compile(rf"({RESCUED}|{TORN})?(\d{{4}})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-\d+")
 """A backup's folder by the time when it was made, or rescued."""
 
 
@@ -171,13 +171,13 @@ def _keep_safe() -> None:
 
 def _age(name: str) -> tuple[bool, str]:
     """What backups are sorted by: the time that a folder's name gives; names without one are the oldest."""
-    return bool(_STAMPED.fullmatch(name)), name.removeprefix(RESCUED)
+    return bool(_STAMPED.fullmatch(name)), name.removeprefix(RESCUED).removeprefix(TORN)
 
 
 def _when(name: str) -> str:
-    """A backup's folder as a time, and whether it is a snapshot that was rescued."""
+    """A backup's folder as a time, and whether it is a snapshot that was rescued, or torn."""
     found = _STAMPED.fullmatch(name)
-    return "{}{}-{}-{} {}:{}:{}".format("rescued, " if found[1] else "", *found.groups()[1:]) if found else name
+    return "{}{}-{}-{} {}:{}:{}".format(found[1].replace("-", ", ") if found[1] else "", *found.groups()[1:]) if found else name
 
 
 @st.dialog("Go back to this backup?")
@@ -193,6 +193,8 @@ def _confirm_going_back(folder: Path) -> None:
         except CurriculumError as error:
             st.error(layout.plain(str(error)), icon=":material/error:")
             return
+        if done.torn:
+            st.warning(f"Without {', '.join(done.torn)}: torn in that backup, empty now.", icon=":material/error:")
         st.success(
             f"Done. What was there is kept as {layout.plain(done.kept.name if done.kept else 'nothing')}.", icon=":material/done_all:"
         )

@@ -71,7 +71,7 @@ async def lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
     keep_few_heaps()
     try:
         service.current()
-    except CurriculumError as error:
+    except (CurriculumError, OSError) as error:
         log.error("%s", error)  # the pages say it too, and try again
     yield {}
     service.close_all()

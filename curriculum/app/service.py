@@ -20,8 +20,8 @@ from pathlib import Path
 from curriculum import ownership, runs
 from curriculum.app import journal
 from curriculum.asking import Explainer
-from curriculum.backup import Restored, rescue, restore
-from curriculum.errors import CurriculumError
+from curriculum.backup import Restored, clear_restores, keep_snapshot, lacks, restore
+from curriculum.errors import CurriculumError, StoreError
 from curriculum.home import Home
 from curriculum.intake import Ingester
 from curriculum.leases import Leases
@@ -57,14 +57,21 @@ class Service:
     def __init__(self, home: Home) -> None:
         self.home, self.store = home, Store.open(home, owner=ownership.STARTING, patience=0)
         self._journal = journal.begin(home)
-        rescue(self.store)
+        clear_restores(home)
+        self._to_keep = lacks(self.store)
+        self.unsaved = ""
+        """Why no snapshot could be written; empty: nothing stops it."""
         log.info("database opened", extra={"home": str(home.root), "pid": os.getpid()})
         self.leases = Leases()
         self.explainer = Explainer(home)
         self.jobs: dict[str, Job] = {}
         self.failed_runs: dict[str, str] = {}
         self._ingester = Ingester(self.store)
-        self._saving, self._saved, self._saved_at = threading.Lock(), -1, -math.inf
+        self._saving, self._saved, self._tried_at = threading.Lock(), -1, -math.inf
+        try:
+            self._keep_last_snapshot()
+        except StoreError as error:
+            log.error("%s", error)  # the page Health says it too; it is tried again
         self._stop, self.looked_at = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._keep_up, name="ingest and snapshot", daemon=True)
         self._thread.start()
@@ -72,7 +79,7 @@ class Service:
     def _keep_up(self) -> None:
         while not self._stop.is_set():
             try:
-                if time.monotonic() - self._saved_at >= SNAPSHOT_EVERY_SECONDS:
+                if time.monotonic() - self._tried_at >= SNAPSHOT_EVERY_SECONDS:
                     self.save_snapshot()
                 self.failed_runs = self._ingester.once()
                 runs.reap()
@@ -89,14 +96,35 @@ class Service:
             return "the database doesn't answer"
         if time.monotonic() - self.looked_at > SILENCE_SECONDS:
             return "runs aren't taken in and no snapshot is written"
+        if self.unsaved:
+            return "no snapshot can be written"
         return "the disk is full" if shutil.disk_usage(self.home.labels).free < LEAST_DISK else ""
 
     def save_snapshot(self) -> None:
         """Write the snapshot where the database has changed since the last one: a process that starts now reads what is known now."""
         with self._saving:
-            if self.store.changes != self._saved:
-                self._saved, self._saved_at = self.store.write_snapshot(), time.monotonic()
-                ownership.mark(self.home, ownership.THE_APP)  # from now on commands may read the snapshot
+            if self.store.changes == self._saved:
+                return
+            try:
+                self._keep_last_snapshot()
+                self._saved = self.store.write_snapshot()
+                self.unsaved = ""
+            except StoreError as error:
+                self.unsaved = str(error)
+                raise
+            finally:
+                self._tried_at = time.monotonic()  # on a full disk each try takes what room there is for a moment
+            ownership.mark(self.home, ownership.THE_APP)  # from now on commands may read the snapshot
+
+    def _keep_last_snapshot(self) -> None:
+        """Before the first snapshot is written over the last session's, one that has labels which the database lacked at the start."""
+        if self._to_keep:
+            try:
+                keep_snapshot(self.home)
+            except StoreError as error:
+                self.unsaved = str(error)
+                raise
+            self._to_keep = False
 
     def start_job(self, name: str, what: str, work: Callable[[Job], object]) -> Job:
         """Run `work` in a thread; a job of that name that is going on is returned instead of a second one."""
