@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
@@ -184,6 +185,24 @@ def test_a_token_ends_with_the_pin_and_what_waits_goes_out_with_the_next(post: P
         people.register(database, "Ann", PIN)
     status, answer, _ = post("/api/annotations", {"token": identity.sign(database, Identity("Ann", "tiny")), "events": [event]})
     assert (status, answer["stored"]) == (200, [event["id"]])
+
+
+@pytest.mark.parametrize(("set_by", "good"), [
+    (-1, True), (-5, True), (-3600, True), (-24 * 3600, True), (29 * 24 * 3600, True), (31 * 24 * 3600, False), (-31 * 24 * 3600, False),
+])  # fmt: skip
+def test_who_is_signed_in_stays_so_though_the_clock_is_set(
+    database: Store, monkeypatch: pytest.MonkeyPatch, set_by: float, good: bool
+) -> None:
+    """As far back as it may go forward."""
+    token, cookie = identity.sign(database, Identity("Ann", "tiny")), identity.cookie(database, "Ann")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + set_by)
+    assert identity.read_cookie(database, cookie) == ("Ann" if good else None)
+    if good:
+        assert identity.verify(database, token) == Identity("Ann", "tiny")
+    else:
+        with pytest.raises(IdentityError, match="open too long"):
+            identity.verify(database, token)
 
 
 # -- pages by role -------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def verify(store: Store, token: object, max_age: float = MAX_AGE_SECONDS) -> Ide
     if not isinstance(token, str) or not token.isascii():
         raise IdentityError("the request has no token", todo="Load the sorting page anew.")
     try:
-        annotator, credential, dataset = _words(store.home, "sorting", token, int(max_age))
+        annotator, credential, dataset = _words(store.home, "sorting", token, max_age)
     except SignatureExpired as error:
         raise IdentityError("this page has been open too long", todo=f"Load it anew; {KEPT}") from error
     except (BadData, ValueError, TypeError) as error:
@@ -67,9 +67,14 @@ def _credential(store: Store, annotator: str) -> str:
     return found
 
 
-def _words(home: Home, purpose: str, signed: str, max_age: int | None = None) -> list[str]:
-    """What was signed: text and nothing else, whoever has the secret. BadData or ValueError where it isn't ours."""
-    words = _serializer(home, purpose).loads(signed, max_age=max_age)
+def _words(home: Home, purpose: str, signed: str, max_age: float | None = None) -> list[str]:
+    """What was signed: text and nothing else, whoever has the secret. BadData or ValueError where it isn't ours.
+
+    A clock that was set back makes an age negative, which itsdangerous itself refuses: as far ahead as it may lie behind it counts.
+    """
+    words, signed_at = _serializer(home, purpose).loads(signed, return_timestamp=True)
+    if max_age is not None and abs(time.time() - signed_at.timestamp()) > max_age:
+        raise SignatureExpired("it is too old, or of a clock that is far off")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError("something else than words was signed")
     return words
