@@ -1,10 +1,16 @@
-"""Every error that this package raises on purpose, on one screen.
+"""Every error that this package raises on purpose, on one screen; and how a want of memory is known, which each library says in its own way.
 
 An error says what was wrong, what came, what is allowed and what to do next. `exit_code` is what
 the command line ends with: 2 when the call was wrong, 1 when the work failed.
 """
 
 from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed", "bad_alloc")
+"""What torch and the libraries below it say in a RuntimeError: of a processor's memory, of CUDA's, cuBLAS's and cuDNN's, of MPS's."""
 
 
 class CurriculumError(Exception):
@@ -92,3 +98,21 @@ class RunError(CurriculumError):
 
 class CancelledError(CurriculumError):
     """Somebody asked the work to stop; what was finished is kept."""
+
+
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of: torch says of a full disk only that it couldn't save."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether it came of a want of memory, of the machine or of a device. torch isn't imported for it."""
+    return any(
+        isinstance(each, MemoryError)
+        or type(each).__name__ == "OutOfMemoryError"  # torch's
+        or (isinstance(each, OSError) and each.errno == errno.ENOMEM)
+        or (isinstance(each, RuntimeError) and any(words in str(each).lower() for words in NO_MEMORY))
+        for each in behind(error)
+    )

@@ -28,7 +28,7 @@ from torch import nn
 
 from curriculum import explain, first_layer, metrics, questions, regions
 from curriculum.config import TrainConfig
-from curriculum.errors import CancelledError, CurriculumError, UnknownError
+from curriculum.errors import CancelledError, CurriculumError, UnknownError, no_memory
 from curriculum.explain import Looker, Progress, Stop
 from curriculum.home import Home
 from curriculum.images import load_images
@@ -257,7 +257,7 @@ def reason(error: Exception) -> str:
     """What a person can do about it; the traceback is in the log."""
     if isinstance(error, CurriculumError):
         return str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if no_memory(error):
         return "Memory ran out. Close other programs, or wait until a run that trains here has ended, and ask again."
     return f"{type(error).__name__}: {error}. The log of the process that explains has the details: data/cache/explanations/log.txt."
 

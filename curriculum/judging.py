@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from curriculum import metrics
 from curriculum.cache import CachedRows
+from curriculum.errors import no_memory
 from curriculum.model import Channels, autocast, embed, eval_batch, normalise, pooled, to_numpy
 from curriculum.ranks import Ranks
 from curriculum.records import Outcome
@@ -50,7 +51,9 @@ class Inputs:
             return None
         try:
             return torch.from_numpy(np.asarray(self.images[:])).to(self.device)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not no_memory(error):
+                raise
             return None
 
     @property

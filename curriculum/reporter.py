@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import psutil
 from filelock import FileLock
 
-from curriculum.errors import CancelledError, CurriculumError
+from curriculum.errors import CancelledError, CurriculumError, behind, no_memory
 from curriculum.files import NO_ROOM
 from curriculum.rundir import RunDir, Status
 
@@ -101,15 +101,8 @@ def explain(error: Exception) -> str:
     """What a person can do about it; the traceback is in log.txt."""
     if isinstance(error, CurriculumError):
         return str(error)
-    if any(isinstance(each, OSError) and each.errno in NO_ROOM for each in _behind(error)):
+    if any(isinstance(each, OSError) and each.errno in NO_ROOM for each in behind(error)):
         return "The disk is full. Free some space, then resume: the last checkpoint is kept."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which isn't imported here
+    if no_memory(error):
         return "Memory ran out. Start again with a smaller --batch-size or --image-size, or close other programs and resume."
     return f"{type(error).__name__}: {error}. The run's log.txt has the details."
-
-
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of: torch says of a full disk only that it couldn't save."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

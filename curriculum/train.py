@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from curriculum import difficulty, pacing
 from curriculum.config import DEFAULT_OPTIMIZER, DEFAULT_RATE, DEFAULT_RULE, TrainConfig
-from curriculum.errors import CancelledError, RunError
+from curriculum.errors import CancelledError, RunError, no_memory
 from curriculum.judging import Inputs, Judge, Objective
 from curriculum.model import AUGMENT, IMAGENET, Weights, autocast, build, channel_statistics, freeze, head_of, pick_device
 from curriculum.ranks import ALONE, Ranks
@@ -251,8 +251,8 @@ class Training:
         while True:
             try:
                 return self._descend(batch, augment)
-            except torch.OutOfMemoryError:
-                if self.chunk < 4 or self.ranks.size > 1:
+            except Exception as error:
+                if not no_memory(error) or self.chunk < 4 or self.ranks.size > 1:
                     raise
                 self.chunk //= 2
                 torch.cuda.empty_cache()

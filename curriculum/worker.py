@@ -25,7 +25,7 @@ from curriculum.cache import CachedRows
 from curriculum.charts.overlays import filter_grid, map_grid
 from curriculum.config import EpisodesConfig, LookConfig, RunConfig, ScoreConfig, TrainConfig
 from curriculum.difficulty import FROM_FEATURES, FROM_PROBABILITIES, Dynamics
-from curriculum.errors import CancelledError, RunError
+from curriculum.errors import CancelledError, RunError, no_memory
 from curriculum.files import write_json, write_whole
 from curriculum.first_layer import activations, filters
 from curriculum.images import load_images
@@ -273,6 +273,8 @@ def _checkpoint(run: RunDir) -> dict[str, Any] | None:
             return saved
         reason = "it isn't whole, or of an older version of this program"
     except Exception as error:
+        if no_memory(error):  # of the machine's, which says nothing of the file
+            raise
         reason = f"{type(error).__name__}: {error}"
     print(f"The checkpoint is damaged ({reason}). It is kept as {path}.damaged, and the run begins anew.", file=sys.stderr, flush=True)
     path.replace(path.with_name(f"{path.name}.damaged"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import shutil
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,12 +346,53 @@ def test_from_a_damaged_checkpoint_a_run_begins_anew_and_says_so(
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full. Free some space, then resume"),
         (MemoryError(), "smaller --batch-size or --image-size"),
         (torch.OutOfMemoryError("CUDA out of memory"), "smaller --batch-size or --image-size"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "smaller --batch-size or --image-size"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"), "smaller --batch-size or --image-size"),
         (DatasetError("the set is odd", todo="Look"), "the set is odd. Look."),
         (ValueError("what"), "ValueError: what. The run's log.txt has the details."),
     ],
 )
 def test_failures_are_explained_to_people(error: Exception, message: str) -> None:
     assert message in explain(error)
+
+
+SHORT = """
+import mmap, resource, sys
+import numpy as np, torch
+from curriculum import explainer, reporter
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+with open(sys.argv[1], "wb") as file:
+    file.truncate(1 << 40)
+tries = (
+    lambda: torch.empty(1 << 38),
+    lambda: np.zeros((1 << 20, 1 << 20)),
+    lambda: np.memmap(sys.argv[1], "u1", "r"),
+    lambda: torch.from_file(sys.argv[1], size=1 << 40, dtype=torch.uint8),
+    lambda: bytes(1 << 40),
+)
+for attempt in tries:
+    try:
+        attempt()
+    except Exception as error:
+        print(type(error).__name__, reporter.explain(error), explainer.reason(error), sep="|")
+"""
+
+
+def test_a_want_of_memory_is_known_whoever_says_so(child: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    said, _ = child(SHORT, tmp_path / "sparse").communicate(timeout=120)
+    kinds, runs_say, explainer_says = zip(*(line.split("|") for line in said.splitlines()), strict=True)
+    assert kinds == ("RuntimeError", "MemoryError", "OSError", "RuntimeError", "MemoryError")
+    assert all("smaller --batch-size or --image-size" in words for words in runs_say)
+    assert all(words.startswith("Memory ran out. Close other programs") for words in explainer_says)
+
+
+def test_a_checkpoint_that_finds_no_memory_is_not_damaged(tints: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = preparation.prepare(tints, config("transfer", epochs=2))
+    (run / "checkpoint.pt").write_bytes(b"stays")
+    monkeypatch.setattr(torch, "load", lambda *_args, **_more: torch.empty(1 << 50))
+    assert worker.work(run) == 1
+    assert "Memory ran out" in run.status().message
+    assert (run / "checkpoint.pt").read_bytes() == b"stays"
 
 
 def test_a_full_disk_is_found_behind_what_torch_says_of_it() -> None:
