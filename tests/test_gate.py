@@ -8,12 +8,14 @@ import platform
 import shutil
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 from anyio import to_thread
 from PIL import Image
@@ -21,6 +23,7 @@ from playwright.sync_api import Browser
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.testing.v1 import AppTest
 
 from curriculum import datasets, people
@@ -99,6 +102,45 @@ def test_the_real_server_has_the_gate(home: Home) -> None:
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (403, b"Only leads upload files.")
         connection.close()
+
+
+def frame(opcode: int, payload: bytes, length: int | None = None, last: bool = False) -> bytes:
+    """As a browser sends it; of `length` the beginning. Masked by zeros, which change nothing."""
+    return bytes([opcode | 128 * last, 255]) + (length or len(payload)).to_bytes(8, "big") + bytes(4) + payload
+
+
+def test_nobody_fills_memory_by_messages_and_pages_go_on(home: Home) -> None:
+    with serving(home) as running:
+        assert running.process is not None
+        server_process = psutil.Process(running.process.pid)
+
+        def page(many: ExitStack) -> http.client.HTTPConnection:
+            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+            many.callback(connection.close)
+            headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Origin": running.url}
+            connection.request("GET", "/_stcore/stream", headers={**headers, "Sec-WebSocket-Key": "c29ydGluZyBpbWFnZXMhIQ=="})
+            assert connection.getresponse().status == 101
+            return connection
+
+        with ExitStack() as many:
+            asked = BackMsg()
+            asked.rerun_script.widget_states.widgets.add(id="a", string_value="x" * 3_000_000)
+            signed_in = page(many)
+            signed_in.send(frame(2, asked.SerializeToString(), last=True))
+            assert signed_in.sock.recv(1)[0] == 0x82, "an answer, no close"
+            before = server_process.memory_info().rss
+            for parts in (1, 30) * 5:  # no message ever ends
+                stranger = page(many)
+                with suppress(ConnectionError):
+                    stranger.send(frame(2, bytes(1_000_000), length=30_000_000 // parts))
+                    for _ in range(29):
+                        stranger.send(bytes(1_000_000) if parts == 1 else frame(0, bytes(1_000_000)))
+                until = time.monotonic() + 10
+                stranger.sock.settimeout(10)
+                with suppress(ConnectionError):
+                    while stranger.sock.recv(65536):
+                        assert time.monotonic() < until, "nobody hangs up"
+            assert server_process.memory_info().rss - before < 60_000_000, "of 300 MB that were sent"
 
 
 # -- files of data sets --------------------------------------------------------------------------

@@ -1,13 +1,15 @@
-"""What Streamlit's own routes let in: websockets of our own pages alone, uploads of leads' sessions alone.
+"""What Streamlit's own routes let in: websockets of our own pages alone and short messages on them, uploads of leads' sessions alone.
 
-Streamlit takes a websocket from any port of this machine, and a file from whoever has a session, signed in or not.
+Streamlit takes a websocket from any port of this machine, messages of 200 MB on it, and a file from whoever has a session, signed in or not.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 
+import uvicorn
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +18,10 @@ from curriculum.app import api
 
 UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/")
 REMEMBERED_SECONDS = 24 * 3600.0
+MESSAGE_BYTES = 4_000_000
+"""Of what a browser says on a websocket: where each field, box and chosen row of a page stands. Files come by another way."""
+
+log = logging.getLogger(__name__)
 
 _leads: dict[str, float] = {}
 """Sessions whose last page was a lead's, and when that was."""
@@ -31,6 +37,18 @@ def note(session_id: str, leads: bool) -> None:
         _leads[session_id] = now
 
 
+def limit_messages(receive: Receive) -> None:
+    """uvicorn gathers a message before anybody else sees it, and Streamlit, when it starts uvicorn, lets it gather as much as it may itself send.
+
+    Before the first connection the server asks for the lifespan; it is only by what it asks with that its configuration can be had.
+    """
+    config = getattr(getattr(receive, "__self__", None), "config", None)
+    if isinstance(config, uvicorn.Config):
+        config.ws_max_size = MESSAGE_BYTES
+    else:
+        log.warning("another server than uvicorn: strangers' messages on websockets may be as long as it lets them")
+
+
 class Gate:
     """Stands before the whole application."""
 
@@ -38,6 +56,8 @@ class Gate:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            limit_messages(receive)
         if scope["type"] == "websocket":
             try:
                 api.check_origin(HTTPConnection(scope))
