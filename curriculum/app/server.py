@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import io
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -36,6 +37,8 @@ NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", **NOSNIFF}
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
+"""With which every whole file of the format ends that is made here."""
 
 CHANGED = {**NOSNIFF, **api.NEVER_KEPT}
 """Of a file that isn't what was indexed any more: what its address says is another's."""
@@ -119,9 +122,9 @@ def _made_once(request: Request, found: Found, kind: str, image_format: str, cha
     that large ones leave processors for those who sort."""
     sha256 = request.path_params["sha256"]
     made = service.current().home.cache / kind / sha256[:2] / f"{sha256}{SUFFIXES[image_format]}"
-    if not (found.same and _filled(made)):
+    if not (found.same and _whole(made, ENDS[image_format])):
         with _decoding:
-            if not (found.same and _filled(made)):
+            if not (found.same and _whole(made, ENDS[image_format])):
                 try:
                     encoded = _encoded(change(open_rgb(found.path)), image_format)
                 except CurriculumError:
@@ -155,9 +158,14 @@ def health(_request: Request) -> Response:
     return JSONResponse({"ok": not trouble, "reason": trouble}, status_code=503 if trouble else 200, headers=api.NEVER_KEPT)
 
 
-def _filled(file: Path) -> bool:
-    """Whether it is there and more than the empty file that a power cut may leave."""
-    return file.exists() and file.stat().st_size > 0
+def _whole(file: Path, end: bytes) -> bool:
+    """Whether it is there with its end: a power cut may leave less, or zeros in its place."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(-len(end), os.SEEK_END)
+            return opened.read() == end
+    except OSError:  # shorter than the end, too
+        return False
 
 
 def _find(request: Request) -> Found | None:
