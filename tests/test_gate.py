@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import platform
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import psutil
 import pytest
 from anyio import to_thread
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -183,6 +185,20 @@ def test_a_format_that_browsers_do_not_show_is_converted_once(running: service.S
     assert (first.status_code, first.media_type, first.headers["X-Content-Type-Options"]) == (200, "image/png", "nosniff")
     monkeypatch.setattr(server, "open_rgb", lambda _path: pytest.fail("decoded again"))
     assert asked(server.image, running, "a/z.tif").status_code == 200
+
+
+@pytest.mark.parametrize(("image_format", "moves"), [("PNG", True), ("WEBP", True), ("PNG", False), ("WEBP", False)])
+def test_of_an_animation_people_see_what_the_model_sees(running: service.Service, image_format: str, moves: bool) -> None:
+    root, name = datasets.get_dataset(running.store, "tiny").root, f"a/moving.{image_format.lower()}"
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    told = PngInfo()
+    told.add_text("about", "x" * 100_000)
+    frames[0].save(root / name, image_format, save_all=moves, append_images=frames[1:] if moves else [], pnginfo=told, lossless=True)
+    datasets.check_dataset(running.store, "tiny")
+    sent = bytes(asked(server.image, running, name).body)
+    assert (sent == (root / name).read_bytes()) is not moves
+    with Image.open(io.BytesIO(sent)) as shown:
+        assert (getattr(shown, "n_frames", 1), shown.convert("RGB").getpixel((5, 5))) == (1, (255, 0, 0))
 
 
 @pytest.mark.parametrize("route", [server.image, server.thumbnail])

@@ -40,6 +40,9 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
 """With which every whole file of the format ends that is made here."""
 
+MANY_CHUNKS = 1000
+"""Of a PNG: with more of them before its pixels it is made anew without them."""
+
 CHANGED = {**NOSNIFF, **api.NEVER_KEPT}
 """Of a file that isn't what was indexed any more: what its address says is another's."""
 
@@ -100,11 +103,11 @@ def keep_few_heaps() -> None:
 
 
 def image(request: Request) -> Response:
-    """The image as it is; formats that browsers don't show, as PNG, made once."""
+    """The image as it is; what browsers don't show, or would move, as PNG, made once: people see what the model sees."""
     found = _find(request)
     if found is None:
         return PlainTextResponse("no such image", status_code=404)
-    if found.format in MEDIA_TYPES:
+    if found.format in MEDIA_TYPES and not _moves(found.path):
         return _sent(found.path, MEDIA_TYPES[found.format], FOREVER if found.same else CHANGED)
     return _made_once(request, found, "shown", "PNG", lambda whole: whole)
 
@@ -156,6 +159,25 @@ def health(_request: Request) -> Response:
         log.error("%s", error)
         trouble = "the database can't be opened"
     return JSONResponse({"ok": not trouble, "reason": trouble}, status_code=503 if trouble else 200, headers=api.NEVER_KEPT)
+
+
+def _moves(file: Path) -> bool:
+    """Whether browsers may show it as an animation: a PNG with acTL among the chunks before its pixels, a WebP that says so in its header."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(33)  # of a PNG its signature and first chunk
+            if not head.startswith(b"\x89PNG"):
+                return head[12:16] == b"VP8X" and bool(head[20] & 2)
+            for _ in range(MANY_CHUNKS):
+                chunk = opened.read(8)
+                if len(chunk) < 8 or chunk[4:] == b"IDAT":
+                    return False
+                if chunk[4:] == b"acTL":
+                    break
+                opened.seek(int.from_bytes(chunk[:4]) + 4, os.SEEK_CUR)
+            return True
+    except (OSError, IndexError):
+        return False
 
 
 def _whole(file: Path, end: bytes) -> bool:
