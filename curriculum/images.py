@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ MAX_PIXELS = {"JPEG": 100_000_000, "PNG": 100_000_000, "TIFF": 100_000_000, "WEB
 """WebP's decoder keeps two canvases of its own beside the picture, however few the file's bytes are."""
 
 MAX_BYTES = 500_000_000
+PIXELS_TOGETHER = 200_000_000
+"""That all threads decode at a time, at up to 8 bytes each: many small pictures, or two of the largest."""
 CONVERTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L", "I;16N", "I"}
 """Pixel formats that have one sure way to RGB; any other (LAB, float, ...) is refused."""
 
@@ -204,10 +207,10 @@ def _verify(root: Path, path: Path, known: Mapping[str, Example]) -> Example | R
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with _open(path) as image:
             image_format = image.format or ""
-            rgb = _to_rgb(image)
+            width, height = _to_rgb(image).size
     except _UNREADABLE as error:
         return Rejected(name, _reason(error))
-    return Example(name, path.parent.name, rgb.width, rgb.height, stat.st_size, stat.st_mtime_ns, digest, image_format)
+    return Example(name, path.parent.name, width, height, stat.st_size, stat.st_mtime_ns, digest, image_format)
 
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError, IndexError, KeyError, TypeError,
@@ -254,15 +257,40 @@ class _Quiet:
 _pillow_quiet = _Quiet()
 
 
-def _open(path: Path) -> Image.Image:
-    """Open a file of an allowed format; its size is checked before any pixel is decoded."""
+class _Room:
+    """Pixels that are being decoded. Who has to wait for room is next, however small what comes after."""
+
+    def __init__(self, pixels: int) -> None:
+        self.free = pixels
+        self._next, self._changed = threading.Lock(), threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        with self._next, self._changed:
+            self._changed.wait_for(lambda: pixels <= self.free)
+            self.free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += pixels
+                self._changed.notify()
+
+
+_room = _Room(PIXELS_TOGETHER)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """A file of an allowed format, when there is room for its pixels; its size is checked before any is decoded."""
     with _pillow_quiet:
         image = Image.open(path, formats=FORMATS)
     limit = MAX_PIXELS[image.format or ""]
     if image.width * image.height > limit:
         image.close()
         raise OSError(f"{image.width} x {image.height} pixels are more than {limit // 1_000_000} million")
-    return image
+    with image, _room.take(image.width * image.height):
+        yield image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -276,10 +304,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise OSError("32-bit greyscale outside 0 to 65535 has no sure conversion to RGB")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        return _upper_bits(image).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         over = image if image.mode == "RGBA" else image.convert("RGBA")
         rgb = Image.new("RGB", over.size, "white")
@@ -288,25 +313,39 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """The upper 8 of 16 bits, some rows at a time: as arrays all of them would take four times the picture."""
+    grey, rows = Image.new("L", image.size), max(1, 1_000_000 // max(image.width, 1))
+    for top in range(0, image.height, rows):
+        values = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise OSError("32-bit greyscale outside 0 to 65535 has no sure conversion to RGB")
+        grey.paste(Image.fromarray((values >> 8).astype(np.uint8)), (0, top))
+    return grey
+
+
 def open_rgb(path: Path) -> Image.Image:
     """One image, upright, 8-bit RGB, at its own size.
 
     Raises:
         DatasetError: the file is gone, changed for the worse, or damaged.
     """
+    return _read(path, lambda rgb: rgb)
+
+
+def _read(path: Path, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What is made of an image, while there is room for it."""
     try:
         with _open(path) as image:
-            return _to_rgb(image)
+            return change(_to_rgb(image))
     except _UNREADABLE as error:
         raise DatasetError(f"the image {path} can't be read ({_reason(error)})", todo="Run `data check` on its data set.") from error
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """One image as uint8 (size, size, 3): shorter side scaled to `size`, centre square kept."""
-    image = open_rgb(path)
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.uint8)
+    fitted = _read(path, lambda rgb: rgb if rgb.size == (size, size) else ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC))
+    return np.asarray(fitted, dtype=np.uint8)
 
 
 def load_images(

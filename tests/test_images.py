@@ -6,6 +6,8 @@ import io
 import os
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -221,14 +223,63 @@ print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "turned"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "I", "turned"])
 def test_of_a_large_picture_two_copies_are_held_at_most(mode: str, tmp_path: Path) -> None:
     side, turned = 4_000, Image.Exif()
     turned[ORIENTATION] = 6
     picture = Image.new("RGB" if mode == "turned" else mode, (side, side))
-    picture.save(tmp_path / "x.png", exif=turned if mode == "turned" else None, compress_level=1)
-    told = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "x.png")], check=True, capture_output=True, text=True)
+    path = tmp_path / ("x.tif" if mode == "I" else "x.png")  # a PNG has no 32 bits
+    picture.save(path, compress_level=1, **({"exif": turned} if mode == "turned" else {}))
+    told = subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True)
     assert int(told.stdout) < 2.5 * 4 * side * side
+
+
+TOGETHER = (
+    PEAK.split("before =")[0]
+    + """
+import os
+from curriculum import images
+images._room = images._Room(10_000_000)
+os.cpu_count = lambda: 8
+before, root = peak(), Path(sys.argv[1])
+found = images.index_folder(root).examples
+images.load_images(root, [one.example for one in found], [one.sha256 for one in found], 32, root.parent / "cache")
+print(len(found), peak() - before)
+"""
+)
+
+
+def test_however_many_processors_so_many_pixels_are_decoded_at_a_time(tmp_path: Path) -> None:
+    side = 3_000
+    for number in range(16):
+        file = tmp_path / "set" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (side, side), (number, 0, 0)).save(file, compress_level=1)
+    told = subprocess.run([sys.executable, "-c", TOGETHER, str(tmp_path / "set")], check=True, capture_output=True, text=True)
+    count, most = map(int, told.stdout.split())
+    assert count == 16
+    assert most < 3.5 * 4 * side * side
+
+
+def test_who_waits_for_room_is_next_and_errors_give_theirs_back() -> None:
+    room, order = images._Room(10), list[int]()
+
+    def take(pixels: int) -> None:
+        with room.take(pixels):
+            order.append(pixels)
+
+    with room.take(6):
+        threads = [threading.Thread(target=take, args=[pixels]) for pixels in (8, 1)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        assert order == [], "the small one went by"
+    for thread in threads:
+        thread.join()
+    assert sorted(order) == [1, 8]
+    with pytest.raises(ValueError, match="broken"), room.take(10):
+        raise ValueError("broken")
+    assert room.free == 10
 
 
 def test_pixel_formats_without_a_sure_conversion_are_refused(tiny_folder: Folder) -> None:
