@@ -284,7 +284,9 @@ def runs_cancel(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
 def runs_resume(options: argparse.Namespace, home: Home) -> tuple[Result, str]:
     run = open_run(home, options.run_id)
     _attend_unless_first(type(run.config()))
-    status = follow(run, runs.resume(run))
+    with Store.open_or_snapshot(home, owner="runs resume") as store:
+        worker = runs.resume(store, run)
+    status = follow(run, worker)
     with Store.open_or_snapshot(home, owner="runs resume", patience=LONG_PATIENCE_SECONDS) as store:
         if store.writable:
             for each in (run, *runs.members(home, run)):

@@ -143,6 +143,7 @@ def _ready(run: RunDir, chain: list[Member], order: pd.DataFrame, reporter: Repo
                 member.config, root=Path(request["root"]), home=Home(run.path.parents[2]), classes=tuple(request["classes"]),
                 order=order.assign(split=split), notes=tuple(request.get("notes", ())),
             )  # fmt: skip
+        member.run.place(Path(request["root"]))
     _stop([member.run for member in left])  # what an earlier process of this comparison left going
     for member in left:
         (member.run / "cancel").unlink(missing_ok=True)

@@ -53,6 +53,9 @@ def conduct(run: RunDir, reporter: Reporter) -> None:
             if place == len(mine) or (not settled and _stale(home, mine[place], config)):
                 mine[place : place + 1] = [_prepare(home, made, step, config, request.scale, reporter).run_id]
                 write_json(run / "steps.json", started)
+            elif not settled and RunDir(home.runs / mine[place]).result() is None:
+                with _database(home, reporter) as store:
+                    RunDir(home.runs / mine[place]).place(datasets.get_dataset(store, config.dataset).root)
             member = RunDir(home.runs / mine[place])
             if member.result() is None and not settled:
                 with _watched(member, step, reporter, done, total):

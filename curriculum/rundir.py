@@ -125,18 +125,21 @@ class RunDir:
             if not isinstance(record[key], kind) or (key == "classes" and not all(isinstance(name, str) for name in record[key])):
                 damaged = ConfigError if key == "config" else RunError
                 raise damaged(f"config.json of run {self.run_id} is damaged: {key}", got=ascii(record[key])[:80], todo="Delete the run")
-        return self._moved(record)
+        return {**record, **self._places(Path(record["runs"]), Path(record["root"]))}
 
-    def _moved(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record's paths as they are now, where the whole home lies elsewhere than when the run was prepared."""
-        before, now = Path(record["runs"]), self.path.absolute().parent
-        if before == now or before.parts[-2:] != now.parts[-2:] or os.path.isdir(before):  # noqa: PTH112 - Path.is_dir raises for long names
-            return record
-        old, new = before.parents[1], now.parents[1]
-        moved = {
-            key: str(new / Path(record[key]).relative_to(old)) for key in ("root", "cache", "runs") if Path(record[key]).is_relative_to(old)
-        }
-        return {**record, **moved}
+    def _places(self, before: Path, root: Path) -> dict[str, str]:
+        """The paths of a request as they are now. Other runs and the cache lie beside this run, whatever its file says; the data set may have
+        moved with the whole home since the run was prepared, when the runs were at `before`."""
+        now = self.path.absolute().parent
+        if before.parts[-2:] == now.parts[-2:] and not os.path.isdir(before) and root.is_relative_to(before.parents[1]):  # noqa: PTH112 - Path.is_dir raises for long names
+            root = now.parents[1] / root.relative_to(before.parents[1])
+        return {"root": str(root), "cache": str(now.parent / "cache"), "runs": str(now)}
+
+    def place(self, root: Path) -> None:
+        """Before a run goes on: its images are those of the data set that the database knows, wherever that lies now."""
+        record = self.request()
+        if record["root"] != str(root):
+            write_json(self / "config.json", {**record, "root": str(root)})
 
     def config(self) -> Config:
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from curriculum import datasets
 from curriculum.config import ARMS, CompareConfig, Config
 from curriculum.errors import CurriculumError, RunError
 from curriculum.home import Home
@@ -99,9 +100,15 @@ def cancel(run: RunDir, wait_seconds: float = 0.0) -> Status:
     return run.status()
 
 
-def resume(run: RunDir) -> subprocess.Popen[bytes]:
-    """Go on with a cancelled, interrupted or failed run from its last checkpoint; raises RunError for any other."""
+def resume(store: Store, run: RunDir) -> subprocess.Popen[bytes]:
+    """Go on with a cancelled, interrupted or failed run from its last checkpoint.
+
+    Raises:
+        RunError: any other run. UnknownError: its data set isn't registered any more.
+    """
+    root = datasets.get_dataset(store, run.config().dataset).root
     run.queue_again()
+    run.place(root)
     return launch(run)
 
 

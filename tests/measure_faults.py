@@ -75,9 +75,14 @@ def killed_server(home: Home, tokens: dict[str, str], examples: list[str], chanc
     return sum(map(len, acknowledged.values())), lost
 
 
+def resumed(home: Home, run: RunDir) -> subprocess.Popen[bytes]:
+    with Store.open(home) as store:
+        return runs.resume(store, run)
+
+
 def killed_run(home: Home, run: RunDir, chance: random.Random) -> bool:
     """Starts or resumes a run, and kills it; whether it had ended before."""
-    process = runs.launch(run, threads=1) if run.status().state == "queued" else runs.resume(run)
+    process = runs.launch(run, threads=1) if run.status().state == "queued" else resumed(home, run)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=chance.uniform(1.0, 12.0))
     with suppress(ProcessLookupError):
@@ -145,7 +150,7 @@ def main() -> int:
             sums["lost"] += lost
             print(f"{number + 1:4} {victim}: {said}", flush=True)
         if run.status().state != "queued" and run.result() is None:  # left alone, the last one gets to its end
-            runs.resume(run).wait()
+            resumed(home, run).wait()
             sums["lost"] += int([epoch["epoch"] for epoch in run.epochs()] != list(range(1, EPOCHS + 1)))
             sums["runs ended"] += 1
     print(json.dumps(sums))

@@ -146,7 +146,7 @@ def test_killed_and_resumed_a_comparison_ends_with_every_arm_at_one_budget(tints
     assert run.result() is None
     kept = (members[0].run / "result.json").read_bytes()
 
-    again = runs.resume(run)
+    again = runs.resume(tints, run)
     until(lambda: not run.status().active, of=run)
     again.wait()
     assert run.status().state == "done", run.status()
@@ -210,7 +210,7 @@ def test_a_member_that_fails_is_named_and_resume_tries_it_again(tints: Store, tm
     assert run.status().state == "failed"
     assert "2 of 2 runs didn't finish, fine-tune of seed 0 first: no such weights" in run.status().message
     away.rename(weights)
-    runs.resume(run)
+    runs.resume(tints, run)
     until(lambda: not run.status().active, of=run)
     assert run.status().state == "done", run.status()
 

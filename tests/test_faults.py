@@ -335,14 +335,25 @@ def test_images_that_are_not_what_was_indexed_are_kept_under_no_address(at_home:
 
 
 @pytest.mark.parametrize("route", [server.image, server.thumbnail])
-def test_a_picture_that_was_made_and_torn_is_made_anew(at_home: Home, tiny_folder: Callable[..., Path], route: Callable[..., Response]) -> None:
+def test_a_picture_that_was_made_and_torn_is_made_anew(
+    at_home: Home, tiny_folder: Callable[..., Path], route: Callable[..., Response]
+) -> None:
     running, root = service.current(), tiny_folder()
     Image.effect_noise((300, 200), 80).save(root / "a" / "a0.tif")
     datasets.add_dataset(running.store, "tiny", root)
     first = asked(running, route, "a/a0.tif").body
     (made,) = (at_home.cache / ("shown" if route is server.image else "thumbnails")).rglob("*.*")
     size = len(first)
-    for torn in (b"", first[:1], first[:300], first[: size // 2], first[:-10], first[:-1], bytes(size), first[: size // 2] + bytes(size // 2)):
+    for torn in (
+        b"",
+        first[:1],
+        first[:300],
+        first[: size // 2],
+        first[:-10],
+        first[:-1],
+        bytes(size),
+        first[: size // 2] + bytes(size // 2),
+    ):
         made.write_bytes(torn)
         assert asked(running, route, "a/a0.tif").body == first == made.read_bytes(), len(torn)
 

@@ -391,6 +391,13 @@ def test_a_request_with_something_else_in_a_places_stead_is_damaged(home: Home, 
         run.request()
 
 
+def test_a_request_leads_to_no_other_home(home: Home, tmp_path: Path) -> None:
+    run = request(home)
+    write_json(run / "config.json", run.request() | {"cache": str(tmp_path / "evil"), "runs": str(tmp_path / "evil" / "data" / "runs")})
+    record = run.request()
+    assert (record["cache"], record["runs"]) == (str(home.cache), str(home.runs))
+
+
 def test_a_home_of_a_name_too_long_for_any_folder_is_another_one(home: Home) -> None:
     run = request(home)
     write_json(run / "config.json", run.request() | {"runs": f"/{'x' * 300}/data/runs", "root": f"/{'x' * 300}/set"})

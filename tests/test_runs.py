@@ -111,9 +111,23 @@ def test_started_run_ends_in_rows_equal_to_its_files(tints: Store, home: Home) -
     assert rows(tints, run) == before, "a run directory rebuilds its rows"
 
     with pytest.raises(RunError, match="only what was cancelled, interrupted or has failed can be resumed"):
-        runs.resume(run)
+        runs.resume(tints, run)
     with pytest.raises(RunError, match="is done"):
         runs.cancel(run)
+
+
+def test_a_run_goes_on_in_its_home_with_the_images_that_are_registered(tints: Store, tmp_path: Path) -> None:
+    """Whatever somebody wrote into its request."""
+    run, outside = preparation.prepare(tints, config("transfer", epochs=1)), tmp_path / "outside"
+    run.write_status(Status("cancelled"))
+    root = run.request()["root"]
+    changed = {"root": str(outside), "cache": str(outside / "cache"), "runs": str(outside / "data" / "runs")}
+    write_json(run / "config.json", run.request() | changed)
+    runs.resume(tints, run)
+    finished(run)
+    assert run.status().state == "done", run.status()
+    assert not outside.exists()
+    assert run.request()["root"] == root
 
 
 def test_cancelled_run_stops_soon_and_resumes_to_the_end(tints: Store) -> None:
@@ -122,7 +136,7 @@ def test_cancelled_run_stops_soon_and_resumes_to_the_end(tints: Store) -> None:
     with pytest.raises(RunError, match=r"can't be deleted.*Cancel it first"):
         runs.delete(tints, run)
     with pytest.raises(RunError, match="is running"):
-        runs.resume(run)
+        runs.resume(tints, run)
     asked = time.monotonic()
     status = runs.cancel(run, wait_seconds=30)
     assert time.monotonic() - asked < 5
@@ -140,7 +154,7 @@ def test_cancelled_run_stops_soon_and_resumes_to_the_end(tints: Store) -> None:
     assert 0 < checkpoint["seconds"] <= status.seconds
     torch.save(checkpoint | {"seconds": 1000.0}, run / "checkpoint.pt")
     write_json(run / "config.json", run.request() | {"config": config(epochs=saved + 2).to_json()})
-    runs.resume(run)
+    runs.resume(tints, run)
     assert run.status().state in ("queued", "running")
     finished(run)
     assert [record["epoch"] for record in run.epochs()] == list(range(1, saved + 3))
@@ -164,7 +178,7 @@ def test_killed_run_is_interrupted_and_resumes_to_the_uninterrupted_outcome(tint
     assert intake.ingest(tints, run).state == "interrupted"
     with (run / "epochs.jsonl").open("ab") as file:
         file.write(b'{"epoch": 9, "to')  # as if the kill had come within a line
-    runs.resume(run)
+    runs.resume(tints, run)
     whole = worked(tints, settings)
     finished(run)
     assert [record["epoch"] for record in run.epochs()] == list(range(1, 9))
@@ -346,7 +360,10 @@ def test_from_a_damaged_checkpoint_a_run_begins_anew_and_says_so(
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full. Free some space, then resume"),
         (MemoryError(), "smaller --batch-size or --image-size"),
         (torch.OutOfMemoryError("CUDA out of memory"), "smaller --batch-size or --image-size"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "smaller --batch-size or --image-size"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "smaller --batch-size or --image-size",
+        ),
         (RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"), "smaller --batch-size or --image-size"),
         (DatasetError("the set is odd", todo="Look"), "the set is odd. Look."),
         (ValueError("what"), "ValueError: what. The run's log.txt has the details."),

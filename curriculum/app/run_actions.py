@@ -80,7 +80,7 @@ def resume_button(run: RunDir) -> None:
     """Go on with a run that stopped; nothing where its directory is gone."""
     if run.path.exists() and st.button("Resume", key=f"resume_{run.run_id}", icon=":material/play_arrow:"):
         try:
-            runs.resume(run)
+            runs.resume(layout.store(), run)
             intake.ingest(layout.store(), run)
         except CurriculumError as error:  # such as another lead's click a moment before
             st.error(layout.plain(str(error)), icon=":material/error:")
