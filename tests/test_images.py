@@ -229,7 +229,10 @@ def test_of_a_large_picture_two_copies_are_held_at_most(mode: str, tmp_path: Pat
     turned[ORIENTATION] = 6
     picture = Image.new("RGB" if mode == "turned" else mode, (side, side))
     path = tmp_path / ("x.tif" if mode == "I" else "x.png")  # a PNG has no 32 bits
-    picture.save(path, compress_level=1, **({"exif": turned} if mode == "turned" else {}))
+    if mode == "turned":
+        picture.save(path, exif=turned, compress_level=1)
+    else:
+        picture.save(path, compress_level=1)
     told = subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True)
     assert int(told.stdout) < 2.5 * 4 * side * side
 
