@@ -266,7 +266,11 @@ FEW = {"accuracy": 0.61, "low": 0.59, "high": 0.63, "sd": 0.1, "episodes": 600, 
 
 def test_episodes_show_their_interval_and_lead_to_the_runs(opened: Open, home: Home) -> None:
     def prepare(store: Store) -> None:
-        begun(home, {"few": [member(store, EpisodesConfig("textures", weights="none", image_size=32, ways=3, shots=2, queries=3), FEW)]}, text=EPISODES)
+        begun(
+            home,
+            {"few": [member(store, EpisodesConfig("textures", weights="none", image_size=32, ways=3, shots=2, queries=3), FEW)]},
+            text=EPISODES,
+        )
 
     test = opened(prepare)
     assert test.table[0].value.to_numpy().tolist() == [["few", "accuracy", "0.640", "0.610", "0.590 to 0.630", "-0.030"]]
