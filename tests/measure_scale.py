@@ -49,7 +49,9 @@ from tests.conftest import PIN
 from tests.large_home import DATASET
 
 LEAD, ANNOTATOR = "Ada", "Annotator 01"
-PAGES = ("Start", "Sort", "Team", "Human and model", "Labels", "Decide", "Examples", "Errors", "Runs", "Train", "Comparison", "Health")
+PAGES = {"Start": "", "Human and model": "human-model"} | {
+    name: name.lower() for name in ("Sort", "Team", "Labels", "Decide", "Examples", "Errors", "Runs", "Train", "Comparison", "Health")
+}
 PATIENCE = 900_000
 Wish = argparse.Namespace
 Figures = dict[str, Any]
@@ -344,8 +346,7 @@ def pages(server: Server) -> Figures:
 
 
 def _visit(page: Page, name: str) -> float:
-    path = "/" + ("" if name == "Start" else name.lower().replace(" ", "-"))
-    seconds: float = page.evaluate(DRAWN, path)
+    seconds: float = page.evaluate(DRAWN, f"/{PAGES[name]}")
     wrong = page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts()
     if wrong:
         print(f"{name}: {wrong}", file=sys.stderr)
