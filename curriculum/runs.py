@@ -194,7 +194,7 @@ def list_runs(store: Store, dataset: str | None = None, kind: str | None = None,
     )
     if not arms:
         compared = {row[0] for row in store.rows("SELECT run_id FROM run WHERE kind = 'compare'")}
-        frame = frame[[comparison_id(run_id) not in compared for run_id in frame["run_id"]]].reset_index(drop=True)
+        frame = frame[~frame["run_id"].map(comparison_id).isin(compared)].reset_index(drop=True)
     for column in ("result", "config"):
         frame[column] = [json.loads(text) if isinstance(text, str) else None for text in frame[column]]
     return frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ def no_process_outlives(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for child in runs._children:
         if child.poll() is None:
-            for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ends by itself at this moment
+                for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
+                    process.kill()
         child.wait(timeout=20)
 
 

@@ -239,7 +239,7 @@ def test_a_peak_is_marked_beside_the_last_epochs_figure(opened: Open) -> None:
 
 
 def few_shots(store: Store, *, state: str = "done", message: str = "", **options: Any) -> RunDir:
-    run = preparation.prepare(store, EpisodesConfig("textures", weights="none", image_size=32, **options))
+    run = preparation.prepare(store, EpisodesConfig("textures", weights="none", image_size=32, ways=3, shots=2, queries=3, **options))
     if state == "done":
         write_json(
             run / "result.json", {"accuracy": 0.6125, "low": 0.59, "high": 0.635, "sd": 0.1, "episodes": 600, "notes": [], "seconds": 3.0}
@@ -256,7 +256,7 @@ def test_episodes_are_shown_with_their_mean_and_its_interval(opened: Open) -> No
 
     test = opened(prepare)  # as the page Recipes leads here
     rows = test.dataframe[0].value[["state", "network", "accuracy", "95 % interval", "episodes", "classes"]]
-    assert rows.to_numpy().tolist() == [["✓ done", "ResNet18", 0.6125, "0.590 to 0.635", 600, 5]]
+    assert rows.to_numpy().tolist() == [["✓ done", "ResNet18", 0.6125, "0.590 to 0.635", 600, 3]]
     assert "An episode draws classes" in shown(test)
     test.segmented_control(key="_runs_view").set_value("Training").run()
     assert test.metric[0].value == "75.0%"
